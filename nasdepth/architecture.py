@@ -1,0 +1,198 @@
+"""`Architecture`: one depth network as a frozen, hashable, canonical value.
+
+The string form is exact and safe in a shell::
+
+    128x160,mobilenetv3_small_minimal@1:5,none-conv-k1-w72,concat-conv-k1-w24,up-bilinear-nearest
+    |       |                         | | |                |                  |  |        prediction to output
+    |       family             width -' | |                |                  '- between decoder stages
+    input height x width      stages ---' '----------------'-- decoder stages, deepest first
+
+Construction canonicalises: two spellings of one graph compare, hash and print alike.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from nasdepth.errors import SpaceError
+from nasdepth.families import MAX_WIDTH, MIN_WIDTH, canonical_width, get_family
+
+Skip = Literal["none", "add", "concat"]
+Block = Literal["conv", "dsconv", "mbconv"]
+Kernel = Literal[1, 3, 5]
+Upsampling = Literal["nearest", "bilinear"]
+
+OUTPUT_HW = (480, 640)
+MAX_INPUT = 1024
+MAX_DECODER_WIDTH = 1024
+
+_STAGE = re.compile(r"(\w+)-(\w+)-k(\d+)-w(\d+)")
+_HEAD = re.compile(r"up-(\w+)-(\w+)")
+_ENCODER = re.compile(r"(\w+)@([\d.]+):(\d+)")
+_INPUT = re.compile(r"(\d+)x(\d+)")
+
+
+def _choice(field: str, value: object, allowed: type) -> None:
+    if value not in get_args(allowed):
+        raise SpaceError(f"{field} is {value!r}; it must be one of {', '.join(map(str, get_args(allowed)))}")
+
+
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    """Encoder family, width multiplier and number of the family's stages that are kept."""
+
+    family: str
+    width: float
+    stages: int
+
+    def __post_init__(self) -> None:
+        family = get_family(self.family)
+        if not 1 <= self.stages <= len(family.stages):
+            raise SpaceError(f"encoder stages is {self.stages}; {self.family} has 1 to {len(family.stages)}")
+        if not MIN_WIDTH <= self.width <= MAX_WIDTH:
+            raise SpaceError(f"encoder width is {self.width}; it must lie in {MIN_WIDTH} to {MAX_WIDTH}")
+        object.__setattr__(self, "width", canonical_width(self.family, float(self.width), self.stages))
+
+    @property
+    def channels(self) -> dict[int, int]:
+        """Channels of the last feature map at every stride, shallow to deep."""
+        return get_family(self.family).feature_channels(self.width, self.stages)
+
+    @property
+    def stride(self) -> int:
+        """Stride of the deepest feature map."""
+        return max(self.channels)
+
+    def __str__(self) -> str:
+        return f"{self.family}@{self.width:g}:{self.stages}"
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderStage:
+    """One decoder stage: [upsample by 2, fuse with the encoder's features], then a block.
+
+    Attributes:
+        skip: how the encoder's features of this stride come in (`none` at the deepest stage, which
+            they enter anyway). `add` projects them by a 1x1 convolution where channels differ.
+        block: `conv` (kernel x kernel), `dsconv` (depthwise separable) or `mbconv` (inverted residual).
+        kernel: 1, 3 or 5. A `dsconv` of kernel 1 is a `conv` of kernel 1 and is spelt so.
+        width: output channels.
+    """
+
+    skip: Skip
+    block: Block
+    kernel: Kernel
+    width: int
+
+    def __post_init__(self) -> None:
+        _choice("decoder skip", self.skip, Skip)
+        _choice("decoder block", self.block, Block)
+        _choice("decoder kernel", self.kernel, Kernel)
+        if not 1 <= self.width <= MAX_DECODER_WIDTH:
+            raise SpaceError(f"decoder width is {self.width}; it must lie in 1 to {MAX_DECODER_WIDTH}")
+        if self.block == "dsconv" and self.kernel == 1:
+            object.__setattr__(self, "block", "conv")
+
+    def __str__(self) -> str:
+        return f"{self.skip}-{self.block}-k{self.kernel}-w{self.width}"
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """A depth network: raw RGB at 480x640 in, depth at 480x640 out, everything between resized.
+
+    Attributes:
+        input_height, input_width: what the image is resized to in the graph, multiples of 32.
+        encoder: see `Encoder`.
+        decoder: deepest first; the stage at index i works at the encoder's stride / 2**i, and the
+            last one's stride is the head's.
+        decoder_upsampling: between decoder stages.
+        head_upsampling: from the head's stride to 480x640.
+
+    Raises:
+        SpaceError: a field out of range, with its value.
+    """
+
+    input_height: int
+    input_width: int
+    encoder: Encoder
+    decoder: tuple[DecoderStage, ...]
+    decoder_upsampling: Upsampling = "nearest"
+    head_upsampling: Upsampling = "nearest"
+
+    def __post_init__(self) -> None:
+        for field, size in (("input height", self.input_height), ("input width", self.input_width)):
+            if size % 32 or not 32 <= size <= MAX_INPUT:
+                raise SpaceError(f"{field} is {size}; it must be a multiple of 32 from 32 to {MAX_INPUT}")
+        _choice("decoder upsampling", self.decoder_upsampling, Upsampling)
+        _choice("head upsampling", self.head_upsampling, Upsampling)
+        most = self.encoder.stride.bit_length()
+        if not 1 <= len(self.decoder) <= most:
+            raise SpaceError(
+                f"{len(self.decoder)} decoder stages; an encoder of stride {self.encoder.stride} takes 1 to {most}"
+            )
+        for stride, stage in zip(self.decoder_strides, self.decoder, strict=True):
+            if stage.skip != "none" and (stride == self.encoder.stride or stride == 1):
+                raise SpaceError(
+                    f"decoder skip is {stage.skip!r} at stride {stride}, where the encoder has no skip to "
+                    "give; it must be none"
+                )
+        if len(self.decoder) == 1:
+            object.__setattr__(self, "decoder_upsampling", "nearest")
+        if (self.input_height, self.input_width) == OUTPUT_HW and self.head_stride == 1:
+            object.__setattr__(self, "head_upsampling", "nearest")
+
+    @property
+    def decoder_strides(self) -> tuple[int, ...]:
+        """Stride of every decoder stage relative to the resized input, deepest first."""
+        return tuple(self.encoder.stride >> index for index in range(len(self.decoder)))
+
+    @property
+    def head_stride(self) -> int:
+        """Stride of the predicted depth relative to the resized input."""
+        return self.decoder_strides[-1]
+
+    @property
+    def key(self) -> str:
+        """Canonical hash: 12 hex digits, stable across processes and machines."""
+        return hashlib.sha256(str(self).encode()).hexdigest()[:12]
+
+    def __str__(self) -> str:
+        parts = [f"{self.input_height}x{self.input_width}", str(self.encoder), *map(str, self.decoder)]
+        return ",".join([*parts, f"up-{self.decoder_upsampling}-{self.head_upsampling}"])
+
+    @classmethod
+    def parse(cls, text: str) -> Architecture:
+        """Read the string form.
+
+        Raises:
+            SpaceError: not an architecture; the message names the part that does not read.
+        """
+        parts = text.strip().split(",")
+        if len(parts) < 4:
+            raise SpaceError(
+                f"{text!r} is no architecture: expected INPUT,ENCODER,DECODER...,up-DECODER-HEAD, for example "
+                "128x160,mobilenetv3_small_minimal@1:5,none-conv-k1-w72,concat-conv-k1-w24,up-bilinear-nearest"
+            )
+
+        def read(pattern: re.Pattern, part: str, what: str, example: str) -> tuple[str, ...]:
+            match = pattern.fullmatch(part)
+            if match is None:
+                raise SpaceError(f"{part!r} in {text!r} is no {what}; expected for example {example}")
+            return match.groups()
+
+        height, width = read(_INPUT, parts[0], "input size", "128x160")
+        family, multiplier, stages = read(_ENCODER, parts[1], "encoder", "mobilenetv2@0.5:6")
+        decoder_upsampling, head_upsampling = read(_HEAD, parts[-1], "upsampling", "up-bilinear-nearest")
+        decoder = []
+        for part in parts[2:-1]:
+            skip, block, kernel, channels = read(_STAGE, part, "decoder stage", "concat-conv-k3-w24")
+            decoder.append(DecoderStage(skip, block, int(kernel), int(channels)))
+        try:
+            encoder = Encoder(family, float(multiplier), int(stages))
+        except ValueError:
+            raise SpaceError(f"{parts[1]!r} in {text!r}: {multiplier!r} is no width multiplier") from None
+        return cls(int(height), int(width), encoder, tuple(decoder), decoder_upsampling, head_upsampling)

@@ -1,0 +1,6 @@
+"""Deployment: export to .tflite, run it, score it."""
+
+from nasdepth.deploy.export import Export, export_tflite
+from nasdepth.deploy.runtime import TFLiteDepth
+
+__all__ = ["Export", "TFLiteDepth", "export_tflite"]

@@ -1,0 +1,107 @@
+"""From a trained network to a verified float32 .tflite."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import tempfile
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from nasdepth.architecture import OUTPUT_HW
+from nasdepth.deploy.runtime import TFLiteDepth
+from nasdepth.deploy.tflite_file import fold_padding, operator_name, read_model, write_model
+from nasdepth.errors import NasdepthError
+from nasdepth.files import whole_file
+
+MAX_RELATIVE_ERROR = 1e-4
+_ONNX_OPSET = 17
+
+
+@dataclass(frozen=True)
+class Export:
+    """What was written: the file, its operators in order, and its largest relative error against torch."""
+
+    path: Path
+    operators: tuple[str, ...]
+    relative_error: float
+
+
+@contextlib.contextmanager
+def _quiet():
+    """The converter prints bars, banners and warnings that say nothing to a user."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            try:
+                yield
+            finally:
+                logging.disable(level)
+
+
+def export_tflite(model: nn.Module, path: str | Path, *, verify: bool = True) -> Export:
+    """Convert a depth network to a float32 .tflite of 480x640 raw RGB in, depth in millimetres out.
+
+    Args:
+        model: (1, 3, 480, 640) float RGB on 0-255 -> (1, 1, 480, 640) depth in millimetres. It is left in
+            the mode (training or evaluation) and on the device that it came in.
+        path: written whole or not at all.
+        verify: run the file and compare it with torch on an image of noise.
+
+    Raises:
+        NasdepthError: the converted model disagrees with torch by more than 1e-4 of the largest depth.
+    """
+    import onnx2tf  # two seconds of imports that only an export should pay
+
+    path = Path(path)
+    training = model.training
+    device = next(model.parameters()).device
+    model.eval().cpu()
+    rgb = torch.randint(0, 256, (1, 3, *OUTPUT_HW), generator=torch.Generator().manual_seed(0)).float()
+    try:
+        with tempfile.TemporaryDirectory() as folder, _quiet(), torch.no_grad():
+            onnx_path = Path(folder) / "model.onnx"
+            torch.onnx.export(
+                model,
+                (rgb,),
+                onnx_path,
+                dynamo=False,
+                opset_version=_ONNX_OPSET,
+                input_names=["rgb"],
+                output_names=["depth_mm"],
+            )
+            onnx2tf.convert(
+                input_onnx_file_path=str(onnx_path),
+                output_folder_path=folder,
+                non_verbose=True,
+                verbosity="error",
+            )
+            flatbuffer = read_model(Path(folder) / "model_float32.tflite")
+            expected = model(rgb)[0, 0].numpy() if verify else None
+    finally:
+        model.train(training).to(device)
+    fold_padding(flatbuffer)
+    operators = tuple(operator_name(flatbuffer, op) for op in flatbuffer.subgraphs[0].operators)
+    with whole_file(path) as temporary:
+        write_model(flatbuffer, temporary)
+        error = _relative_error(temporary, rgb, expected) if verify else float("nan")
+    return Export(path, operators, error)
+
+
+def _relative_error(path: Path, rgb: torch.Tensor, expected: np.ndarray) -> float:
+    got = TFLiteDepth(path).predict(rgb.permute(0, 2, 3, 1).numpy())[0]
+    error = float(np.abs(got - expected).max() / max(np.abs(expected).max(), 1e-6))
+    if not error <= MAX_RELATIVE_ERROR:
+        raise NasdepthError(
+            f"the converted model disagrees with torch: relative error {error:.2e} is above "
+            f"{MAX_RELATIVE_ERROR:.0e}; nothing was written. Please report the architecture."
+        )
+    return error

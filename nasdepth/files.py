@@ -1,0 +1,71 @@
+"""Files that are written whole or not at all, and the data files that ship with the package."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from nasdepth.errors import NasdepthError
+
+_CHECKOUT = Path(__file__).resolve().parent.parent
+_INSTALLED = Path(__file__).resolve().parent / "resources"
+
+
+@contextmanager
+def whole_file(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path` that replaces it when the block ends without an error.
+
+    Raises:
+        NasdepthError: the disk is full or the folder cannot be written; `path` is as it was before.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        raise NasdepthError(
+            f"{path}: cannot be written ({error.strerror or error}); free some space or choose another "
+            "folder. What was there before is untouched."
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write `text` to `path` as UTF-8, whole or not at all."""
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write `value` to `path` as indented JSON, whole or not at all."""
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def shipped(folder: str) -> Path:
+    """The folder `search_spaces` or `latency_tables`, of the installed wheel or of the checkout."""
+    installed = _INSTALLED / folder
+    return installed if installed.is_dir() else _CHECKOUT / folder
+
+
+def find_shipped(folder: str, name_or_path: str | Path, suffix: str) -> Path:
+    """Resolve what a user typed for a search space or a table: a path, or the name of a shipped one.
+
+    Raises:
+        NasdepthError: neither exists; the message lists the shipped names.
+    """
+    path = Path(name_or_path)
+    if path.is_file():
+        return path
+    candidate = shipped(folder) / f"{path.name.removesuffix(suffix)}{suffix}"
+    if path.name == str(name_or_path).removeprefix(f"{folder}/") and candidate.is_file():
+        return candidate
+    names = ", ".join(sorted(p.name.removesuffix(suffix) for p in shipped(folder).glob(f"*{suffix}")))
+    raise NasdepthError(f"{name_or_path}: no such file; shipped with nasdepth are: {names or 'none'}")

@@ -1,0 +1,116 @@
+"""What a search space's YAML may say, validated field by field."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from nasdepth.architecture import MAX_DECODER_WIDTH, MAX_INPUT, Block, Kernel, Skip, Upsampling
+from nasdepth.families import MAX_WIDTH, MIN_WIDTH, families
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Range(_Strict):
+    """Evenly spaced values from `low` to `high`, both included."""
+
+    low: float
+    high: float
+    step: float = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _spans_whole_steps(self) -> Range:
+        steps = (self.high - self.low) / self.step
+        if steps < 0 or abs(steps - round(steps)) > 1e-6:
+            raise ValueError(f"high {self.high:g} is not low {self.low:g} plus whole steps of {self.step:g}")
+        return self
+
+    def values(self) -> list[float]:
+        count = round((self.high - self.low) / self.step) + 1
+        return [round(self.low + index * self.step, 6) for index in range(count)]
+
+
+def _listed(value: object) -> object:
+    """Let a field be a list, one value or a {low, high, step} range."""
+    if isinstance(value, dict):
+        return Range.model_validate(value).values()
+    return value if isinstance(value, list) else [value]
+
+
+def _unique(values: tuple) -> tuple:
+    if len(set(values)) != len(values):
+        raise ValueError("holds a value twice")
+    return values
+
+
+class _Choices(_Strict):
+    """Base of sections whose every field is a set of choices."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _read_choices(cls, value: object) -> object:
+        return _listed(value)
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _no_repeats(cls, value: tuple) -> tuple:
+        return _unique(value)
+
+
+InputSize = Annotated[int, Field(ge=32, le=MAX_INPUT, multiple_of=32)]
+Width = Annotated[float, Field(ge=MIN_WIDTH, le=MAX_WIDTH)]
+Channels = Annotated[int, Field(ge=1, le=MAX_DECODER_WIDTH)]
+
+
+class InputChoices(_Choices):
+    """What the image may be resized to, every height with every width."""
+
+    height: Annotated[tuple[InputSize, ...], Field(min_length=1)]
+    width: Annotated[tuple[InputSize, ...], Field(min_length=1)]
+
+
+class EncoderChoices(_Choices):
+    """Families, width multipliers and the encoder strides whose stages may be kept."""
+
+    family: Annotated[tuple[str, ...], Field(min_length=1)]
+    width: Annotated[tuple[Width, ...], Field(min_length=1)]
+    stride: Annotated[tuple[Literal[8, 16, 32], ...], Field(min_length=1)] = (8, 16, 32)
+
+    @field_validator("family", mode="after")
+    @classmethod
+    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if name not in families():
+                raise ValueError(f"unknown family {name!r}; known are {', '.join(families())}")
+        return value
+
+
+class DecoderChoices(_Choices):
+    """Choices of every decoder stage, each stage on its own."""
+
+    skip: Annotated[tuple[Skip, ...], Field(min_length=1)] = get_args(Skip)
+    block: Annotated[tuple[Block, ...], Field(min_length=1)] = get_args(Block)
+    kernel: Annotated[tuple[Kernel, ...], Field(min_length=1)] = get_args(Kernel)
+    width: Annotated[tuple[Channels, ...], Field(min_length=1)]
+    upsampling: Annotated[tuple[Upsampling, ...], Field(min_length=1)] = get_args(Upsampling)
+
+
+class HeadChoices(_Choices):
+    """Stride of the prediction and how it grows to 480x640."""
+
+    stride: Annotated[tuple[Literal[1, 2, 4, 8], ...], Field(min_length=1)]
+    upsampling: Annotated[tuple[Upsampling, ...], Field(min_length=1)] = get_args(Upsampling)
+
+
+class SpaceDefinition(_Strict):
+    """A whole search space as its YAML spells it."""
+
+    name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
+    description: str = ""
+    input: InputChoices
+    encoder: EncoderChoices
+    decoder: DecoderChoices
+    head: HeadChoices

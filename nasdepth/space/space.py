@@ -1,0 +1,233 @@
+"""`SearchSpace`: one walk over an architecture's choices serves suggesting, sampling and containing."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import random
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import optuna
+import yaml
+from pydantic import ValidationError
+
+from nasdepth.architecture import Architecture, DecoderStage, Encoder
+from nasdepth.errors import SpaceError
+from nasdepth.families import get_family
+from nasdepth.files import find_shipped
+from nasdepth.models.zoo import named_designs
+from nasdepth.space.schema import SpaceDefinition
+
+Choose = Callable[[str, Sequence[Any]], Any]
+_STRUCTURE = ("family", "stages", "head_stride")
+
+
+class SearchSpace:
+    """A search space read from YAML.
+
+    Raises:
+        SpaceError: on reading, with the file, the field, its value and what it may be.
+    """
+
+    def __init__(self, definition: SpaceDefinition) -> None:
+        self.definition = definition
+        self.name = definition.name
+
+    @classmethod
+    def load(cls, name_or_path: str | Path) -> SearchSpace:
+        """Read a YAML file, or a space that ships with nasdepth by its name."""
+        path = find_shipped("search_spaces", name_or_path, ".yaml")
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise SpaceError(f"{path}: is no YAML: {error}") from error
+        if not isinstance(content, dict):
+            raise SpaceError(f"{path}: expected a mapping of name, input, encoder, decoder and head")
+        try:
+            return cls(SpaceDefinition.model_validate(content))
+        except ValidationError as error:
+            lines = [
+                f"{path}: field {'.'.join(map(str, one['loc']))}: {one['msg']} (value: {one['input']!r})"
+                for one in error.errors()
+            ]
+            raise SpaceError("\n".join(lines)) from error
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of everything that changes which architectures the space holds."""
+        content = self.definition.model_dump_json(exclude={"name", "description"})
+        return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+    @cached_property
+    def size(self) -> int:
+        """Number of combinations; spellings of one graph count apart."""
+        total = 0
+        for structure in self._walks(only=_STRUCTURE):
+            total += math.prod(len(options) for name, options in structure if name not in _STRUCTURE)
+        return total
+
+    def sample(self, rng: random.Random) -> Architecture:
+        """A uniformly drawn architecture."""
+        return self._build(lambda _, options: rng.choice(options))
+
+    def suggest(self, trial: optuna.Trial) -> Architecture:
+        """Let an Optuna trial choose."""
+
+        def choose(name: str, options: Sequence[Any]) -> Any:
+            if len(options) == 1:
+                return options[0]
+            if not isinstance(options[0], str) and len(steps := _steps(options)) == 1:
+                suggest = trial.suggest_int if isinstance(options[0], int) else trial.suggest_float
+                value = suggest(name, options[0], options[-1], step=steps.pop())
+                return min(options, key=lambda option: abs(option - value))
+            return trial.suggest_categorical(name, options)
+
+        return self._build(choose)
+
+    def architectures(self) -> Iterator[Architecture]:
+        """Every distinct architecture; worth calling where `size` is small."""
+        seen = set()
+        for walk in self._walks():
+            chosen = {name: options[0] for name, options in walk}
+            architecture = self._build(lambda name, _, chosen=chosen: chosen[name])
+            if architecture not in seen:
+                seen.add(architecture)
+                yield architecture
+
+    def named(self) -> dict[str, Architecture]:
+        """The named designs that lie in the space."""
+        return {name: design for name, design in named_designs().items() if self.contains(design)}
+
+    def contains(self, architecture: Architecture) -> bool:
+        """Whether the search could suggest this architecture."""
+        return not self.violations(architecture)
+
+    def violations(self, architecture: Architecture) -> list[str]:
+        """Which choices exclude an architecture, each with its value and what the space allows."""
+        return self._read(architecture)[1]
+
+    def parameters(self, architecture: Architecture) -> dict[str, Any]:
+        """The Optuna parameters that make `suggest` return this architecture.
+
+        Raises:
+            SpaceError: it lies outside the space.
+        """
+        parameters, violations = self._read(architecture)
+        if violations:
+            raise SpaceError(f"{architecture} is not in the space {self.name}: {'; '.join(violations)}")
+        return parameters
+
+    def _read(self, architecture: Architecture) -> tuple[dict[str, Any], list[str]]:
+        """The choice per parameter that rebuilds an architecture, and what stands against it."""
+        parameters: dict[str, Any] = {}
+        violations: list[str] = []
+        stages = dict(zip(architecture.decoder_strides, architecture.decoder, strict=True))
+
+        def actual(name: str) -> Any:
+            if "." in name:
+                stride, field = name.removeprefix("s").split(".")
+                stage = stages.get(int(stride))
+                return getattr(stage, field) if stage is not None else None
+            plain = {
+                "family": architecture.encoder.family,
+                "width": architecture.encoder.width,
+                "stages": architecture.encoder.stages,
+            }
+            return plain[name] if name in plain else getattr(architecture, name)
+
+        def choose(name: str, options: Sequence[Any]) -> Any:
+            value = actual(name)
+            if name == "width":  # several multipliers spell the same channels
+                encoder = architecture.encoder
+                value = next(
+                    (o for o in options if Encoder(encoder.family, o, encoder.stages) == encoder), value
+                )
+            if value not in options:
+                violations.append(f"{name} is {value}, the space has {_short(options)}")
+                return value if value is not None else options[0]
+            if len(options) > 1:
+                parameters[name] = value
+            return value
+
+        try:
+            built = self._build(choose)
+        except SpaceError as error:  # a choice outside the space can make the rest of the walk impossible
+            return {}, violations or [str(error)]
+        if not violations and built != architecture:
+            violations.append("its layout is not one the space can spell")
+        return parameters, violations
+
+    def _build(self, choose: Choose) -> Architecture:
+        """Walk the choices in a fixed order; every use of the space is a way of choosing."""
+        space = self.definition
+        height = choose("input_height", space.input.height)
+        width = choose("input_width", space.input.width)
+        family = choose("family", space.encoder.family)
+        strides = get_family(family).stage_strides()
+        stages = choose(
+            "stages",
+            [n for n in range(1, len(strides)) if strides[n] in space.encoder.stride] or [len(strides) - 1],
+        )
+        encoder = Encoder(family, choose("width", space.encoder.width), stages)
+        head_stride = choose("head_stride", [s for s in space.head.stride if s <= encoder.stride])
+        decoder = []
+        stride = encoder.stride
+        while stride >= head_stride:
+            has_skip = 1 < stride < encoder.stride
+            decoder.append(
+                DecoderStage(
+                    choose(f"s{stride}.skip", space.decoder.skip) if has_skip else "none",
+                    choose(f"s{stride}.block", space.decoder.block),
+                    choose(f"s{stride}.kernel", space.decoder.kernel),
+                    choose(f"s{stride}.width", space.decoder.width),
+                )
+            )
+            stride //= 2
+        return Architecture(
+            height,
+            width,
+            encoder,
+            tuple(decoder),
+            choose("decoder_upsampling", space.decoder.upsampling) if len(decoder) > 1 else "nearest",
+            choose("head_upsampling", space.head.upsampling),
+        )
+
+    def _walks(self, only: Sequence[str] | None = None) -> Iterator[list[tuple[str, list[Any]]]]:
+        """Every walk as (name, remaining options) pairs, the first option being the one taken.
+
+        With `only`, the other parameters are not varied: their pairs hold all options.
+        """
+        index: list[int] = []
+        while True:
+            walk: list[tuple[str, list[Any]]] = []
+            radices: list[int] = []
+
+            def choose(name: str, options: Sequence[Any], walk=walk, radices=radices) -> Any:
+                varied = only is None or name in only
+                position = index[len(radices)] if varied and len(radices) < len(index) else 0
+                if varied:
+                    radices.append(len(options))
+                walk.append((name, [options[position]] if varied else list(options)))
+                return options[position]
+
+            self._build(choose)
+            yield walk
+            index = (index + [0] * len(radices))[: len(radices)]
+            while index and index[-1] + 1 >= radices[len(index) - 1]:
+                index.pop()
+            if not index:
+                return
+            index[-1] += 1
+
+
+def _steps(options: Sequence[float]) -> set[float]:
+    return {round(b - a, 6) for a, b in zip(options, options[1:], strict=False)}
+
+
+def _short(options: Sequence[Any]) -> str:
+    if len(options) <= 6:
+        return ", ".join(map(str, options))
+    return f"{options[0]} to {options[-1]} in {len(options)} values"

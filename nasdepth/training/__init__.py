@@ -1,0 +1,17 @@
+"""Training: recipes, losses and the one loop."""
+
+from nasdepth.training.checkpoint import load_model, read_checkpoint
+from nasdepth.training.loop import Epoch, StepReport, evaluate, train
+from nasdepth.training.recipe import PROXY, RETRAIN, Recipe
+
+__all__ = [
+    "PROXY",
+    "RETRAIN",
+    "Epoch",
+    "Recipe",
+    "StepReport",
+    "evaluate",
+    "load_model",
+    "read_checkpoint",
+    "train",
+]
