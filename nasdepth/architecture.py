@@ -132,7 +132,8 @@ class Architecture:
         most = self.encoder.stride.bit_length()
         if not 1 <= len(self.decoder) <= most:
             raise SpaceError(
-                f"{len(self.decoder)} decoder stages; an encoder of stride {self.encoder.stride} takes 1 to {most}"
+                f"{len(self.decoder)} decoder stages; an encoder of stride {self.encoder.stride} takes 1 to "
+                f"{most}"
             )
         for stride, stage in zip(self.decoder_strides, self.decoder, strict=True):
             if stage.skip != "none" and (stride == self.encoder.stride or stride == 1):
@@ -174,8 +175,8 @@ class Architecture:
         parts = text.strip().split(",")
         if len(parts) < 4:
             raise SpaceError(
-                f"{text!r} is no architecture: expected INPUT,ENCODER,DECODER...,up-DECODER-HEAD, for example "
-                "128x160,mobilenetv3_small_minimal@1:5,none-conv-k1-w72,concat-conv-k1-w24,up-bilinear-nearest"
+                f"{text!r} is no architecture: expected INPUT,ENCODER,DECODER...,up-DECODER-HEAD, for "
+                "example 128x160,mobilenetv2@1:5,none-conv-k1-w72,concat-conv-k1-w24,up-bilinear-nearest"
             )
 
         def read(pattern: re.Pattern, part: str, what: str, example: str) -> tuple[str, ...]:

@@ -40,3 +40,7 @@ class CheckpointError(NasdepthError):
 
 class ModelFileError(NasdepthError):
     """A .tflite file that is damaged or is not a depth model."""
+
+
+class DivergedError(NasdepthError):
+    """A training whose loss is no longer finite."""

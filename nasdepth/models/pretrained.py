@@ -10,7 +10,7 @@ import importlib.util
 import logging
 import socket
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -76,7 +76,7 @@ def pretrained_source(family: str) -> Start:
     return Start(source, pretrained=state is not None)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _imagenet_state(family: str) -> tuple[dict[str, torch.Tensor] | None, str]:
     name = get_family(family).timm_name
     state = _from_hub(name, cached_only=True)

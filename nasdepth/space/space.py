@@ -7,6 +7,7 @@ import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -205,7 +206,7 @@ class SearchSpace:
             walk: list[tuple[str, list[Any]]] = []
             radices: list[int] = []
 
-            def choose(name: str, options: Sequence[Any], walk=walk, radices=radices) -> Any:
+            def choose(name: str, options: Sequence[Any], walk=walk, radices=radices, index=index) -> Any:
                 varied = only is None or name in only
                 position = index[len(radices)] if varied and len(radices) < len(index) else 0
                 if varied:
@@ -224,7 +225,7 @@ class SearchSpace:
 
 
 def _steps(options: Sequence[float]) -> set[float]:
-    return {round(b - a, 6) for a, b in zip(options, options[1:], strict=False)}
+    return {round(b - a, 6) for a, b in pairwise(options)}
 
 
 def _short(options: Sequence[Any]) -> str:

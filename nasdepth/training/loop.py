@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from nasdepth.data.store import DepthSplit
-from nasdepth.errors import CheckpointError, NasdepthError
+from nasdepth.errors import CheckpointError, DivergedError
 from nasdepth.metrics import DepthMetrics
 from nasdepth.models import DepthNet
 from nasdepth.training.augment import photometric, training_batch
@@ -80,7 +80,7 @@ def train(
 
     Raises:
         CheckpointError: `checkpoint` is damaged or belongs to another run.
-        NasdepthError: the loss is not finite; the last good checkpoint is kept.
+        DivergedError: the loss is not finite; the last good checkpoint is kept.
     """
     device = device or default_device()
     model.to(device, memory_format=torch.channels_last)
@@ -106,7 +106,7 @@ def train(
             )
             loss = _step(model, split, indices, recipe, rng, optimizer, device)
             if not math.isfinite(loss):
-                raise NasdepthError(
+                raise DivergedError(
                     f"the loss is {loss} at epoch {epoch + 1}, step {step + 1}; lower the learning rate "
                     f"({recipe.learning_rate:g})"
                     + (f". {checkpoint} holds the last good epoch" if history else "")

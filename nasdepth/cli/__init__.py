@@ -1,0 +1,58 @@
+"""The command line: parse, call the library, print."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from nasdepth import __version__
+from nasdepth.cli import data, latency, models, search, space
+from nasdepth.cli.console import notes
+from nasdepth.errors import NasdepthError
+
+app = typer.Typer(
+    name="nasdepth",
+    help="Neural architecture search for single-image depth, constrained by measured latency.\n\n"
+    "Three steps: latency build (measure your device), search, retrain.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.add_typer(space.app, name="space")
+app.add_typer(data.app, name="data")
+app.add_typer(latency.app, name="latency")
+search.register(app)
+models.register(app)
+
+
+def _version(show: bool) -> None:
+    if show:
+        typer.echo(f"nasdepth {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version."
+    ),
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Entry point: 0 done, 2 bad input or state, 130 interrupted, 1 a bug (with its traceback)."""
+    try:
+        app()
+    except NasdepthError as error:
+        notes.print(f"[bold red]error:[/bold red] {_escaped(error)}", soft_wrap=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        notes.print("interrupted")
+        sys.exit(130)
+
+
+def _escaped(error: NasdepthError) -> str:
+    return str(error).replace("[", "\\[")

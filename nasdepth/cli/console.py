@@ -1,0 +1,72 @@
+"""What every command shares: where it prints, how it reports progress, how it fails."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+# tables are read by people and by pipes: a narrow default would fold architectures to pieces
+_PIPE_WIDTH = 260
+out = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+notes = Console(stderr=True, width=None if sys.stderr.isatty() else _PIPE_WIDTH)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+
+
+def print_json(schema: str, **content: Any) -> None:
+    """One JSON object on standard output; `schema` names its layout."""
+    sys.stdout.write(json.dumps({"schema": f"nasdepth-{schema}-1", **content}, indent=2, default=str) + "\n")
+
+
+@contextmanager
+def progress() -> Iterator[Progress]:
+    """A progress display on standard error, gone when it is done."""
+    columns = (
+        TextColumn("[progress.description]{task.description}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=notes, transient=True) as bar:
+        yield bar
+
+
+class EpochBar:
+    """A bar over the steps of one training."""
+
+    def __init__(self, bar: Progress, label: str, epochs: int) -> None:
+        self._bar, self._epochs = bar, epochs
+        self._task: TaskID = bar.add_task(label, total=None)
+        self._label = label
+
+    def step(self, report) -> None:
+        self._bar.update(
+            self._task,
+            total=self._epochs * report.steps_per_epoch,
+            completed=report.epoch * report.steps_per_epoch + report.step + 1,
+            description=f"{self._label}, epoch {report.epoch + 1}/{self._epochs}, loss {report.loss:.3f}",
+        )
+
+    def relabel(self, label: str) -> None:
+        self._label = label
+        self._bar.reset(self._task, description=label, total=None)
+
+    def close(self) -> None:
+        self._bar.remove_task(self._task)

@@ -1,0 +1,223 @@
+"""nasdepth retrain, export, evaluate, benchmark: from an architecture to the score it really has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from nasdepth.cli.console import EpochBar, Json, notes, out, print_json, progress
+from nasdepth.cli.data import DATA_HELP
+from nasdepth.cli.latency import DEFAULT_TABLE, DeviceUri, Threads
+from nasdepth.errors import DeviceError
+
+
+def register(app: typer.Typer) -> None:
+    for command in (retrain, export, evaluate, benchmark):
+        app.command()(command)
+
+
+def retrain(
+    run: Annotated[
+        Path | None, typer.Option("--run", help="Search whose best to train; the newest by default.")
+    ] = None,
+    architecture: Annotated[
+        str | None, typer.Option("--arch", help="Architecture string or named design instead.")
+    ] = None,
+    baseline: Annotated[
+        str, typer.Option(help="Trained alike, to compare with; none for nothing.")
+    ] = "litedepth",
+    data: Annotated[str | None, typer.Option(help=DATA_HELP + " The search's by default.")] = None,
+    table: Annotated[
+        str | None, typer.Option(help="For the predicted latency; the search's by default.")
+    ] = None,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs of the full training.")] = 30,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images a step.")] = 16,
+    device: DeviceUri = "local",
+    threads: Threads = 1,
+    seed: Annotated[int, typer.Option(help="Of the training.")] = 0,
+    out_folder: Annotated[
+        Path | None, typer.Option("--out", help="Where checkpoints, models and results go.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Train the best architecture fully, export it, score the .tflite and measure it on the device.
+
+    Ctrl-C loses at most one epoch: the same command continues from the checkpoint.
+
+    Examples: `nasdepth retrain --run runs/search-1`;
+    `nasdepth retrain --arch litedepth --data my_data --epochs 100 --baseline none`
+    """
+    from nasdepth.data import load_split
+    from nasdepth.devices import open_device
+    from nasdepth.files import write_json
+    from nasdepth.latency import LatencyTable, TablePredictor
+    from nasdepth.models import name_of, resolve
+    from nasdepth.report.terminal import retrained_table
+    from nasdepth.search import Run, latest_run_folder
+    from nasdepth.search import retrain as retrain_one
+    from nasdepth.training import RETRAIN
+
+    searched = Run.open(run or latest_run_folder()) if architecture is None or run is not None else None
+    chosen = resolve(architecture) if architecture else searched.best_architecture()
+    compared = [chosen] if baseline == "none" or resolve(baseline) == chosen else [chosen, resolve(baseline)]
+    data = data or (searched.settings.data if searched else "scenes")
+    table = table or (searched.settings.table if searched else DEFAULT_TABLE)
+    folder = out_folder or (searched.folder if searched else Path("runs")) / "retrain"
+    recipe = RETRAIN.with_(epochs=epochs, batch_size=batch_size)
+    predictor = TablePredictor(LatencyTable.load(table))
+    measuring = open_device(device, threads)
+    splits = load_split(data, "train"), load_split(data, "test")
+    notes.print(
+        f"{data}: {len(splits[0])} images to train, {len(splits[1])} to test; {epochs} epochs; {folder}"
+    )
+    results = []
+    with progress() as bar:
+        for one in compared:
+            label = name_of(one) or str(one.encoder)
+            steps = EpochBar(bar, label, epochs)
+            results.append(
+                retrain_one(
+                    one,
+                    *splits,
+                    recipe,
+                    folder / one.key,
+                    measuring,
+                    predictor,
+                    seed=seed,
+                    on_start=lambda start, label=label: notes.print(
+                        f"{label}: encoder starts from {start.source}"
+                    ),
+                    on_epoch=lambda epoch, label=label: notes.print(
+                        f"{label}: epoch {epoch.epoch + 1}/{epochs}, loss {epoch.loss:.4f}, {epoch.seconds:.1f} s"
+                    ),
+                    on_step=steps.step,
+                )
+            )
+            steps.close()
+    rows = [result.to_row() for result in results]
+    write_json(
+        folder / "results.json",
+        {
+            "schema": "nasdepth-retrain-1",
+            "data": data,
+            "recipe": recipe.model_dump(mode="json"),
+            "results": rows,
+        },
+    )
+    if as_json:
+        print_json("retrain", data=data, epochs=epochs, device=device, threads=threads, results=rows)
+        return
+    out.print(retrained_table(results))
+    for result in results:
+        out.print(
+            f"{result.model}  {result.model.stat().st_size / 1e6:.2f} MB  {result.architecture}",
+            soft_wrap=True,
+        )
+
+
+def export(
+    source: Annotated[str, typer.Argument(help="A checkpoint.pt, an architecture string or a named design.")],
+    target: Annotated[Path, typer.Argument(help="The .tflite to write.")],
+    as_json: Json = False,
+) -> None:
+    """Convert a trained checkpoint (or an untrained architecture, to measure it) to a float32 .tflite.
+
+    Example: `nasdepth export runs/search-1/retrain/0f5118691aec/checkpoint.pt depth.tflite`
+    """
+    from nasdepth.deploy import export_tflite
+    from nasdepth.models import build, resolve
+    from nasdepth.report.terminal import figures_table
+    from nasdepth.training import load_model
+
+    trained = source.endswith(".pt") or Path(source).is_file()
+    model = load_model(source) if trained else build(resolve(source))
+    if not trained:
+        notes.print("[yellow]untrained weights[/yellow]: good for measuring latency, not for depth")
+    result = export_tflite(model, target)
+    figures = {
+        "model": str(result.path),
+        "model_bytes": result.path.stat().st_size,
+        "architecture": str(model.architecture),
+        "operators": len(result.operators),
+        "relative_error_against_torch": result.relative_error,
+    }
+    if as_json:
+        print_json("export", **figures)
+        return
+    out.print(
+        figures_table("exported", figures | {"relative_error_against_torch": f"{result.relative_error:.1e}"})
+    )
+
+
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="A depth .tflite, 480x640 in and out.")],
+    data: Annotated[str, typer.Option(help=DATA_HELP)] = "scenes",
+    split: Annotated[Literal["train", "test"], typer.Option(help="Which split.")] = "test",
+    as_json: Json = False,
+) -> None:
+    """Score a .tflite on a data set with the challenge's metrics.
+
+    Example: `nasdepth evaluate depth.tflite --data my_data`
+    """
+    from nasdepth.data import load_split
+    from nasdepth.deploy import TFLiteDepth, evaluate_tflite
+    from nasdepth.report.terminal import figures_table
+
+    TFLiteDepth(model)  # a bad file should not wait for the data
+    loaded = load_split(data, split)
+    with progress() as bar:
+        task = bar.add_task("evaluating", total=len(loaded))
+        metrics = evaluate_tflite(model, loaded, lambda done, _: bar.update(task, completed=done)).compute()
+    if as_json:
+        print_json("evaluation", model=str(model), data=data, split=split, images=len(loaded), **metrics)
+        return
+    out.print(figures_table(f"{model} on {data}, {split} ({len(loaded)} images)", metrics))
+
+
+def benchmark(
+    models: Annotated[list[Path], typer.Argument(help="One or more .tflite files.")],
+    device: DeviceUri = "local",
+    threads: Threads = 1,
+    min_runs: Annotated[int, typer.Option(min=1, help="Timed runs at least.")] = 50,
+    as_json: Json = False,
+) -> None:
+    """Measure .tflite files on a device.
+
+    Example: `nasdepth benchmark depth.tflite --device local --threads 1`
+    """
+    from nasdepth.deploy.tflite_file import read_model
+    from nasdepth.devices import open_device
+    from nasdepth.report.terminal import figures_table
+
+    for path in models:
+        read_model(path)
+    opened = open_device(device, threads)
+    measured = list(opened.measure(models, min_runs=min_runs, min_seconds=1.0))
+    info = opened.describe()
+    rows = [
+        {
+            "model": str(one.model),
+            "latency_ms": one.latency_ms,
+            "median_ms": one.median_ms,
+            "min_ms": one.min_ms,
+            "spread": one.spread,
+            "runs": one.runs,
+            "error": one.error,
+        }
+        for one in measured
+    ]
+    if as_json:
+        from dataclasses import asdict
+
+        print_json("benchmark", device=asdict(info), measurements=rows)
+    else:
+        for row in rows:
+            if row["error"] is None:
+                runtime = f"{info.runtime} {info.runtime_version}"
+                title = f"{row['model']} on {info.soc}, {threads} thread(s), {runtime}"
+                out.print(figures_table(title, {k: v for k, v in row.items() if k not in ("model", "error")}))
+    failed = [f"{row['model']}: {row['error']}" for row in rows if row["error"]]
+    if failed:
+        raise DeviceError(f"{device} cannot run " + "; ".join(failed))

@@ -1,0 +1,181 @@
+"""nasdepth search."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from nasdepth.cli.console import Json, notes, out, print_json, progress
+from nasdepth.cli.data import DATA_HELP
+from nasdepth.cli.latency import DEFAULT_TABLE
+from nasdepth.errors import StudyError
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(search)
+
+
+def search(
+    budget: Annotated[int, typer.Option(help="Trials to train; the study's total when resuming.")] = 200,
+    space: Annotated[str | None, typer.Option(help="YAML file, or depth (default) or quick.")] = None,
+    data: Annotated[str | None, typer.Option(help=DATA_HELP)] = None,
+    table: Annotated[str | None, typer.Option(help=f"Latency table; {DEFAULT_TABLE} by default.")] = None,
+    max_latency_ms: Annotated[
+        float | None, typer.Option(help="Do not train what the table says is slower.")
+    ] = None,
+    objective: Annotated[Literal["score", "pareto"] | None, typer.Option(help="What to optimise.")] = None,
+    storage: Annotated[
+        str | None, typer.Option(help="Optuna storage URL; SQLite in the run folder by default.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the sampler and of every training.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of the proxy training.")] = None,
+    out_folder: Annotated[
+        Path | None, typer.Option("--out", help="Run folder; runs/search-N by default.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the newest run, or the one in --out.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Search for the architecture of the highest challenge score, 2^(-20 si-RMSE) / (C * latency).
+
+    Ctrl-C loses nothing; `--resume` continues. Several processes may share one `--storage`.
+
+    Examples: `nasdepth search --budget 200`;
+    `nasdepth search --budget 40 --data my_data --space quick --max-latency-ms 8`;
+    `nasdepth search --resume --budget 400`
+    """
+    from nasdepth.report.plots import plot_pareto
+    from nasdepth.report.terminal import trials_table
+    from nasdepth.search import Run, Settings, best, latest_run_folder, named, next_run_folder, pareto_front
+    from nasdepth.training import PROXY
+
+    if budget < 1:
+        raise StudyError(f"--budget is {budget}; at least one trial must be trained")
+    if max_latency_ms is not None and not max_latency_ms > 0:
+        raise StudyError(f"--max-latency-ms is {max_latency_ms:g}; it must be above 0")
+    given = {
+        "space": space,
+        "data": data,
+        "table": table,
+        "max_latency_ms": max_latency_ms,
+        "objective": objective,
+        "storage": storage,
+        "seed": seed,
+        "proxy": PROXY.with_(epochs=epochs) if epochs else None,
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    if resume:
+        run = Run.open(out_folder or latest_run_folder())
+        run = Run(run.folder, run.settings.model_copy(update=given))
+    else:
+        run = Run.create(out_folder or next_run_folder(), Settings(**{"table": DEFAULT_TABLE} | given))
+    with progress() as bar:
+        board = _Board(bar, budget)
+        session = run.search(board.events())
+        table_card = session.objective.predictor.table.card
+        notes.print(
+            f"{run.folder}: {session.space.name} space, {run.settings.data} "
+            f"({len(session.objective.fit)} images to train, {len(session.objective.validation)} held out), "
+            f"latencies estimated from {run.settings.table} ({table_card.kind} on {table_card.soc})"
+        )
+        board.start(session)
+        try:
+            session.run(budget)
+        except KeyboardInterrupt:
+            notes.print(
+                f"stopped; continue with: nasdepth search --resume --out {run.folder} --budget {budget}"
+            )
+            raise
+        finally:
+            records = session.records
+            run.write_results(records)
+            plot_pareto(records, run.folder / "pareto.png")
+    if session.spent < budget:
+        notes.print(f"the space holds nothing new after {session.spent} trained trials")
+    if as_json:
+        top = best(records)
+        print_json(
+            "search",
+            run=str(run.folder),
+            best=top and top.to_row(),
+            pareto=[record.to_row() for record in pareto_front(records)],
+            named_designs=[record.to_row() for record in named(records)],
+        )
+        return
+    out.print(trials_table("Pareto front, fastest first", pareto_front(records)))
+    out.print(trials_table("Named designs under the same proxy", named(records)))
+    if top := best(records):
+        out.print(trials_table("Best", [top]))
+    out.print(
+        f"{run.folder}/: trials.csv, pareto.csv, results.json, pareto.png. Latencies above are estimates.\n"
+        f"next: nasdepth retrain --run {run.folder}\n"
+        f"look: optuna-dashboard {run.storage}"
+    )
+
+
+class _Board:
+    """The live display: trials done, best so far, time left, and the training that runs."""
+
+    def __init__(self, bar, budget: int) -> None:
+        from nasdepth.search import SearchEvents
+
+        self._bar, self._budget = bar, budget
+        self._events = SearchEvents
+        self._said: set[str] = set()
+        self._training = None
+        self._best = None
+
+    def events(self):
+        return self._events(
+            trial_started=self._trial_started,
+            encoder_started=self._encoder_started,
+            step=self._step,
+            trial_ended=self._trial_ended,
+        )
+
+    def start(self, session) -> None:
+        from nasdepth.cli.console import EpochBar
+        from nasdepth.search import best
+
+        self._session = session
+        self._best = best(session.records)
+        self._total = self._bar.add_task("trials", total=self._budget, completed=session.spent)
+        self._training = EpochBar(self._bar, "waiting", session.objective.recipe.epochs)
+
+    def _trial_started(self, architecture, latency_ms: float) -> None:
+        encoder = architecture.encoder
+        self._training.relabel(
+            f"{architecture.input_height}x{architecture.input_width} {encoder} ~{latency_ms:.2f} ms"
+        )
+
+    def _encoder_started(self, family: str, start) -> None:
+        if not start.pretrained and family not in self._said:
+            self._said.add(family)
+            notes.print(f"[yellow]{family} starts from random weights[/yellow]: {start.source}")
+
+    def _step(self, report) -> None:
+        self._training.step(report)
+
+    def _trial_ended(self, record) -> None:
+        from nasdepth.search import Outcome
+
+        if record.outcome is Outcome.TRAINED and (
+            self._best is None or record.log2_score > self._best.log2_score
+        ):
+            self._best = record
+        best = f"best {self._best.score:.1f} (trial {self._best.number})" if self._best else "no score yet"
+        spent = self._session.spent
+        self._bar.update(self._total, completed=spent, description=f"trials, {best}")
+        if record.outcome in (Outcome.REPEATED, Outcome.TOO_SLOW):
+            return
+        score = f"{record.score:7.1f}" if record.score is not None else "      -"
+        si_rmse = f"{record.si_rmse:.4f}" if record.si_rmse is not None else "     -"
+        notes.print(
+            f"{spent:4d}/{self._budget} {score} si-RMSE {si_rmse} ~{record.latency_ms or 0:6.2f} ms "
+            f"{record.training_s:5.1f} s {record.outcome:7} {record.name or record.architecture}",
+            highlight=False,
+            soft_wrap=True,
+        )

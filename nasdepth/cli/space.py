@@ -1,0 +1,110 @@
+"""nasdepth space: look at search spaces and at single architectures."""
+
+from __future__ import annotations
+
+import random
+from typing import Annotated
+
+import typer
+
+from nasdepth.cli.console import Json, out, print_json
+from nasdepth.report.terminal import figures_table
+
+app = typer.Typer(help="Search spaces and architectures.", no_args_is_help=True, rich_markup_mode="markdown")
+
+Space = Annotated[str, typer.Option("--space", help="YAML file, or a shipped space: depth, quick.")]
+
+
+@app.command()
+def show(space: Space = "depth", as_json: Json = False) -> None:
+    """What a space holds, and which named designs lie in it.
+
+    Example: `nasdepth space show --space quick`
+    """
+    from nasdepth.models import named_designs
+    from nasdepth.space import SearchSpace
+
+    loaded = SearchSpace.load(space)
+    definition = loaded.definition.model_dump(mode="json")
+    outside = {name: loaded.violations(design) for name, design in named_designs().items()}
+    if as_json:
+        print_json(
+            "space",
+            **definition,
+            combinations=loaded.size,
+            fingerprint=loaded.fingerprint,
+            named_designs=outside,
+        )
+        return
+    rows = {"combinations": f"{loaded.size:.3g}"}
+    for section in ("input", "encoder", "decoder", "head"):
+        for name, values in definition[section].items():
+            rows[f"{section}.{name}"] = ", ".join(map(str, values))
+    for name, violations in outside.items():
+        rows[f"design {name}"] = "outside: " + "; ".join(violations) if violations else "in the space"
+    out.print(figures_table(f"{loaded.name}: {definition['description']}", rows))
+
+
+@app.command()
+def sample(
+    space: Space = "depth",
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many.")] = 10,
+    seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
+) -> None:
+    """Draw architectures at random, one string a line.
+
+    Example: `nasdepth space sample -n 3 --seed 7`
+    """
+    from nasdepth.space import SearchSpace
+
+    loaded = SearchSpace.load(space)
+    rng = random.Random(seed)
+    for _ in range(count):
+        typer.echo(str(loaded.sample(rng)))
+
+
+@app.command()
+def describe(
+    architecture: Annotated[str, typer.Argument(help="An architecture string, or a named design.")],
+    layers: Annotated[bool, typer.Option("--layers", help="Also list every kernel.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Parameters, multiply-accumulates and layers of one architecture.
+
+    Example: `nasdepth space describe litedepth --layers`
+    """
+    from nasdepth.latency import architecture_kernels
+    from nasdepth.models import build, resolve
+
+    resolved = resolve(architecture)
+    model = build(resolved)
+    kernels = architecture_kernels(resolved)
+
+    def parameters(module) -> int:
+        return sum(parameter.numel() for parameter in module.parameters())
+
+    figures = {
+        "architecture": str(resolved),
+        "key": resolved.key,
+        "encoder_parameters": parameters(model.encoder),
+        "decoder_parameters": parameters(model) - parameters(model.encoder),
+        "parameters": parameters(model),
+        "mmacs": sum(kernel.macs for kernel in kernels) / 1e6,
+        "layers": len(kernels),
+        "head_stride": resolved.head_stride,
+    }
+    if as_json:
+        print_json("architecture", **figures, kernels=[str(kernel) for kernel in kernels])
+        return
+    shown = figures | {
+        name: f"{figures[name]:,}" for name in ("encoder_parameters", "decoder_parameters", "parameters")
+    }
+    out.print(
+        figures_table(
+            architecture if "," not in architecture else "architecture",
+            shown | {"mmacs": f"{figures['mmacs']:.2f}"},
+        )
+    )
+    if layers:
+        for index, kernel in enumerate(kernels):
+            out.print(f"{index:3d}  {kernel}  {kernel.macs / 1e3:.0f} kMAC", highlight=False)

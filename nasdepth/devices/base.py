@@ -1,0 +1,89 @@
+"""`Device`: something that measures .tflite files, and what it says about itself."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceInfo:
+    """What a latency depends on beside the model.
+
+    Attributes:
+        device: host or board name.
+        soc: CPU model as the system names it.
+        architecture: of the process that ran, such as `x86_64` or `aarch64`.
+        cores: logical CPUs that the process may use.
+        threads: of the runtime.
+        runtime, runtime_version: the Python package that ran the model.
+        delegate: `xnnpack`, or `none` for the runtime's own kernels.
+        os, os_bits: system and its release; pointer width of the process.
+        governor: CPU frequency governor, or `unknown`.
+    """
+
+    device: str
+    soc: str
+    architecture: str
+    cores: int
+    threads: int
+    runtime: str
+    runtime_version: str
+    delegate: str
+    os: str
+    os_bits: int
+    governor: str
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """Times of one model, or why there are none.
+
+    Attributes:
+        model: the file, as it was asked for.
+        latency_ms: 10th percentile of all runs; what repeats from day to day.
+        median_ms, min_ms: of all runs.
+        spread: 90th over 10th percentile, minus 1.
+        runs: how many were timed.
+        error: the runtime's own words where the device cannot run the model; every number is then 0.
+    """
+
+    model: Path
+    latency_ms: float = 0.0
+    median_ms: float = 0.0
+    min_ms: float = 0.0
+    spread: float = 0.0
+    runs: int = 0
+    error: str | None = None
+
+
+class Device(ABC):
+    """A device under one setting (threads, delegate)."""
+
+    uri: str
+
+    @abstractmethod
+    def describe(self) -> DeviceInfo:
+        """What the device says of itself.
+
+        Raises:
+            DeviceError: it cannot be reached or has no runtime.
+        """
+
+    @abstractmethod
+    def measure(
+        self, models: Sequence[Path], *, min_runs: int = 30, min_seconds: float = 0.15
+    ) -> Iterator[Measurement]:
+        """Measure .tflite files, yielding one `Measurement` for each, in order, as they finish.
+
+        A model that the device cannot run is a `Measurement` with an `error`.
+
+        Args:
+            models: files on this machine.
+            min_runs, min_seconds: every model is run until both are reached.
+
+        Raises:
+            DeviceError: the device itself cannot be reached or has no runtime.
+        """

@@ -1,0 +1,252 @@
+"""What every torch operation becomes: a table of handlers, one an operation.
+
+A handler takes the trace and the operation's own arguments and returns the output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from nasdepth.latency.kernels import operand_of, same_padding
+
+if TYPE_CHECKING:
+    from nasdepth.latency._from_module import Trace
+
+_aten = torch.ops.aten
+HANDLERS: dict[Any, Callable] = {}
+
+
+def _handles(*packets: Any) -> Callable:
+    def register(handler: Callable) -> Callable:
+        HANDLERS.update(dict.fromkeys(packets, handler))
+        return handler
+
+    return register
+
+
+def _pair(values: list[int]) -> tuple[int, int]:
+    return (values[0], values[-1])
+
+
+def _pad(trace: Trace, x: torch.Tensor, pads: tuple[int, int, int, int]) -> torch.Tensor:
+    """Zero padding by (top, bottom, left, right)."""
+    shape = (1, x.shape[1], x.shape[2] + pads[0] + pads[1], x.shape[3] + pads[2] + pads[3])
+    return trace.node("pad", [x], shape, pads=pads)
+
+
+@_handles(_aten.constant_pad_nd)
+def _constant_pad(trace, x, pads, value=0):
+    if len(pads) != 4 or value != 0:
+        raise trace.unknown(f"padding {pads} with {value} (expected the two image axes, with 0)")
+    return _pad(trace, x, (pads[2], pads[3], pads[0], pads[1])) if any(pads) else x
+
+
+@_handles(_aten.convolution)
+def _convolution(trace, x, weight, bias, stride, padding, dilation, transposed, output_padding, groups):
+    stride, padding, dilation = _pair(stride), _pair(padding), _pair(dilation)
+    window = tuple(weight.shape[2:])
+    attributes = {
+        "kernel_height": window[0],
+        "kernel_width": window[1],
+        "stride_height": stride[0],
+        "stride_width": stride[1],
+    }
+    if transposed:
+        out = [
+            (size - 1) * s - 2 * p + k + extra
+            for size, s, p, k, extra in zip(x.shape[2:], stride, padding, window, output_padding, strict=True)
+        ]
+        fits = {
+            "same": [size * s for size, s in zip(x.shape[2:], stride, strict=True)],
+            "valid": [(size - 1) * s + k for size, s, k in zip(x.shape[2:], stride, window, strict=True)],
+        }
+        mode = next((name for name, shape in fits.items() if shape == out), None)
+        if mode is None or groups != 1 or dilation != (1, 1):
+            raise trace.unknown(
+                f"a transposed convolution with padding {padding}, groups {groups}, dilation {dilation}"
+            )
+        return trace.node("transpose_conv2d", [x], (1, weight.shape[1], *out), padding=mode, **attributes)
+    geometry = list(zip(x.shape[2:], window, stride, dilation, strict=True))
+    out = [
+        (size + 2 * p - d * (k - 1) - 1) // s + 1
+        for (size, k, s, d), p in zip(geometry, padding, strict=True)
+    ]
+    mode = "valid"
+    if any(padding):
+        if all(same_padding(*axis) == (p, p) for axis, p in zip(geometry, padding, strict=True)):
+            mode = "same"
+        else:
+            x = _pad(trace, x, (padding[0], padding[0], padding[1], padding[1]))
+    depthwise = groups == x.shape[1] and weight.shape[1] == 1 and groups > 1
+    return trace.node(
+        "depthwise_conv2d" if depthwise else "conv2d",
+        [x],
+        (1, weight.shape[0], *out),
+        padding=mode,
+        groups=groups,
+        dilation_height=dilation[0],
+        dilation_width=dilation[1],
+        **attributes,
+    )
+
+
+@_handles(
+    _aten.native_batch_norm,
+    _aten.cudnn_batch_norm,
+    _aten._native_batch_norm_legit_no_training,
+    _aten._batch_norm_no_update,
+)
+def _batch_norm(trace, x, *_, **__):
+    scaled = trace.node("mul", [x], x.shape, operand="vector", constant=True)
+    shifted = trace.node("add", [scaled], x.shape, operand="vector", constant=True)
+    return shifted, torch.empty(0, device="meta"), torch.empty(0, device="meta")
+
+
+@_handles(_aten.relu, _aten.relu_)
+def _relu(trace, x):
+    return trace.node("relu", [x], x.shape)
+
+
+@_handles(_aten.hardtanh, _aten.hardtanh_, _aten.clamp, _aten.clamp_, _aten.clamp_min, _aten.clamp_min_)
+def _clamp(trace, x, low=None, high=None):
+    if low != 0 or high not in (None, 6):
+        raise trace.unknown(f"clamp to [{low}, {high}] (expected relu, 0 up, or relu6, 0 to 6)")
+    return trace.node("relu6" if high else "relu", [x], x.shape)
+
+
+@_handles(_aten.hardswish, _aten.hardswish_)
+def _hard_swish(trace, x):
+    return trace.node("hard_swish", [x], x.shape)
+
+
+@_handles(_aten.sigmoid, _aten.sigmoid_)
+def _logistic(trace, x):
+    return trace.node("logistic", [x], x.shape)
+
+
+@_handles(_aten.leaky_relu, _aten.leaky_relu_)
+def _leaky_relu(trace, x, negative_slope=0.01):
+    return trace.node("leaky_relu", [x], x.shape)
+
+
+@_handles(_aten._softmax)
+def _softmax(trace, x, dim, half_to_float):
+    if dim % x.dim() != 1:
+        raise trace.unknown(f"softmax over axis {dim} (expected the channels)")
+    return trace.node("softmax", [x], x.shape)
+
+
+def _binary(op: str) -> Callable:
+    def handler(trace, x, y, alpha=1):
+        if alpha != 1:
+            raise trace.unknown(f"{op} with alpha {alpha}")
+        x, y = (x, y) if trace.is_data(x) else (y, x)
+        if not trace.is_data(y):
+            size = y.numel() if isinstance(y, torch.Tensor) else 1
+            if size not in (1, x.shape[1]):
+                raise trace.unknown(f"{op} of {tuple(x.shape)} and a constant of {tuple(y.shape)}")
+            return trace.node(op, [x], x.shape, operand="scalar" if size == 1 else "vector")
+        if y.numel() > x.numel():
+            x, y = y, x
+        operand = operand_of(trace.hwc(x.shape), trace.hwc(y.shape))
+        if operand is None:
+            raise trace.unknown(f"{op} of {tuple(x.shape)} and {tuple(y.shape)}")
+        return trace.node(op, [x, y], x.shape, operand=operand)
+
+    return handler
+
+
+_handles(_aten.add, _aten.add_)(_binary("add"))
+_handles(_aten.mul, _aten.mul_)(_binary("mul"))
+
+
+@_handles(_aten.cat)
+def _concat(trace, tensors, dim=0):
+    if dim % tensors[0].dim() != 1 or not all(map(trace.is_data, tensors)):
+        raise trace.unknown(f"concatenation over axis {dim} or with a constant (expected channels)")
+    others = tuple(tensor.shape[1] for tensor in tensors[1:])
+    shape = (1, tensors[0].shape[1] + sum(others), *tensors[0].shape[2:])
+    return trace.node("concat", list(tensors), shape, other_channels=others)
+
+
+def _target_hw(x: torch.Tensor, size: list[int] | None, scales: list[float] | None) -> tuple[int, int]:
+    if size is not None:
+        return _pair(size)
+    return tuple(int(length * scale) for length, scale in zip(x.shape[2:], scales, strict=True))
+
+
+@_handles(_aten.upsample_bilinear2d)
+def _resize_bilinear(trace, x, size, align_corners, scales=None, *_):
+    sampling = "align_corners" if align_corners else "half_pixel"
+    shape = (1, x.shape[1], *_target_hw(x, size, scales))
+    return trace.node("resize_bilinear", [x], shape, sampling=sampling)
+
+
+@_handles(_aten.upsample_nearest2d)
+def _resize_nearest(trace, x, size, scales=None, *_):
+    return trace.node(
+        "resize_nearest", [x], (1, x.shape[1], *_target_hw(x, size, scales)), sampling="asymmetric"
+    )
+
+
+def _pool(trace, op, x, window, stride, padding, dilation=(1, 1), ceil_mode=False):
+    window, padding = _pair(window), _pair(padding)
+    stride = _pair(stride) if stride else window
+    if ceil_mode or _pair(dilation) != (1, 1):
+        raise trace.unknown(f"{op} with ceil_mode {ceil_mode}, dilation {dilation}")
+    geometry = list(zip(x.shape[2:], window, stride, strict=True))
+    same = all(same_padding(*axis) == (p, p) for axis, p in zip(geometry, padding, strict=True))
+    if any(padding) and not same:
+        raise trace.unknown(f"{op} of {window} with padding {padding} (expected SAME padding or none)")
+    out = [(size + 2 * p - k) // s + 1 for (size, k, s), p in zip(geometry, padding, strict=True)]
+    return trace.node(
+        op,
+        [x],
+        (*x.shape[:2], *out),
+        kernel_height=window[0],
+        kernel_width=window[1],
+        stride_height=stride[0],
+        stride_width=stride[1],
+        padding="same" if any(padding) else "valid",
+    )
+
+
+@_handles(_aten.avg_pool2d)
+def _average_pool(trace, x, window, stride=(), padding=(0,), ceil_mode=False, *_):
+    return _pool(trace, "average_pool2d", x, window, stride, padding, ceil_mode=ceil_mode)
+
+
+@_handles(_aten.max_pool2d_with_indices)
+def _max_pool(trace, x, window, stride=(), padding=(0,), dilation=(1,), ceil_mode=False):
+    pooled = _pool(trace, "max_pool2d", x, window, stride, padding, dilation, ceil_mode)
+    return pooled, torch.empty(0, device="meta")
+
+
+@_handles(_aten.mean)
+def _mean(trace, x, dim=None, keepdim=False, dtype=None):
+    if dim is None or sorted(axis % x.dim() for axis in dim) != [2, 3]:
+        raise trace.unknown(f"mean over axes {dim} (expected height and width)")
+    return trace.node("mean", [x], (1, x.shape[1], 1, 1) if keepdim else x.shape[:2])
+
+
+@_handles(_aten.addmm, _aten.mm)
+def _fully_connected(trace, *operands):
+    x, weight = operands[-2:]
+    return trace.node("fully_connected", [x], (x.shape[0], weight.shape[1]))
+
+
+@_handles(_aten.view, _aten._unsafe_view, _aten.reshape, _aten.squeeze)
+def _reshape(trace, x, shape=None):
+    if x.numel() != x.shape[1]:
+        raise trace.unknown(
+            f"reshape of {tuple(x.shape)} (expected 1x1 pixels, which converts without transposing)"
+        )
+    return trace.node("reshape", [x], (1, x.shape[1]))
+
+
+@_handles(_aten.clone, _aten.detach, _aten.alias, _aten._to_copy, _aten.native_dropout, _aten.dropout)
+def _identity(trace, x, *_, **__):
+    return x

@@ -1,0 +1,119 @@
+"""Kernels of a torch module, read off one pass over shapes: no weights are touched, nothing is computed."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from nasdepth.errors import UnknownKernelError
+from nasdepth.latency._aten import HANDLERS
+from nasdepth.latency._graph import Node, canonical, fuse
+from nasdepth.latency.kernels import Kernel
+
+
+def module_kernels(module: nn.Module, input_hw: tuple[int, int] = (480, 640)) -> tuple[Kernel, ...]:
+    """The kernels that a module runs when it is deployed, in order.
+
+    Args:
+        module: (1, 3, H, W) float -> one tensor, on any device, the meta device included. It is read in
+            evaluation mode and left as it was.
+        input_hw: height and width of the input.
+
+    Raises:
+        UnknownKernelError: the module uses an operation that has no kernel; the message names it.
+    """
+    trace = Trace(type(module).__name__)
+    with _evaluation(module), torch.no_grad():
+        image = torch.empty((1, 3, *input_hw), device="meta")
+        trace.introduce(image)
+        with trace:
+            output = module(image)
+    return fuse(trace.nodes, [trace.value_of(output)])
+
+
+@contextmanager
+def _evaluation(module: nn.Module):
+    training = [part for part in module.modules() if part.training]
+    try:
+        for part in training:
+            part.training = False
+        yield
+    finally:
+        for part in training:
+            part.training = True
+
+
+class Trace(TorchDispatchMode):
+    """Records a node for every operation on data; operations on constants run as they are."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+        self.nodes: list[Node] = []
+        self._values: dict[int, int] = {}
+        self._count = 0
+        self._alive: list[torch.Tensor] = []  # an id must not be handed to a second tensor
+
+    def introduce(self, tensor: torch.Tensor) -> int:
+        """Give a tensor, new or overwritten in place, a new value number."""
+        self._count += 1
+        self._values[id(tensor)] = self._count
+        self._alive.append(tensor)
+        return self._count
+
+    def is_data(self, argument: object) -> bool:
+        return id(argument) in self._values
+
+    def value_of(self, tensor: torch.Tensor) -> int:
+        return self._values[id(tensor)]
+
+    def node(
+        self,
+        op: str,
+        inputs: list[torch.Tensor],
+        shape: tuple[int, ...],
+        *,
+        constant: bool = False,
+        pads: tuple[int, int, int, int] = (0, 0, 0, 0),
+        **attributes: int | str | tuple[int, ...],
+    ) -> torch.Tensor:
+        """Append a node and return its output, of torch shape `shape`."""
+        height, width, channels = self.hwc(inputs[0].shape)
+        kernel = Kernel(op, height, width, channels, *self.hwc(shape), **attributes)
+        output = torch.empty(shape, device="meta")
+        sources = tuple(self.value_of(tensor) for tensor in inputs)
+        self.nodes.append(Node(canonical(kernel), sources, self.introduce(output), pads, constant))
+        return output
+
+    def unknown(self, what: str) -> UnknownKernelError:
+        return UnknownKernelError(
+            f"{self.name}: {what} has no latency kernel; use another operation, or add one to "
+            "nasdepth/latency/_aten.py"
+        )
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        is_data = any(self.is_data(argument) for argument in args) or (
+            bool(args) and isinstance(args[0], list | tuple) and any(map(self.is_data, args[0]))
+        )
+        if not is_data:
+            return func(*args, **kwargs)
+        handler = HANDLERS.get(func.overloadpacket)
+        if handler is None:
+            raise self.unknown(str(func))
+        output = handler(self, *args, **kwargs)
+        if func._schema.is_mutable:  # the caller goes on with its own tensor, which now holds the result
+            self._values[id(args[0])] = self.value_of(output)
+            return args[0]
+        return output
+
+    def hwc(self, shape: tuple[int, ...]) -> tuple[int, int, int]:
+        """Height, width and channels of a torch shape of one image."""
+        if len(shape) == 4 and shape[0] == 1:
+            return shape[2], shape[3], shape[1]
+        if len(shape) == 2 and shape[0] == 1:
+            return 1, 1, shape[1]
+        raise self.unknown(f"a tensor of shape {tuple(shape)} (expected (1, C, H, W) or (1, C))")

@@ -1,0 +1,79 @@
+"""The journal of a build: every finished measurement on disk at once, so that nothing is measured twice."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from nasdepth.devices import DeviceInfo, Measurement
+from nasdepth.errors import TableError
+
+
+class Journal:
+    """Measurements by key, appended to a JSON-lines file whose first line is the device.
+
+    Raises:
+        TableError: the file belongs to another device or setting, or is damaged.
+    """
+
+    def __init__(self, path: Path, info: DeviceInfo) -> None:
+        self.path = path
+        self._done: dict[str, Measurement] = {}
+        header = {"device": asdict(info)}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        whole = ""
+        if path.exists():
+            # A crash may have cut the last line: it is measured again
+            text = path.read_text(encoding="utf-8")
+            whole = text[: text.rfind("\n") + 1]
+        for number, line in enumerate(whole.splitlines(), start=1):
+            try:
+                entry = json.loads(line)
+                if number == 1:
+                    self._check(entry["device"], header["device"])
+                else:
+                    self._done[entry.pop("key")] = Measurement(path, **entry)
+            except (ValueError, KeyError, TypeError) as error:
+                raise TableError(
+                    f"{path}, line {number}: damaged ({error}); delete it to start over"
+                ) from None
+        self._file = path.open("w" if not whole else "r+", encoding="utf-8")
+        self._file.truncate(len(whole.encode()))
+        self._file.seek(0, 2)
+        if not whole:
+            self._write(header)
+
+    def _check(self, there: dict, here: dict) -> None:
+        for field, value in here.items():
+            if there.get(field) != value:
+                raise TableError(
+                    f"{self.path}: begun with {field} {there.get(field)!r}, but now it is {value!r}; "
+                    "restore that setting, or delete the file to start over"
+                )
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._done
+
+    def __getitem__(self, key: str) -> Measurement:
+        return self._done[key]
+
+    def add(self, key: str, measurement: Measurement) -> None:
+        """Record a finished measurement."""
+        entry = asdict(measurement)
+        del entry["model"]
+        self._done[key] = measurement
+        self._write({"key": key, **entry})
+
+    def _write(self, entry: dict) -> None:
+        self._file.write(json.dumps(entry) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file and keep it."""
+        self._file.close()
+
+    def delete(self) -> None:
+        """The table is saved: the journal has done its work."""
+        self.close()
+        self.path.unlink()

@@ -1,0 +1,26 @@
+"""From networks to kernels: torch modules, .tflite files and architectures."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from nasdepth.architecture import Architecture
+from nasdepth.latency._from_module import module_kernels
+from nasdepth.latency._from_tflite import tflite_kernels
+from nasdepth.latency._skeleton import Skeleton
+from nasdepth.latency.kernels import Kernel
+from nasdepth.models import build
+
+__all__ = ["architecture_kernels", "module_kernels", "tflite_kernels"]
+
+
+@lru_cache(maxsize=65536)
+def architecture_kernels(architecture: Architecture) -> tuple[Kernel, ...]:
+    """The kernels that an architecture runs when it is deployed, in order.
+
+    Raises:
+        UnknownKernelError: it uses an operation that has no kernel.
+    """
+    with Skeleton():
+        model = build(architecture)
+    return module_kernels(model.eval())

@@ -1,0 +1,77 @@
+"""What to measure for a search space, most useful first."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nasdepth.architecture import Architecture
+from nasdepth.latency._interpolation import shape_position
+from nasdepth.latency.extract import architecture_kernels
+from nasdepth.latency.kernels import Kernel
+
+if TYPE_CHECKING:
+    from nasdepth.space import SearchSpace
+
+_ENUMERABLE = 5000
+_MAX_SAMPLES = 1500
+# Sampling stops when this many architectures in a row brought less than this share of new kernels
+_BATCH = 50
+_FEW_NEW = 0.005
+
+
+def plan(space: SearchSpace, seed: int = 0, max_kernels: int | None = None) -> list[Kernel]:
+    """The kernels of a space, ordered so that every beginning of the list is a fair table.
+
+    Frequent kernels (measured, they answer most questions exactly) alternate with those farthest in
+    shape from all that came before (they hold up the interpolation).
+
+    Args:
+        space: enumerated where it has at most 5000 architectures, otherwise sampled.
+        seed: of the sample.
+        max_kernels: length at most.
+    """
+    uses: Counter[Kernel] = Counter()
+    for architecture in _architectures(space, seed, uses):
+        uses.update(set(architecture_kernels(architecture)))
+    frequent = sorted(uses, key=lambda kernel: (-uses[kernel], kernel))
+    ordered: dict[Kernel, None] = {}
+    for pair in zip(_space_filling(frequent), frequent, strict=True):
+        ordered.update(dict.fromkeys(pair))
+    return list(ordered)[:max_kernels]
+
+
+def _architectures(space: SearchSpace, seed: int, uses: Counter[Kernel]) -> Iterator[Architecture]:
+    if space.size is not None and space.size <= _ENUMERABLE:
+        yield from space.architectures()
+        return
+    yield from space.named().values()
+    rng = random.Random(seed)
+    for _ in range(_MAX_SAMPLES // _BATCH):
+        before = len(uses)
+        for _ in range(_BATCH):
+            yield space.sample(rng)
+        if len(uses) - before < _FEW_NEW * len(uses):
+            return
+
+
+def _space_filling(kernels: list[Kernel]) -> list[Kernel]:
+    """Farthest first, within every kind; kinds merged by how far the next kernel is from those before it."""
+    kinds: dict[str, list[Kernel]] = defaultdict(list)
+    for kernel in kernels:
+        kinds[kernel.kind].append(kernel)
+    ranked = []
+    for members in kinds.values():
+        positions = np.stack([shape_position(kernel) for kernel in members])
+        distance = np.full(len(members), math.inf)
+        for _ in members:
+            chosen = int(np.argmax(distance))
+            ranked.append((-distance[chosen], members[chosen]))
+            distance = np.minimum(distance, np.linalg.norm(positions - positions[chosen], axis=1))
+            distance[chosen] = -1
+    return [kernel for _, kernel in sorted(ranked)]

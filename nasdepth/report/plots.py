@@ -1,0 +1,77 @@
+"""Plots of a search, as PNG."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from nasdepth.files import whole_file
+from nasdepth.score import C_PER_MS, SI_RMSE_EXPONENT
+from nasdepth.search.records import Outcome, TrialRecord, best, pareto_front
+
+
+def plot_pareto(records: Sequence[TrialRecord], path: Path) -> None:
+    """si-RMSE over estimated latency: all trials, the Pareto front, named designs, lines of equal score."""
+    shown = [
+        record for record in records if record.si_rmse is not None and record.outcome != Outcome.REPEATED
+    ]
+    if not shown:
+        return
+    figure = Figure(figsize=(9, 6), layout="constrained")
+    axes = figure.subplots()
+    for outcome, marker, label in ((Outcome.TRAINED, "o", "trained"), (Outcome.PRUNED, "x", "pruned early")):
+        chosen = [record for record in shown if record.outcome is outcome]
+        axes.scatter(
+            [r.latency_ms for r in chosen],
+            [r.si_rmse for r in chosen],
+            marker=marker,
+            c="tab:blue" if outcome is Outcome.TRAINED else "lightgray",
+            s=24,
+            label=label,
+            zorder=2,
+        )
+    front = pareto_front(records)
+    axes.step(
+        [r.latency_ms for r in front],
+        [r.si_rmse for r in front],
+        where="post",
+        c="tab:orange",
+        label="Pareto front",
+    )
+    for record in shown:
+        if record.name:
+            axes.scatter(record.latency_ms, record.si_rmse, marker="D", c="tab:red", s=40, zorder=3)
+            axes.annotate(
+                record.name, (record.latency_ms, record.si_rmse), xytext=(6, 4), textcoords="offset points"
+            )
+    top = best(records)
+    if top is not None:
+        axes.scatter(
+            top.latency_ms, top.si_rmse, marker="*", c="tab:orange", s=220, zorder=4, label="best score"
+        )
+    axes.set_xscale("log")
+    limits = axes.get_xlim(), axes.get_ylim()
+    latencies = np.geomspace(*limits[0], 50)
+    if top is not None:
+        for halvings in range(5):
+            level = top.score / 2**halvings
+            axes.plot(
+                latencies,
+                -np.log2(level * C_PER_MS * latencies) / SI_RMSE_EXPONENT,
+                c="gray",
+                lw=0.7,
+                ls=":",
+                zorder=1,
+                label="equal score (each line half the one below)" if halvings == 0 else None,
+            )
+    axes.set_xlim(limits[0])
+    axes.set_ylim(limits[1])
+    axes.set_xlabel("latency in ms, estimated from the table")
+    axes.set_ylabel("si-RMSE under the proxy, held-out training images")
+    axes.legend(loc="upper right")
+    axes.grid(alpha=0.2)
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=130)

@@ -1,0 +1,87 @@
+"""Tables for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.table import Table
+
+if TYPE_CHECKING:  # a table costs no second of torch's import
+    from nasdepth.latency import LatencyEstimate
+    from nasdepth.search import Retrained, TrialRecord
+
+
+def figure(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def trials_table(title: str, records: Iterable[TrialRecord]) -> Table:
+    """Trials with their proxy si-RMSE and estimated latency."""
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    for heading in ("trial", "score (proxy)", "si-RMSE (proxy)", "latency ms (est.)", "± sd"):
+        table.add_column(heading, justify="right")
+    table.add_column("outcome")
+    table.add_column("architecture", overflow="fold")
+    for record in records:
+        table.add_row(
+            str(record.number),
+            figure(record.score, 1),
+            figure(record.si_rmse, 4),
+            figure(record.latency_ms, 3),
+            figure(record.latency_sd_ms, 3),
+            str(record.outcome),
+            (f"[bold]{record.name}[/bold] " if record.name else "") + str(record.architecture),
+        )
+    return table
+
+
+def retrained_table(results: Iterable[Retrained]) -> Table:
+    """Retrained networks side by side, best first."""
+    table = Table(
+        title="Scored on the test split as .tflite, measured on the device",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+    )
+    table.add_column("network", overflow="fold")
+    for heading in ("score", "si-RMSE", "RMSE m", "REL", "measured ms", "predicted ms (est.)"):
+        table.add_column(heading, justify="right")
+    for result in sorted(results, key=lambda one: -one.score):
+        row = result.to_row()
+        predicted = (
+            f"{result.estimate.latency_ms:.3f} ± {result.estimate.sd_ms:.3f}"
+            if result.estimate
+            else "no table"
+        )
+        table.add_row(
+            row["name"] or row["architecture"],
+            f"{result.score:.1f}",
+            f"{row['si_rmse']:.4f}",
+            f"{row['rmse_m']:.3f}",
+            f"{row['rel']:.3f}",
+            f"{row['measured_latency_ms']:.3f}",
+            predicted,
+        )
+    return table
+
+
+def figures_table(title: str, figures: dict[str, object]) -> Table:
+    """Two columns: what, and how much."""
+    table = Table(title=title, title_justify="left", show_header=False, box=box.SIMPLE_HEAD)
+    table.add_column()
+    table.add_column(overflow="fold")
+    for name, value in figures.items():
+        table.add_row(name, f"{value:.4f}" if isinstance(value, float) else str(value))
+    return table
+
+
+def layers_table(estimate: LatencyEstimate) -> Table:
+    """Kernels of a network with their estimated times."""
+    table = Table(title="Kernels in order", title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("kernel", overflow="fold")
+    for heading in ("kMAC", "ms (est.)", "from"):
+        table.add_column(heading, justify="right")
+    for kernel, latency_ms, source in estimate.kernels:
+        table.add_row(str(kernel), f"{kernel.macs / 1e3:.0f}", f"{latency_ms:.4f}", source)
+    return table

@@ -1,0 +1,22 @@
+"""The search and what comes after it."""
+
+from nasdepth.search.records import Outcome, TrialRecord, best, pareto_front
+from nasdepth.search.retrain import Retrained, retrain
+from nasdepth.search.run import Run, Settings, latest_run_folder, named, next_run_folder
+from nasdepth.search.study import Search, SearchEvents
+
+__all__ = [
+    "Outcome",
+    "Retrained",
+    "Run",
+    "Search",
+    "SearchEvents",
+    "Settings",
+    "TrialRecord",
+    "best",
+    "latest_run_folder",
+    "named",
+    "next_run_folder",
+    "pareto_front",
+    "retrain",
+]

@@ -1,0 +1,66 @@
+"""Scoring one candidate: latency from the table first, then a short proxy training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from nasdepth.architecture import Architecture
+from nasdepth.data import DepthSplit, hold_out
+from nasdepth.latency import LatencyEstimate, Predictor, architecture_kernels
+from nasdepth.models import build
+from nasdepth.models.pretrained import Start, load_pretrained
+from nasdepth.training import Epoch, Recipe, StepReport, train
+
+HELD_OUT_SHARE = 0.1
+HELD_OUT_AT_MOST = 80
+
+
+@dataclass(frozen=True)
+class ProxyObjective:
+    """Judges architectures alike: same images, same recipe, same seed, same latency table."""
+
+    fit: DepthSplit
+    validation: DepthSplit
+    recipe: Recipe
+    predictor: Predictor
+    seed: int = 0
+
+    @classmethod
+    def on(cls, split: DepthSplit, recipe: Recipe, predictor: Predictor, seed: int) -> ProxyObjective:
+        """Hold the validation images out of a training split."""
+        fit, validation = hold_out(split, HELD_OUT_SHARE, HELD_OUT_AT_MOST, seed=0)
+        return cls(fit, validation, recipe, predictor, seed)
+
+    def latency(self, architecture: Architecture) -> LatencyEstimate:
+        """The table's estimate; costs milliseconds.
+
+        Raises:
+            UnknownKernelError: the table cannot answer for this architecture.
+        """
+        return self.predictor.estimate(architecture_kernels(architecture))
+
+    def train(
+        self,
+        architecture: Architecture,
+        on_start: Callable[[Start], None],
+        on_epoch: Callable[[Epoch], None],
+        on_step: Callable[[StepReport], None],
+    ) -> list[Epoch]:
+        """Train under the proxy; `on_epoch` may raise to stop."""
+        torch.manual_seed(self.seed)
+        model = build(architecture)
+        start = load_pretrained(model.encoder, architecture.encoder)
+        on_start(start)
+        return train(
+            model,
+            self.fit,
+            self.recipe,
+            seed=self.seed,
+            validation=self.validation,
+            pretrained=start.pretrained,
+            on_epoch=on_epoch,
+            on_step=on_step,
+        )

@@ -1,0 +1,122 @@
+"""What a study remembers of a trial, and the Pareto front of many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from optuna.trial import FrozenTrial
+
+from nasdepth.architecture import Architecture
+from nasdepth.models import name_of
+from nasdepth.score import log2_score, score
+
+ATTRIBUTE = "nasdepth"
+
+
+class Outcome(StrEnum):
+    """How a trial ended."""
+
+    TRAINED = "trained"
+    PRUNED = "pruned"
+    TOO_SLOW = "too slow"
+    REPEATED = "repeated"
+    DIVERGED = "diverged"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+
+
+SPENT = (Outcome.TRAINED, Outcome.PRUNED, Outcome.DIVERGED)
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One trial.
+
+    Attributes:
+        number: Optuna's number of the trial.
+        latency_ms, latency_sd_ms: the table's estimate, and its standard deviation.
+        measured_share: the share of that time that stands in the table as measured.
+        si_rmse: under the proxy, on images held out of the training split; None if never validated.
+        curve: si-RMSE after every validated epoch.
+        start: where the encoder's first weights came from.
+        training_s, total_s: seconds in training and validation, and from asking to telling.
+    """
+
+    number: int
+    architecture: Architecture
+    outcome: Outcome
+    latency_ms: float | None = None
+    latency_sd_ms: float | None = None
+    measured_share: float | None = None
+    si_rmse: float | None = None
+    curve: tuple[float, ...] = ()
+    start: str = ""
+    training_s: float = 0.0
+    total_s: float = 0.0
+    note: str = ""
+
+    @property
+    def score(self) -> float | None:
+        """The challenge score of the proxy's si-RMSE and the estimated latency."""
+        if self.si_rmse is None or self.latency_ms is None:
+            return None
+        return score(self.si_rmse, self.latency_ms)
+
+    @property
+    def log2_score(self) -> float | None:
+        if self.si_rmse is None or self.latency_ms is None:
+            return None
+        return log2_score(self.si_rmse, self.latency_ms)
+
+    @property
+    def name(self) -> str | None:
+        """The named design that this is, if it is one."""
+        return name_of(self.architecture)
+
+    def to_attribute(self) -> dict:
+        """For `trial.set_user_attr(ATTRIBUTE, ...)`."""
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "number"}
+        return fields | {
+            "architecture": str(self.architecture),
+            "outcome": str(self.outcome),
+            "curve": list(self.curve),
+        }
+
+    def to_row(self) -> dict:
+        """Flat, for CSV and JSON."""
+        row = {"trial": self.number, "name": self.name, "score": self.score} | self.to_attribute()
+        return row | {"curve": " ".join(f"{value:.4f}" for value in self.curve)}
+
+    @classmethod
+    def from_trial(cls, trial: FrozenTrial) -> TrialRecord | None:
+        """None for a trial that has not ended, or that nasdepth did not run."""
+        stored = trial.user_attrs.get(ATTRIBUTE)
+        if stored is None:
+            return None
+        return cls(
+            number=trial.number,
+            **stored
+            | {
+                "architecture": Architecture.parse(stored["architecture"]),
+                "outcome": Outcome(stored["outcome"]),
+                "curve": tuple(stored["curve"]),
+            },
+        )
+
+
+def best(records: Iterable[TrialRecord]) -> TrialRecord | None:
+    """The fully trained record of the highest score."""
+    trained = [record for record in records if record.outcome is Outcome.TRAINED]
+    return max(trained, key=lambda record: record.log2_score, default=None)
+
+
+def pareto_front(records: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """The fully trained records that no other beats in both latency and si-RMSE, fastest first."""
+    trained = [record for record in records if record.outcome is Outcome.TRAINED]
+    front: list[TrialRecord] = []
+    for record in sorted(trained, key=lambda record: (record.latency_ms, record.si_rmse)):
+        if not front or record.si_rmse < front[-1].si_rmse:
+            front.append(record)
+    return front

@@ -1,0 +1,182 @@
+"""A run folder: the settings of a search, its study, and the results written from it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from nasdepth.architecture import Architecture
+from nasdepth.data import load_split
+from nasdepth.errors import StudyError
+from nasdepth.files import whole_file, write_json
+from nasdepth.latency import LatencyTable, TablePredictor
+from nasdepth.search.objective import ProxyObjective
+from nasdepth.search.records import TrialRecord, best, pareto_front
+from nasdepth.search.study import Search, SearchEvents
+from nasdepth.space import SearchSpace
+from nasdepth.training import PROXY, Recipe
+
+RUNS = Path("runs")
+_NUMBERED = re.compile(r"search-(\d+)")
+
+
+class Settings(BaseModel):
+    """What a search was asked to do; a resume reads it back."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    space: str = "depth"
+    data: str = "scenes"
+    table: str
+    objective: Literal["score", "pareto"] = "score"
+    max_latency_ms: Annotated[float, Field(gt=0)] | None = None
+    seed: int = 0
+    storage: str | None = None
+    proxy: Recipe = PROXY
+
+
+def next_run_folder(runs: Path = RUNS) -> Path:
+    """`runs/search-N`, N being one more than the highest there is."""
+    return runs / f"search-{max(_numbers(runs), default=0) + 1}"
+
+
+def latest_run_folder(runs: Path = RUNS) -> Path:
+    """The newest run folder.
+
+    Raises:
+        StudyError: there is none.
+    """
+    numbers = _numbers(runs)
+    if not numbers:
+        raise StudyError(f"{runs}: holds no search yet; start one with: nasdepth search --budget 200")
+    return runs / f"search-{max(numbers)}"
+
+
+def _numbers(runs: Path) -> list[int]:
+    matches = (_NUMBERED.fullmatch(path.name) for path in runs.glob("search-*"))
+    return [int(match[1]) for match in matches if match]
+
+
+class Run:
+    """One run folder.
+
+    Raises:
+        StudyError: opening a folder without settings, or creating one where a run already is.
+    """
+
+    def __init__(self, folder: str | Path, settings: Settings) -> None:
+        self.folder = Path(folder)
+        self.settings = settings
+
+    @classmethod
+    def create(cls, folder: str | Path, settings: Settings) -> Run:
+        """A new run; nothing is written before `search` has loaded all that the settings name."""
+        run = cls(folder, settings)
+        if run._settings_file.exists():
+            raise StudyError(
+                f"{run.folder}: already holds a search; continue it with --resume --out {run.folder}"
+            )
+        return run
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Run:
+        """The run that a folder holds."""
+        path = Path(folder) / "search.json"
+        try:
+            return cls(folder, Settings.model_validate_json(path.read_text(encoding="utf-8")))
+        except OSError as error:
+            raise StudyError(
+                f"{path}: cannot be read ({error.strerror}); {folder} holds no search"
+            ) from error
+        except ValidationError as error:
+            raise StudyError(f"{path}: is damaged: {error.errors()[0]['msg']}") from error
+
+    @property
+    def _settings_file(self) -> Path:
+        return self.folder / "search.json"
+
+    @property
+    def storage(self) -> str:
+        """The study's storage URL: SQLite in the folder unless set."""
+        return self.settings.storage or f"sqlite:///{(self.folder / 'study.db').resolve()}"
+
+    def search(self, events: SearchEvents | None = None, *, progress: bool = True) -> Search:
+        """Load everything the settings name and open the study.
+
+        Raises:
+            NasdepthError: the space, the data or the table cannot be used.
+        """
+        settings = self.settings
+        space = SearchSpace.load(settings.space)
+        table = LatencyTable.load(settings.table)
+        split = load_split(settings.data, "train", progress=progress)
+        if not self._settings_file.exists():
+            write_json(self._settings_file, settings.model_dump(mode="json"))
+        return Search(
+            space,
+            ProxyObjective.on(split, settings.proxy, TablePredictor(table), settings.seed),
+            identity={
+                "space": f"{space.name} {space.fingerprint}",
+                "data set": f"{settings.data} {split.fingerprint}",
+                "latency table": f"{table.name} {table.fingerprint}",
+                "proxy recipe": settings.proxy.fingerprint,
+                "seed": str(settings.seed),
+            },
+            storage=self.storage,
+            mode=settings.objective,
+            max_latency_ms=settings.max_latency_ms,
+            seed=settings.seed,
+            events=events or SearchEvents(),
+        )
+
+    def write_results(self, records: Iterable[TrialRecord]) -> None:
+        """Write `trials.csv` (every trial), `pareto.csv` and `results.json` (front, best, named designs)."""
+        records = list(records)
+        front, top = pareto_front(records), best(records)
+        self._write_csv("trials.csv", records)
+        self._write_csv("pareto.csv", front)
+        write_json(
+            self.folder / "results.json",
+            {
+                "schema": "nasdepth-results-1",
+                "settings": self.settings.model_dump(mode="json"),
+                "latency": "estimated from the table",
+                "best": top and top.to_row(),
+                "pareto": [record.to_row() for record in front],
+                "named_designs": [record.to_row() for record in named(records)],
+            },
+        )
+
+    def best_architecture(self) -> Architecture:
+        """The best architecture that the search found.
+
+        Raises:
+            StudyError: the folder holds no results, or no trained trial.
+        """
+        path = self.folder / "results.json"
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise StudyError(f"{path}: no readable results; finish the search first ({error})") from error
+        if not content.get("best"):
+            raise StudyError(
+                f"{path}: no trial was trained to the end; continue with --resume --out {self.folder}"
+            )
+        return Architecture.parse(content["best"]["architecture"])
+
+    def _write_csv(self, name: str, records: list[TrialRecord]) -> None:
+        frame = pd.DataFrame([record.to_row() for record in records])
+        with whole_file(self.folder / name) as temporary:
+            frame.to_csv(temporary, index=False)
+
+
+def named(records: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """The named designs among the trials, by score."""
+    found = [record for record in records if record.name and record.outcome in ("trained", "pruned")]
+    return sorted(found, key=lambda record: -(record.log2_score or float("-inf")))
