@@ -50,6 +50,12 @@ class Family:
         plain = (self.stem_channels, *(int(_CHANNELS.findall(blocks[-1])[0]) for blocks in self.stages))
         return tuple(round_channels(channels * width) for channels in plain)
 
+    def block_channels(self, width: float, stages: int) -> tuple[int, ...]:
+        """Output channels of the stem and of every block of the first `stages` stages."""
+        blocks = [block for stage in self.stages[:stages] for block in stage]
+        plain = (self.stem_channels, *(int(_CHANNELS.findall(block)[0]) for block in blocks))
+        return tuple(round_channels(channels * width) for channels in plain)
+
     def stage_strides(self) -> tuple[int, ...]:
         """Total stride after the stem and after every stage."""
         strides = [2]
@@ -71,16 +77,16 @@ def round_channels(channels: float, divisor: int = 8) -> int:
 
 @lru_cache(maxsize=4096)
 def canonical_width(family: str, width: float, stages: int) -> float:
-    """The plainest width multiplier that gives the same channels in the stages that are kept.
+    """The plainest width multiplier that gives the same channels in every block that is kept.
 
     1.01 and 1 build the same network; both are spelt 1.
     """
     definition = get_family(family)
     scale = 10**WIDTH_DECIMALS
-    wanted = definition.stage_channels(width)[: stages + 1]
+    wanted = definition.block_channels(width, stages)
 
     def same(steps: int) -> bool:
-        return definition.stage_channels(steps / scale)[: stages + 1] == wanted
+        return definition.block_channels(steps / scale, stages) == wanted
 
     def last_same(inside: int, outside: int) -> int:
         while abs(outside - inside) > 1:

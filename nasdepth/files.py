@@ -6,7 +6,7 @@ import json
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,9 @@ def whole_file(path: str | Path) -> Iterator[Path]:
             "folder. What was there before is untouched."
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        # gone already, or never there: `path` may lie below something that is no folder
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -49,9 +49,6 @@ def main() -> None:
     except NasdepthError as error:
         notes.print(f"[bold red]error:[/bold red] {_escaped(error)}", soft_wrap=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        notes.print("interrupted")
-        sys.exit(130)
 
 
 def _escaped(error: NasdepthError) -> str:

@@ -28,7 +28,7 @@ def make(
 ) -> None:
     """Render built-in scenes into folders, in the layout of the challenge.
 
-    Example: `nasdepth data make scenes --train 100 --test 20`
+    Example: `nasdepth data make my_scenes --train 100 --test 20`
     """
     from nasdepth.data import load_split
     from nasdepth.data.inspect import write_folder

@@ -47,6 +47,7 @@ def search(
     `nasdepth search --budget 40 --data my_data --space quick --max-latency-ms 8`;
     `nasdepth search --resume --budget 400`
     """
+    from nasdepth.data.scenes import parse_scenes
     from nasdepth.report.plots import plot_pareto
     from nasdepth.report.terminal import trials_table
     from nasdepth.search import Run, Settings, best, latest_run_folder, named, next_run_folder, pareto_front
@@ -57,9 +58,10 @@ def search(
     if max_latency_ms is not None and not max_latency_ms > 0:
         raise StudyError(f"--max-latency-ms is {max_latency_ms:g}; it must be above 0")
     given = {
-        "space": space,
-        "data": data,
-        "table": table,
+        # a resume may come from another folder; names of what ships stay names
+        "space": str(Path(space).resolve()) if space and Path(space).is_file() else space,
+        "data": str(Path(data).resolve()) if data and not parse_scenes(data) else data,
+        "table": str(Path(table).resolve()) if table and Path(table).is_file() else table,
         "max_latency_ms": max_latency_ms,
         "objective": objective,
         "storage": storage,
@@ -83,16 +85,15 @@ def search(
         )
         board.start(session)
         try:
-            session.run(budget)
+            records = session.run(budget)
         except KeyboardInterrupt:
+            run.write_results(session.records)
             notes.print(
                 f"stopped; continue with: nasdepth search --resume --out {run.folder} --budget {budget}"
             )
             raise
-        finally:
-            records = session.records
-            run.write_results(records)
-            plot_pareto(records, run.folder / "pareto.png")
+    run.write_results(records)
+    plot_pareto(records, run.folder / "pareto.png")
     if session.spent < budget:
         notes.print(f"the space holds nothing new after {session.spent} trained trials")
     if as_json:

@@ -74,7 +74,7 @@ def _convolution(trace, x, weight, bias, stride, padding, dilation, transposed, 
         (size + 2 * p - d * (k - 1) - 1) // s + 1
         for (size, k, s, d), p in zip(geometry, padding, strict=True)
     ]
-    mode = "valid"
+    mode = "same" if window == (1, 1) else "valid"
     if any(padding):
         if all(same_padding(*axis) == (p, p) for axis, p in zip(geometry, padding, strict=True)):
             mode = "same"
@@ -100,9 +100,8 @@ def _convolution(trace, x, weight, bias, stride, padding, dilation, transposed, 
     _aten._batch_norm_no_update,
 )
 def _batch_norm(trace, x, *_, **__):
-    scaled = trace.node("mul", [x], x.shape, operand="vector", constant=True)
-    shifted = trace.node("add", [scaled], x.shape, operand="vector", constant=True)
-    return shifted, torch.empty(0, device="meta"), torch.empty(0, device="meta")
+    normalised = trace.node("mul", [x], x.shape, operand="vector", normalisation=True)
+    return normalised, torch.empty(0, device="meta"), torch.empty(0, device="meta")
 
 
 @_handles(_aten.relu, _aten.relu_)

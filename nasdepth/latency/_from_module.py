@@ -76,7 +76,7 @@ class Trace(TorchDispatchMode):
         inputs: list[torch.Tensor],
         shape: tuple[int, ...],
         *,
-        constant: bool = False,
+        normalisation: bool = False,
         pads: tuple[int, int, int, int] = (0, 0, 0, 0),
         **attributes: int | str | tuple[int, ...],
     ) -> torch.Tensor:
@@ -85,7 +85,7 @@ class Trace(TorchDispatchMode):
         kernel = Kernel(op, height, width, channels, *self.hwc(shape), **attributes)
         output = torch.empty(shape, device="meta")
         sources = tuple(self.value_of(tensor) for tensor in inputs)
-        self.nodes.append(Node(canonical(kernel), sources, self.introduce(output), pads, constant))
+        self.nodes.append(Node(canonical(kernel), sources, self.introduce(output), pads, normalisation))
         return output
 
     def unknown(self, what: str) -> UnknownKernelError:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from nasdepth.latency.kernels import Kernel, same_padding
+from nasdepth.latency.kernels import CONVOLUTIONS, Kernel, same_padding
 
 # Operations that take a ReLU as part of their own loop (XNNPACK and TFLite's own kernels alike)
 _TAKE_ACTIVATION = {
@@ -19,7 +19,6 @@ _TAKE_ACTIVATION = {
     "average_pool2d",
     "max_pool2d",
 }
-_TAKE_CONSTANTS = {"conv2d", "depthwise_conv2d", "transpose_conv2d", "fully_connected"}
 _TAKE_PADDING = {"conv2d", "depthwise_conv2d"}
 
 
@@ -31,15 +30,15 @@ class Node:
         kernel: what runs.
         inputs, output: value numbers.
         pads: of `pad`, (top, bottom, left, right).
-        constant: an addition or multiplication of constants, such as batch normalisation, that
-            conversion multiplies into the convolution before it.
+        normalisation: a `mul` that stands for a batch normalisation, which conversion multiplies into the
+            convolution before it or, where there is none, turns into a multiplication and an addition.
     """
 
     kernel: Kernel
     inputs: tuple[int, ...]
     output: int
     pads: tuple[int, int, int, int] = (0, 0, 0, 0)
-    constant: bool = False
+    normalisation: bool = False
 
 
 def fuse(nodes: Iterable[Node], outputs: Iterable[int]) -> tuple[Kernel, ...]:
@@ -61,6 +60,9 @@ def fuse(nodes: Iterable[Node], outputs: Iterable[int]) -> tuple[Kernel, ...]:
         if before is not None and uses[node.inputs[0]] == 1:
             merged = _merge(done[before], node)
         if merged is None:
+            if node.normalisation:
+                done.append(node)
+                node = replace(node, kernel=replace(node.kernel, op="add"), normalisation=False)
             made_by[node.output] = len(done)
             done.append(node)
         elif merged.kernel.op == node.kernel.op:  # padding went into its consumer
@@ -78,7 +80,7 @@ def _merge(first: Node, second: Node) -> Node | None:
     one, two = first.kernel, second.kernel
     if two.op in ("relu", "relu6") and one.op in _TAKE_ACTIVATION and one.activation == "none":
         return replace(first, kernel=replace(one, activation=two.op), output=second.output)
-    if second.constant and one.op in _TAKE_CONSTANTS and one.activation == "none":
+    if second.normalisation and one.op in CONVOLUTIONS and one.activation == "none":
         return replace(first, output=second.output)
     if one.op == "pad" and two.op in _TAKE_PADDING and two.padding == "valid":
         kernel = replace(two, in_height=one.in_height, in_width=one.in_width, padding="same")

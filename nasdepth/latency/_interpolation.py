@@ -71,7 +71,7 @@ class KindModel:
         time_ms = max(float(physical_features(kernel) @ self._weights), 1e-9) * float(np.exp(correction))
         # Far from all that was measured, the neighbours' agreement is no evidence
         far = _PRIOR_WEIGHT / (nearness.sum() + _PRIOR_WEIGHT)
-        return time_ms, self._sd * (1 + far)
+        return float(time_ms), float(self._sd * (1 + far))
 
     def _nearness(self, positions: np.ndarray) -> np.ndarray:
         squared = ((positions[:, None] - self._positions[None]) ** 2).sum(-1)

@@ -33,7 +33,8 @@ class Journal:
                 if number == 1:
                     self._check(entry["device"], header["device"])
                 else:
-                    self._done[entry.pop("key")] = Measurement(path, **entry)
+                    key = entry.pop("key")
+                    self._done[key] = Measurement(path, **entry)
             except (ValueError, KeyError, TypeError) as error:
                 raise TableError(
                     f"{path}, line {number}: damaged ({error}); delete it to start over"

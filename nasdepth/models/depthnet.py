@@ -58,11 +58,11 @@ class DepthNet(nn.Module):
     millimetres.
     """
 
-    def __init__(self, architecture: Architecture) -> None:
+    def __init__(self, architecture: Architecture, encoder: EncoderNet | None = None) -> None:
         super().__init__()
         self.architecture = architecture
         self.input_hw = (architecture.input_height, architecture.input_width)
-        self.encoder = EncoderNet(architecture.encoder)
+        self.encoder = encoder or EncoderNet(architecture.encoder)
         channels = self.encoder.channels
         neck, *stages = architecture.decoder
         self.neck = build_block(neck.block, channels[architecture.encoder.stride], neck.width, neck.kernel)

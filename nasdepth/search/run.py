@@ -123,7 +123,7 @@ class Run:
             ProxyObjective.on(split, settings.proxy, TablePredictor(table), settings.seed),
             identity={
                 "space": f"{space.name} {space.fingerprint}",
-                "data set": f"{settings.data} {split.fingerprint}",
+                "data set": split.fingerprint,
                 "latency table": f"{table.name} {table.fingerprint}",
                 "proxy recipe": settings.proxy.fingerprint,
                 "seed": str(settings.seed),

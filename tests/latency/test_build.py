@@ -1,0 +1,156 @@
+"""Builds on this machine's CPU: planned, interrupted, resumed, validated."""
+
+import json
+import signal
+import subprocess
+import sys
+import textwrap
+from collections import Counter
+
+import pytest
+from latency_samples import EVERY_OPERATION
+
+from nasdepth.devices import LocalDevice, Measurement
+from nasdepth.errors import TableError
+from nasdepth.latency import LatencyTable, TablePredictor, architecture_kernels
+from nasdepth.latency.build import build, plan, table_name
+from nasdepth.space import SearchSpace
+
+TINY = """
+name: tiny
+input: {height: 32, width: [32, 64]}
+encoder: {family: mobilenetv1, width: 0.25, stride: 8}
+decoder: {skip: [none, add], block: conv, kernel: 1, width: 8, upsampling: bilinear}
+head: {stride: 4, upsampling: bilinear}
+"""
+
+
+class QuickDevice(LocalDevice):
+    """This machine, measured in a hurry; counts what it is asked."""
+
+    def __init__(self, threads=1):
+        super().__init__(threads)
+        self.asked = 0
+
+    def measure(self, models, **_):
+        self.asked += len(models)
+        return super().measure(models, min_runs=3, min_seconds=0)
+
+
+@pytest.fixture
+def space(tmp_path):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY)
+    return SearchSpace.load(path)
+
+
+def _stop_at(count):
+    def progress(done, total, label):
+        if done == count:
+            raise KeyboardInterrupt
+
+    return progress
+
+
+def test_plan_of_a_small_space_is_all_its_kernels(space):
+    used = Counter(kernel for one in space.architectures() for kernel in set(architecture_kernels(one)))
+    planned = plan(space)
+    assert len(planned) == len(used) and set(planned) == set(used)
+    kinds = {kernel.kind for kernel in used}
+    assert {kernel.kind for kernel in plan(space, max_kernels=2 * len(kinds))} == kinds
+    assert plan(space, seed=5) == planned
+
+
+def test_plan_of_a_large_space_repeats(monkeypatch):
+    monkeypatch.setattr("nasdepth.latency.plan._MAX_SAMPLES", 50)
+    space = SearchSpace.load("quick")
+    first = plan(space, seed=1, max_kernels=100)
+    assert len(set(first)) == 100
+    assert first == plan(space, seed=1, max_kernels=100)
+
+
+def test_interrupted_build_resumes_without_measuring_again(space, tmp_path):
+    kernels = len(plan(space))
+    device, out = QuickDevice(), tmp_path / "tables"
+    with pytest.raises(KeyboardInterrupt):
+        build(device, space, out, validate=0, progress=_stop_at(21))
+    (journal,) = out.iterdir()
+    assert journal.name == f"{table_name(device.describe())}.partial.jsonl"
+    assert len(journal.read_text().splitlines()) == 1 + 21
+    with journal.open("a") as file:
+        file.write('{"key": "cut of')
+
+    again, seen = QuickDevice(), []
+    table = build(again, space, out, validate=0, progress=lambda *step: seen.append(step))
+    assert again.asked == kernels + 1 - 21
+    assert [done for done, _, _ in seen] == list(range(1, kernels + 2))
+    assert {total for _, total, _ in seen} == {kernels + 1}
+    assert set(table.timings) == set(plan(space)) and table.card.validation is None
+    assert sorted(path.suffix for path in out.iterdir()) == [".csv", ".yaml"]
+    loaded = LatencyTable.load(out / f"{table.name}.csv")
+    assert loaded.card == table.card and list(loaded.timings) == list(table.timings)
+
+
+def test_ctrl_c_in_a_real_process_keeps_what_was_measured(space, tmp_path):
+    script = f"""
+        import sys
+        from nasdepth.devices import LocalDevice
+        from nasdepth.latency.build import build
+        from nasdepth.space import SearchSpace
+        build(LocalDevice(), SearchSpace.load({str(tmp_path / "tiny.yaml")!r}), {str(tmp_path)!r}, "one",
+              validate=0, progress=lambda *step: print(*step, flush=True))
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode != 0 and "KeyboardInterrupt" in stderr
+    lines = (tmp_path / "one.partial.jsonl").read_text().splitlines()
+    assert len(lines) >= 2 and all(map(json.loads, lines))
+    assert not (tmp_path / "one.csv").exists()
+
+
+def test_journal_of_another_setting_is_refused(space, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        build(QuickDevice(1), space, tmp_path, "one", validate=0, progress=_stop_at(1))
+    with pytest.raises(TableError, match=r"one\.partial\.jsonl: begun with threads 1, but now it is 2"):
+        build(QuickDevice(2), space, tmp_path, "one", validate=0)
+
+
+def test_damaged_journal_is_named(space, tmp_path):
+    (tmp_path / "one.partial.jsonl").write_text("nonsense\n")
+    with pytest.raises(TableError, match=r"one\.partial\.jsonl, line 1: damaged"):
+        build(QuickDevice(), space, tmp_path, "one", validate=0)
+
+
+def test_a_refused_kernel_is_a_row_and_not_the_end(space, tmp_path):
+    class Picky(QuickDevice):
+        def measure(self, models, **options):
+            for one in super().measure(models):
+                refused = b"dw_k3x3s2" in one.model.read_bytes()
+                yield Measurement(one.model, error="op is not supported") if refused else one
+
+    table = build(Picky(), space, tmp_path, validate=0)
+    assert table.rejected and {kernel.kind for kernel in table.rejected} == {"dw_k3x3s2"}
+    assert LatencyTable.load(tmp_path / f"{table.name}.csv").rejected == table.rejected
+
+
+def test_time_limit_ends_with_a_usable_table(space, tmp_path):
+    table = build(QuickDevice(), space, tmp_path, minutes=1e-6, validate=0, progress=None)
+    assert len(table.timings) < len(plan(space))
+    assert {kernel.kind for kernel in table.timings} == {kernel.kind for kernel in plan(space)}
+
+
+def test_validation_on_whole_networks(space, tmp_path):
+    table = build(QuickDevice(), space, tmp_path, validate=3)
+    validation = table.card.validation
+    assert validation.models == 3 and validation.mape_percent >= 0 and table.card.scale > 0
+    network = next(space.architectures())
+    estimate = TablePredictor(table).estimate(architecture_kernels(network))
+    assert estimate.measured_share == 1 and estimate.latency_ms > 0
+    assert not any(kernel in table.timings for kernel in EVERY_OPERATION)

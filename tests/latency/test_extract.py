@@ -1,0 +1,210 @@
+"""Extraction against hand-made answers, hooks that count on their own, and converted networks."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from nasdepth.architecture import Architecture
+from nasdepth.deploy import export_tflite
+from nasdepth.errors import ModelFileError, UnknownKernelError
+from nasdepth.latency import Kernel, architecture_kernels, module_kernels, tflite_kernels
+from nasdepth.models import build, named_designs
+
+THIRD_PARTY = Path(__file__).parents[3] / "shared" / "data" / "tflite"
+
+
+class _SameConv(nn.Module):
+    def forward(self, x):
+        x = F.pad(x, (0, 1, 0, 1))
+        return F.relu6(F.conv2d(x, torch.ones(8, 3, 3, 3), stride=2))
+
+
+class _Lambda(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+def _conv(**changes) -> Kernel:
+    fields = dict(
+        op="conv2d", in_height=8, in_width=12, in_channels=3, out_height=8, out_width=12, out_channels=8
+    )
+    return Kernel(**{**fields, "padding": "same", **changes})
+
+
+K3 = {"kernel_height": 3, "kernel_width": 3}
+
+
+def test_asymmetric_padding_and_relu6_become_one_same_convolution():
+    expected = _conv(out_height=4, out_width=6, stride_height=2, stride_width=2, activation="relu6", **K3)
+    assert module_kernels(_SameConv(), (8, 12)) == (expected,)
+
+
+def test_padding_other_than_same_stays_a_kernel_of_its_own():
+    kernels = module_kernels(nn.Conv2d(3, 8, 3, stride=2, padding=1), (8, 12))
+    assert [kernel.op for kernel in kernels] == ["pad", "conv2d"]
+    assert (kernels[0].out_height, kernels[0].out_width, kernels[1].padding) == (10, 14, "valid")
+
+
+def test_batch_normalisation_folds_into_its_convolution():
+    module = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(inplace=True))
+    module.train()
+    assert module_kernels(module, (8, 12)) == (_conv(activation="relu", **K3),)
+    assert module.training and module[1].num_batches_tracked == 0
+
+
+def test_batch_normalisation_of_a_shared_convolution_stays():
+    convolution, normalisation = nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8).eval()
+
+    def both(x):
+        y = convolution(x)
+        return y + normalisation(y)
+
+    assert [kernel.kind for kernel in module_kernels(_Lambda(both), (8, 12))] == [
+        "conv1x1",
+        "mul_vector",
+        "add_vector",
+        "add_tensor",
+    ]
+
+
+def test_activation_with_a_second_consumer_is_not_fused():
+    convolution = nn.Conv2d(3, 8, 1)
+
+    def both(x):
+        y = convolution(x)
+        return F.relu(y) + y
+
+    kernels = module_kernels(_Lambda(both), (8, 12))
+    assert [(kernel.op, kernel.activation) for kernel in kernels] == [
+        ("conv2d", "none"),
+        ("relu", "none"),
+        ("add", "none"),
+    ]
+
+
+def test_operations_on_weights_alone_are_no_kernels():
+    weight, mean = nn.Parameter(torch.ones(3, 1, 3, 3)), torch.ones(3, 1, 1, 1)
+
+    def folded(x):
+        return F.conv2d(x, weight / mean, -(weight * mean).sum((1, 2, 3)), padding=1, groups=3)
+
+    expected = _conv(op="depthwise_conv2d", out_channels=3, groups=3, **K3)
+    assert module_kernels(_Lambda(folded), (8, 12)) == (expected,)
+
+
+def test_decoder_operations():
+    def decoder(x):
+        up = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+        near = F.interpolate(x, size=(16, 24), mode="nearest")
+        merged = torch.cat([up, near], 1)
+        gate = torch.sigmoid(F.adaptive_avg_pool2d(merged, 1))
+        return F.hardswish(merged * gate)
+
+    kernels = module_kernels(_Lambda(decoder), (8, 12))
+    assert [kernel.kind for kernel in kernels] == [
+        "resize_bilinear",
+        "resize_nearest",
+        "concat",
+        "mean",
+        "logistic",
+        "mul_gate",
+        "hard_swish",
+    ]
+    assert kernels[2].in_channels == 3 and kernels[2].other_channels == (3,) and kernels[2].out_channels == 6
+    assert kernels[0].sampling == "half_pixel" and kernels[1].sampling == "asymmetric"
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [(torch.erf, "erf"), (lambda x: x.permute(0, 2, 3, 1), "permute"), (lambda x: x.clamp(-1, 1), "clamp")],
+)
+def test_unknown_operation_is_named(function, name):
+    with pytest.raises(UnknownKernelError, match=name):
+        module_kernels(_Lambda(function), (8, 12))
+
+
+@pytest.mark.parametrize("name", sorted(named_designs()))
+def test_macs_agree_with_hooks(name):
+    architecture = named_designs()[name]
+    model = build(architecture).eval()
+    counted = 0
+
+    def count(module, _, output):
+        nonlocal counted
+        counted += output.numel() * module.weight[0].numel()
+
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(count)
+    with torch.no_grad():
+        model(torch.rand(1, 3, 480, 640))
+    head, stem = model.head, model.encoder.conv_stem
+    strided = (architecture.input_height // 2) * (architecture.input_width // 2)
+    at_head = architecture.input_height * architecture.input_width // architecture.head_stride**2
+    # the stem and the head convolve with weights folded in forward, past any hook
+    counted += strided * stem.weight.numel() + at_head * head.weight.numel()
+    assert sum(kernel.macs for kernel in architecture_kernels(architecture)) == counted
+
+
+_TRICKY = (
+    "64x96,mobilenetv3_small@0.5:5,none-conv-k1-w16,concat-mbconv-k3-w16,add-dsconv-k5-w8,up-nearest-bilinear",
+    "64x64,mobilenetv4_conv_small@0.5:3,none-mbconv-k1-w8,add-conv-k3-w1,none-conv-k1-w1,none-mbconv-k5-w8,"
+    "up-bilinear-nearest",
+)
+
+
+@pytest.mark.parametrize("text", [*map(str, named_designs().values()), *_TRICKY])
+def test_module_and_converted_network_have_equal_kernels(text, tmp_path):
+    architecture = Architecture.parse(text)
+    export_tflite(build(architecture), tmp_path / "model.tflite", verify=False)
+    from_module, from_file = architecture_kernels(architecture), tflite_kernels(tmp_path / "model.tflite")
+    assert Counter(map(str, from_module)) == Counter(map(str, from_file))
+    assert Counter(from_module) == Counter(from_file)
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "mmac"),
+    [
+        ("deeplabv3_257_mv_gpu", 70, 725.8),
+        ("mediapipe_hand_landmark_lite", 65, 145.6),
+        ("unet_person_128_float", 51, 191.6),
+        ("vww_96_float", 31, 7.49),
+    ],
+)
+def test_third_party_models(name, count, mmac):
+    path = THIRD_PARTY / f"{name}.tflite"
+    if not path.exists():
+        pytest.skip(f"{path} is not on this machine")
+    kernels = tflite_kernels(path)
+    assert len(kernels) == count
+    assert sum(kernel.macs for kernel in kernels) / 1e6 == pytest.approx(mmac, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("mediapipe_selfie_segmentation", "Convolution2DTransposeBias"),
+        ("mobilenet_v1_0.5_160_quant", "not float32"),
+    ],
+)
+def test_third_party_operations_without_a_kernel_are_named(name, words):
+    path = THIRD_PARTY / f"{name}.tflite"
+    if not path.exists():
+        pytest.skip(f"{path} is not on this machine")
+    with pytest.raises(UnknownKernelError, match=words):
+        tflite_kernels(path)
+
+
+def test_a_file_that_is_no_model(tmp_path):
+    path = tmp_path / "model.tflite"
+    path.write_bytes(b"nothing of the kind")
+    with pytest.raises(ModelFileError, match=r"model\.tflite"):
+        tflite_kernels(path)

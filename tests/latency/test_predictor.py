@@ -1,0 +1,110 @@
+"""Predictions: exact where measured, physical where not, never silent."""
+
+import random
+from dataclasses import replace
+
+import pytest
+from latency_samples import EVERY_OPERATION, card, table
+
+from nasdepth.errors import UnknownKernelError
+from nasdepth.latency import Kernel, LatencyTable, TablePredictor, Timing, Validation
+
+
+def _conv(height, width, channels, out_channels) -> Kernel:
+    return Kernel("conv2d", height, width, channels, height, width, out_channels, padding="same")
+
+
+def _truth(kernel: Kernel) -> float:
+    return 1e-3 + kernel.macs * 2e-8 + (kernel.in_bytes + kernel.out_bytes) * 5e-8
+
+
+def _convolutions(count: int, seed: int) -> list[Kernel]:
+    rng = random.Random(seed)
+    sizes = [8, 16, 24, 32, 48, 64, 96, 128]
+    return list({_conv(*(rng.choice(sizes) for _ in range(4))): None for _ in range(count)})
+
+
+@pytest.fixture(scope="module")
+def predictor():
+    return TablePredictor(table({kernel: _truth(kernel) for kernel in _convolutions(120, 0)}))
+
+
+def test_measured_kernels_add_up_exactly():
+    first, second = EVERY_OPERATION[:2]
+    estimate = TablePredictor(table({first: 2.0, second: 3.0}, overhead_ms=0.5, scale=1.1)).estimate(
+        [first, second, first]
+    )
+    assert estimate.latency_ms == pytest.approx(1.1 * (0.5 + 7))
+    assert (estimate.measured_share, estimate.interpolated_share) == (1, 0)
+    assert [source for _, _, source in estimate.kernels] == ["measured"] * 3
+    assert sum(ms for _, ms, _ in estimate.kernels) == pytest.approx(1.1 * 7)
+    low, high = estimate.interval_90
+    assert low < estimate.latency_ms < high
+
+
+def test_interpolation_finds_a_physical_law(predictor):
+    unseen = [kernel for kernel in _convolutions(100, 1) if kernel not in predictor.table.timings]
+    assert len(unseen) > 50
+    for kernel in unseen:
+        estimate = predictor.estimate([kernel])
+        assert estimate.interpolated_share == 1
+        assert estimate.latency_ms - 0.5 == pytest.approx(_truth(kernel), rel=0.02)
+
+
+def test_more_channels_or_pixels_never_cost_less(predictor):
+    def ms(*shape):
+        return predictor.estimate([_conv(*shape)]).latency_ms
+
+    for larger in ([16, 16, 16, 20], [16, 16, 20, 16], [16, 20, 16, 16], [20, 16, 16, 16]):
+        assert ms(*larger) > ms(16, 16, 16, 16)
+
+
+def test_predictions_are_positive_far_outside_and_on_nonsense():
+    rng = random.Random(3)
+    noise = TablePredictor(table({kernel: rng.uniform(1e-4, 10) for kernel in _convolutions(30, 4)}))
+    for kernel in (_conv(1, 1, 1, 1), _conv(1024, 1024, 1024, 1024)):
+        estimate = noise.estimate([kernel])
+        assert estimate.latency_ms > 0 and estimate.interval_90[0] >= 0 and estimate.sd_ms > 0
+
+
+def test_one_measured_kernel_of_a_kind_is_enough_to_answer_but_unsurely():
+    known = TablePredictor(table({_conv(8, 8, 8, 8): 1.0}, overhead_ms=0))
+    estimate = known.estimate([_conv(8, 8, 8, 16)])
+    assert estimate.latency_ms > 0 and estimate.sd_ms / estimate.latency_ms > 0.3
+
+
+def test_spread_and_validation_widen_the_interval():
+    kernel = EVERY_OPERATION[0]
+    timings = {kernel: Timing(1.0, 1.1, 0.5, 30)}
+    noisy = TablePredictor(LatencyTable("t", card(kernels=1), timings)).estimate([kernel])
+    calm = TablePredictor(table({kernel: 1.0})).estimate([kernel])
+    assert noisy.sd_ms > calm.sd_ms
+    validation = Validation(
+        models=3,
+        mape_percent=1,
+        bias_percent=0,
+        within_5_percent=100,
+        within_10_percent=100,
+        within_15_percent=100,
+        spearman=1,
+    )
+    assert TablePredictor(table({kernel: 1.0}, validation=validation)).estimate([kernel]).sd_ms < calm.sd_ms
+
+
+@pytest.mark.parametrize("kernel", EVERY_OPERATION, ids=str)
+def test_every_operation_interpolates(kernel):
+    times = {kernel: 1.0, replace(kernel, in_height=kernel.in_height * 2): 2.0}
+    unseen = replace(kernel, in_height=kernel.in_height * 3)
+    assert TablePredictor(table(times)).estimate([unseen]).latency_ms > 0.5
+
+
+def test_unknown_kind_is_named():
+    with pytest.raises(UnknownKernelError, match=r"hard_swish 8x12x16.*pi-xnnpack-1t.*latency build"):
+        hard_swish = next(kernel for kernel in EVERY_OPERATION if kernel.op == "hard_swish")
+        TablePredictor(table({EVERY_OPERATION[0]: 1.0})).estimate([hard_swish])
+
+
+def test_rejected_kernel_brings_the_runtimes_words():
+    good, bad = EVERY_OPERATION[:2]
+    with pytest.raises(UnknownKernelError, match="op is not supported"):
+        TablePredictor(table({good: 1.0}, {bad: "op is not supported"})).estimate([bad])

@@ -1,0 +1,122 @@
+"""Tables: round trip, and a clear word for every way of being damaged."""
+
+import pytest
+import yaml
+from latency_samples import EVERY_OPERATION, table
+
+from nasdepth.errors import NasdepthError, TableError
+from nasdepth.latency import LatencyTable, Validation
+
+FIRST, SECOND, THIRD = EVERY_OPERATION[:3]
+
+
+@pytest.fixture
+def saved(tmp_path):
+    return table({FIRST: 1.25, SECOND: 0.003}, {THIRD: "no such\nop"}).save(tmp_path)
+
+
+def test_round_trip(tmp_path):
+    validation = Validation(
+        models=6,
+        mape_percent=3.5,
+        bias_percent=-1,
+        within_5_percent=50,
+        within_10_percent=90,
+        within_15_percent=100,
+        spearman=0.97,
+    )
+    original = table(dict.fromkeys(EVERY_OPERATION, 0.123456789), scale=1.1, validation=validation)
+    loaded = LatencyTable.load(original.save(tmp_path))
+    assert loaded.card == original.card
+    assert list(loaded.timings) == list(EVERY_OPERATION)
+    assert loaded.timings[FIRST].latency_ms == pytest.approx(0.123456789, rel=1e-5)
+    assert loaded.fingerprint == original.fingerprint
+    assert loaded.save(tmp_path / "again").read_bytes() == (tmp_path / "pi-xnnpack-1t.csv").read_bytes()
+
+
+def test_rejected_kernels_survive(saved):
+    loaded = LatencyTable.load(saved)
+    assert dict(loaded.rejected) == {THIRD: "no such op"}
+
+
+def test_fingerprint_follows_times_and_card():
+    one = table({FIRST: 1.0})
+    assert one.fingerprint != table({FIRST: 1.1}).fingerprint
+    assert one.fingerprint != table({FIRST: 1.0}, scale=2.0).fingerprint
+
+
+def _edit(path, old, new):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("latency_ms", "lateness", r"line 1.*missing columns \['latency_ms'\]"),
+        ("latency_ms", "latency_ms,extra", r"line 1.*unknown columns \['extra'\]"),
+        ("1.25,", "-1.25,", r"line 2.*latency_ms is '-1.25'"),
+        ("1.25,", "0,", r"line 2.*latency_ms is '0'"),
+        ("1.25,", "nan,", r"line 2.*latency_ms is 'nan'"),
+        ("1.25,", "quick,", r"line 2.*latency_ms is 'quick'"),
+        ("1.25,", "", r"line 2.*cells"),
+        ("conv2d,8", "convolve,8", r"line 2.*op is 'convolve'"),
+        ("conv2d,8", "conv2d,0", r"line 2.*in_height is '0'"),
+        ("relu6", "gelu", r"line 2.*activation is 'gelu'"),
+    ],
+)
+def test_damaged_rows_are_named(saved, old, new, words):
+    _edit(saved, old, new)
+    with pytest.raises(TableError, match=rf"pi-xnnpack-1t\.csv.*{words}"):
+        LatencyTable.load(saved)
+
+
+def test_cut_off_line(saved):
+    saved.write_text(saved.read_text()[:-1])
+    with pytest.raises(TableError, match="line 4: the last line is cut off"):
+        LatencyTable.load(saved)
+
+
+def test_lost_rows(saved):
+    saved.write_text("".join(saved.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(TableError, match="2 rows, but its card says kernels: 3"):
+        LatencyTable.load(saved)
+
+
+def test_duplicate_kernel(saved):
+    lines = saved.read_text().splitlines(keepends=True)
+    saved.write_text("".join([*lines, lines[1]]))
+    with pytest.raises(TableError, match=r"line 5: .* is there twice"):
+        LatencyTable.load(saved)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("schema_version", 7, "schema_version is 7"),
+        ("scale", -1, "scale is -1"),
+        ("soc", None, "soc is None"),
+        ("kind", "guessed", "kind is 'guessed'"),
+        ("colour", "red", "colour is 'red'"),
+    ],
+)
+def test_wrong_card_fields_are_named(saved, field, value, words):
+    card = saved.with_suffix(".yaml")
+    card.write_text(yaml.safe_dump(yaml.safe_load(card.read_text()) | {field: value}))
+    with pytest.raises(TableError, match=rf"pi-xnnpack-1t\.yaml: {words}"):
+        LatencyTable.load(saved)
+
+
+def test_missing_or_unreadable_card(saved):
+    saved.with_suffix(".yaml").write_text("a: [")
+    with pytest.raises(TableError, match="not YAML"):
+        LatencyTable.load(saved)
+    saved.with_suffix(".yaml").unlink()
+    with pytest.raises(TableError, match="device card"):
+        LatencyTable.load(saved)
+
+
+def test_unknown_table():
+    with pytest.raises(NasdepthError, match="no-such-table"):
+        LatencyTable.load("no-such-table")

@@ -1,0 +1,230 @@
+import random
+from itertools import product
+
+import optuna
+import pytest
+import yaml
+
+from nasdepth.architecture import Architecture, DecoderStage, Encoder
+from nasdepth.errors import NasdepthError, SpaceError
+from nasdepth.files import shipped
+from nasdepth.models import named_designs, resolve
+from nasdepth.space import SearchSpace
+
+SMALL = {
+    "name": "small",
+    "input": {"height": [64, 96], "width": 128},
+    "encoder": {"family": "mobilenetv2", "width": [0.5, 1.0], "stride": [8, 16]},
+    "decoder": {"skip": ["none", "add"], "block": ["conv", "dsconv"], "kernel": [1, 3], "width": [8, 16],
+                "upsampling": ["nearest", "bilinear"]},
+    "head": {"stride": [8], "upsampling": ["nearest", "bilinear"]},
+}  # fmt: skip
+SHIPPED = sorted(path.stem for path in shipped("search_spaces").glob("*.yaml"))
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write SMALL with some fields replaced (None takes one out), by dotted name."""
+
+    def write(**changes):
+        content = yaml.safe_load(yaml.safe_dump(SMALL))
+        for name, value in changes.items():
+            *sections, field = name.split("__")
+            holder = content
+            for section in sections:
+                holder = holder[section]
+            if value is None:
+                del holder[field]
+            else:
+                holder[field] = value
+        path = tmp_path / "space.yaml"
+        path.write_text(yaml.safe_dump(content))
+        return path
+
+    return write
+
+
+def brute_force() -> set[Architecture]:
+    """Every architecture of SMALL, by nested loops over the constructor."""
+    found = set()
+    decoder = SMALL["decoder"]
+    stages = list(product(decoder["block"], decoder["kernel"], decoder["width"]))
+    ups = ["nearest", "bilinear"]
+    for height, width, kept, head in product([64, 96], [0.5, 1.0], [3, 4, 5], ups):
+        encoder = Encoder("mobilenetv2", width, kept)
+        for neck in stages:
+            first = DecoderStage("none", *neck)
+            if kept == 3:  # stride 8 is the head's
+                found.add(Architecture(height, 128, encoder, (first,), "nearest", head))
+                continue
+            for skip, stage, up in product(decoder["skip"], stages, ups):
+                found.add(Architecture(height, 128, encoder, (first, DecoderStage(skip, *stage)), up, head))
+    return found
+
+
+def test_enumeration_is_the_brute_force_set(write):
+    space = SearchSpace.load(write())
+    listed = list(space.architectures())
+    assert len(listed) == len(set(listed))
+    assert set(listed) == brute_force()
+
+
+def test_size_counts_spellings(write):
+    # 2 heights x 2 widths x 2 heads x (8 necks at stride 8 + 2 stage counts x 8 necks x 2 skips x 8 x 2 modes)
+    assert SearchSpace.load(write()).size == 2 * 2 * 2 * (8 + 2 * 8 * 2 * 8 * 2)
+
+
+@pytest.mark.parametrize("name", ["small", *SHIPPED])
+def test_what_is_sampled_is_contained_and_can_be_suggested(name, write):
+    space = SearchSpace.load(write() if name == "small" else name)
+    rng = random.Random(0)
+    drawn = [space.sample(rng) for _ in range(300)]
+    assert len(set(drawn)) > 100
+    for architecture in drawn:
+        assert space.contains(architecture), space.violations(architecture)
+        parameters = space.parameters(architecture)
+        assert space.suggest(optuna.trial.FixedTrial(parameters)) == architecture
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"decoder__block": ["dsconv"]},  # of kernel 1 it is a conv, which the space does not list
+        {"decoder__upsampling": ["bilinear"]},  # a single stage has none
+        {"encoder__width": [0.97, 1.01]},  # canonical multipliers differ from those listed
+        {"input": {"height": [480], "width": [640]}, "head__upsampling": ["bilinear"], "head__stride": [1]},
+    ],
+)
+def test_canonical_spellings_stay_in_the_space(write, changes):
+    space = SearchSpace.load(write(**changes))
+    rng = random.Random(1)
+    for _ in range(60):
+        architecture = space.sample(rng)
+        assert space.contains(architecture), space.violations(architecture)
+        assert space.suggest(optuna.trial.FixedTrial(space.parameters(architecture))) == architecture
+
+
+def test_an_optuna_study_draws_from_the_space(write):
+    space = SearchSpace.load(write())
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    everything = brute_force()
+    drawn = {space.suggest(study.ask()) for _ in range(60)}
+    assert drawn <= everything and len(drawn) > 40
+
+
+def test_sampling_repeats_by_seed():
+    space = SearchSpace.load("depth")
+    first, again, other = (space.sample(random.Random(seed)) for seed in (3, 3, 4))
+    assert first == again != other
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("64x128", "96x160", ["input_width is 160", "128"]),
+        ("mobilenetv2", "mobilenetv1", ["family is mobilenetv1", "mobilenetv2"]),
+        ("@0.5", "@0.75", ["width is 0.75", "0.5, 1.0"]),
+        (":4,", ":2,", ["stages is 2", "3, 4, 5"]),
+        ("-k3-", "-k5-", ["s16.kernel is 5", "1, 3"]),
+        ("add-conv", "concat-conv", ["s8.skip is concat", "none, add"]),
+        ("k1-w16", "k1-w24", ["s8.width is 24", "8, 16"]),
+        ("none-conv-k3", "none-mbconv-k3", ["s16.block is mbconv", "conv, dsconv"]),
+    ],
+)
+def test_violations_name_the_choice_and_what_is_allowed(write, old, new, words):
+    space = SearchSpace.load(write())
+    inside = "64x128,mobilenetv2@0.5:4,none-conv-k3-w8,add-conv-k1-w16,up-nearest-bilinear"
+    assert old in inside and space.violations(Architecture.parse(inside)) == []
+    outside = Architecture.parse(inside.replace(old, new))
+    text = "; ".join(space.violations(outside))
+    assert all(word in text for word in words), text
+    assert not space.contains(outside)
+    with pytest.raises(SpaceError) as error:
+        space.parameters(outside)
+    assert str(outside) in str(error.value) and "small" in str(error.value) and words[0] in str(error.value)
+
+
+def test_another_depth_of_decoder_is_outside(write):
+    space = SearchSpace.load(write())
+    deeper = "64x128,mobilenetv2@0.5:4,none-conv-k3-w8,add-conv-k1-w16,none-conv-k1-w8,up-nearest-bilinear"
+    assert any("head_stride is 4" in text for text in space.violations(Architecture.parse(deeper)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"inputs": {}}, ["inputs"]),
+        ({"encoder__depth": [3]}, ["encoder.depth", "[3]"]),
+        ({"head": None}, ["head"]),
+        ({"head__stride": None}, ["head.stride"]),
+        ({"input__height": [64, 33]}, ["input.height", "33", "32"]),
+        ({"input__height": 0}, ["input.height", "0"]),
+        ({"input__width": "wide"}, ["input.width", "wide"]),
+        ({"input__width": [128.5]}, ["input.width", "128.5"]),
+        ({"input__width": []}, ["input.width", "[]"]),
+        ({"input__width": [128, 128]}, ["input.width", "128", "twice"]),
+        ({"encoder__family": ["mobilenetv2", "resnet50"]}, ["encoder.family", "resnet50", "mobilenetv1"]),
+        ({"encoder__width": [-1]}, ["encoder.width", "-1"]),
+        ({"encoder__width": [7.5]}, ["encoder.width", "7.5"]),
+        ({"encoder__stride": [64]}, ["encoder.stride", "64"]),
+        ({"decoder__skip": ["sum"]}, ["decoder.skip", "sum", "'none', 'add' or 'concat'"]),
+        ({"decoder__block": "rfdb"}, ["decoder.block", "rfdb"]),
+        ({"decoder__kernel": [2]}, ["decoder.kernel", "2"]),
+        ({"decoder__width": {"low": 8, "high": 60, "step": 8}}, ["decoder.width", "60"]),
+        ({"decoder__width": {"low": 16, "high": 8, "step": 8}}, ["decoder.width", "16"]),
+        ({"decoder__width": {"low": 8, "high": 16, "step": 0}}, ["decoder.width", "step"]),
+        ({"decoder__width": {"low": 8, "high": 16}}, ["decoder.width", "step"]),
+        ({"decoder__width": {"low": 8, "hgih": 16, "step": 8}}, ["decoder.width", "hgih"]),
+        ({"head__upsampling": ["cubic"]}, ["head.upsampling", "cubic"]),
+        ({"name": "a/b"}, ["name", "a/b"]),
+        ({"encoder": "mobilenetv2"}, ["encoder", "mobilenetv2"]),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_yaml_errors_name_file_field_and_value(write, changes, words):
+    path = write(**changes)
+    with pytest.raises(SpaceError) as error:
+        SearchSpace.load(path)
+    assert all(word in str(error.value) for word in [str(path), *words]), error.value
+
+
+@pytest.mark.parametrize("content", [b"name: [", b"\x89PNG\r\n\xff\xfe", b"- a\n- b\n", b"", b"just words"])
+def test_what_is_no_space_is_said(tmp_path, content):
+    path = tmp_path / "space.yaml"
+    path.write_bytes(content)
+    with pytest.raises(SpaceError, match=r"space\.yaml: (is no YAML|expected a mapping)"):
+        SearchSpace.load(path)
+
+
+def test_a_missing_space_lists_the_shipped_ones():
+    with pytest.raises(NasdepthError, match="huge: no such file.*depth, quick"):
+        SearchSpace.load("huge")
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_spaces_hold_litedepth(name):
+    space = SearchSpace.load(name)
+    assert space.name == name
+    assert space.named()["litedepth"] == resolve("litedepth")
+    assert set(space.named()) == {n for n, design in named_designs().items() if space.contains(design)}
+
+
+def test_the_full_space_has_every_dimension():
+    from nasdepth.families import families
+
+    definition = SearchSpace.load("depth").definition
+    assert set(definition.encoder.family) == set(families())
+    assert set(definition.decoder.block) == {"conv", "dsconv", "mbconv"}
+    assert set(definition.decoder.kernel) == {1, 3, 5} and set(definition.decoder.skip) == {"none", "add", "concat"}
+    heights, widths = definition.input.height, definition.input.width
+    assert any(height != width for height, width in product(heights, widths)) and len(heights) > 3
+    assert len(definition.encoder.width) > 10
+    assert set(definition.head.upsampling) == {"nearest", "bilinear"}
+
+
+def test_the_fingerprint_follows_the_content_not_the_name(write):
+    first = SearchSpace.load(write()).fingerprint
+    assert SearchSpace.load(write(name="other", description="words")).fingerprint == first
+    assert SearchSpace.load(write(input__width=[128])).fingerprint == first
+    assert SearchSpace.load(write(input__width=[160])).fingerprint != first
