@@ -9,7 +9,7 @@ from nasdepth.latency._from_module import module_kernels
 from nasdepth.latency._from_tflite import tflite_kernels
 from nasdepth.latency._skeleton import Skeleton
 from nasdepth.latency.kernels import Kernel
-from nasdepth.models import build
+from nasdepth.models import DepthNet
 from nasdepth.models.encoders import EncoderNet
 
 __all__ = ["architecture_kernels", "module_kernels", "tflite_kernels"]
@@ -24,7 +24,7 @@ def architecture_kernels(architecture: Architecture) -> tuple[Kernel, ...]:
     """
     encoder = _encoder(architecture.encoder)
     with Skeleton():
-        model = build(architecture, encoder)
+        model = DepthNet(architecture, encoder)
     return module_kernels(model)
 
 

@@ -150,7 +150,7 @@ def slice_into(source: EncoderNet, target: EncoderNet) -> None:
     """Copy the most important channels of `source` into `target`, a network of the same stages.
 
     Importance of an output channel is the L2 norm of its filter times |gamma| of its batch norm, summed
-    over the blocks of a stage, which share channels through their residuals. Channels that the target
+    over the blocks of a stage that share channels through their residuals. Channels that the target
     has beyond the source keep their random start.
     """
     with torch.no_grad():
@@ -158,17 +158,13 @@ def slice_into(source: EncoderNet, target: EncoderNet) -> None:
         _copy(source.conv_stem, target.conv_stem, kept, torch.arange(3))
         _copy_norm(source.bn1, target.bn1, kept)
         for source_stage, target_stage in zip(source.blocks, target.blocks, strict=True):
-            projections = [_layers(block)[-1] for block in source_stage if block.has_skip] or [
-                _layers(source_stage[0])[-1]
-            ]
+            projections = [_layers(block)[-1] for block in source_stage if block.has_skip]
+            width = _layers(target_stage[-1])[-1][1].num_features
             stage_importance = sum(_importance(conv.weight, norm) for conv, norm in projections)
-            width = _layers(target_stage[0])[-1][1].num_features
-            stage_kept = _strongest(stage_importance, width)
             for source_block, target_block in zip(source_stage, target_stage, strict=True):
-                if _layers(source_block)[-1][0].out_channels != stage_importance.numel():
-                    block_kept = None  # V4's fused stages change width inside a stage
-                else:
-                    block_kept = stage_kept
+                # V1's blocks have no residuals, and V4's fused stages change width inside a stage
+                shares = projections and _layers(source_block)[-1][0].out_channels == stage_importance.numel()
+                block_kept = _strongest(stage_importance, width) if shares else None
                 kept = _slice_block(source_block, target_block, kept, block_kept)
 
 

@@ -15,7 +15,7 @@ import optuna
 import yaml
 from pydantic import ValidationError
 
-from nasdepth.architecture import Architecture, DecoderStage, Encoder
+from nasdepth.architecture import OUTPUT_HW, Architecture, DecoderStage, Encoder
 from nasdepth.errors import SpaceError
 from nasdepth.families import get_family
 from nasdepth.files import find_shipped
@@ -146,6 +146,8 @@ class SearchSpace:
                 value = next(
                     (o for o in options if Encoder(encoder.family, o, encoder.stages) == encoder), value
                 )
+            if value not in options and (alias := _alias(architecture, name, actual)) in options:
+                value = alias
             if value not in options:
                 violations.append(f"{name} is {value}, the space has {_short(options)}")
                 return value if value is not None else options[0]
@@ -222,6 +224,15 @@ class SearchSpace:
             if not index:
                 return
             index[-1] += 1
+
+
+def _alias(architecture: Architecture, name: str, actual: Callable[[str], Any]) -> str | None:
+    """The spelling of a choice that construction replaces by the canonical one."""
+    stride, _, field = name.partition(".")
+    if field == "block" and actual(name) == "conv" and actual(f"{stride}.kernel") == 1:
+        return "dsconv"
+    at_output = (architecture.input_height, architecture.input_width) == OUTPUT_HW
+    return "bilinear" if name == "head_upsampling" and at_output and architecture.head_stride == 1 else None
 
 
 def _steps(options: Sequence[float]) -> set[float]:

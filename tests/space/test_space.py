@@ -124,7 +124,7 @@ def test_sampling_repeats_by_seed():
     [
         ("64x128", "96x160", ["input_width is 160", "128"]),
         ("mobilenetv2", "mobilenetv1", ["family is mobilenetv1", "mobilenetv2"]),
-        ("@0.5", "@0.75", ["width is 0.75", "0.5, 1.0"]),
+        ("@0.5", "@0.8", ["width is 0.8", "0.5, 1.0"]),
         (":4,", ":2,", ["stages is 2", "3, 4, 5"]),
         ("-k3-", "-k5-", ["s16.kernel is 5", "1, 3"]),
         ("add-conv", "concat-conv", ["s8.skip is concat", "none, add"]),

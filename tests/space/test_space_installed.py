@@ -3,13 +3,13 @@
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import pytest
 
-ROOT = __import__("pathlib").Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.slow
 def test_a_wheel_carries_spaces_and_tables(tmp_path, run_python):
     pytest.importorskip("hatchling")
     command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-q", "-w", tmp_path, ROOT]

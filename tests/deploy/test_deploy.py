@@ -1,0 +1,220 @@
+"""Real conversions: the file that is deployed against the network that was trained."""
+
+import numpy as np
+import onnx2tf
+import pytest
+import torch
+from torch import nn
+
+from nasdepth.architecture import Architecture
+from nasdepth.deploy import TFLiteDepth, evaluate_tflite, export_tflite
+from nasdepth.deploy.tflite_file import fold_padding, operator_name, read_model, write_model
+from nasdepth.errors import ModelFileError, NasdepthError
+from nasdepth.families import families, get_family
+from nasdepth.models import build, resolve
+from nasdepth.training import evaluate
+
+UNWANTED = {"TRANSPOSE", "PAD", "PADV2", "RESHAPE", "MIRROR_PAD", "GATHER", "SPLIT", "STRIDED_SLICE", "CAST"}
+
+
+def lively(architecture: Architecture) -> nn.Module:
+    """A network whose batch norms are no identity."""
+    torch.manual_seed(1)
+    net = build(architecture).eval()
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.7, 1.3)
+            nn.init.uniform_(module.bias, -0.3, 0.3)
+            nn.init.uniform_(module.running_mean, -0.2, 0.2)
+            nn.init.uniform_(module.running_var, 0.7, 1.5)
+    nn.init.normal_(net.head.weight, std=0.1)
+    return net
+
+
+def design_of(family: str) -> Architecture:
+    stages = len(get_family(family).stages)
+    return Architecture.parse(
+        f"64x96,{family}@0.5:{stages},none-mbconv-k3-w16,add-dsconv-k5-w16,concat-conv-k3-w16,up-nearest-bilinear"
+    )
+
+
+def check_file(path, net, operators) -> None:
+    assert not UNWANTED & set(operators), set(operators) & UNWANTED
+    model = read_model(path)
+    assert [operator_name(model, operator) for operator in model.subgraphs[0].operators] == list(operators)
+    assert len(model.subgraphs) == 1
+    assert len(model.subgraphs[0].inputs) == len(model.subgraphs[0].outputs) == 1
+    depth = TFLiteDepth(path)
+    assert depth.input_hw == (480, 640)
+    rgb = np.random.default_rng(7).integers(0, 256, (1, 480, 640, 3), dtype=np.uint8)
+    with torch.no_grad():
+        expected = net.eval()(torch.from_numpy(rgb).permute(0, 3, 1, 2).float())[0, 0].numpy()
+    assert expected.std() > 0.01 * expected.mean()  # a flat prediction would agree with anything flat
+    assert np.abs(depth.predict(rgb)[0] - expected).max() <= 1e-4 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize(
+    "family",
+    [
+        family if family in ("mobilenetv3_small", "mobilenetv4_conv_small") else pytest.param(family, marks=pytest.mark.slow)
+        for family in families()
+    ],
+)
+def test_every_family_exports_clean_and_agrees(tmp_path, family):
+    net = lively(design_of(family))
+    result = export_tflite(net, tmp_path / "model.tflite")
+    assert 0 < result.relative_error <= 1e-4
+    check_file(result.path, net, result.operators)
+
+
+def test_litedepth_exports_clean_and_agrees(tmp_path):
+    net = lively(resolve("litedepth")).train()
+    result = export_tflite(net, tmp_path / "litedepth.tflite")
+    assert net.training  # as it was
+    assert result.path.stat().st_size < 2_000_000
+    check_file(result.path, net, result.operators)
+
+
+def test_a_failing_export_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "model.tflite"
+    path.write_bytes(b"old")
+    convert = onnx2tf.convert
+
+    def wrong(**arguments):  # a converter that is off in one weight
+        convert(**arguments)
+        from pathlib import Path
+
+        made = Path(arguments["output_folder_path"]) / "model_float32.tflite"
+        model = read_model(made)
+        weights = [b for b in model.buffers if b.data is not None and len(b.data) > 1000]
+        values = np.frombuffer(bytes(weights[0].data), np.float32) * np.float32(1.2)
+        weights[0].data = np.frombuffer(values.tobytes(), np.uint8)
+        write_model(model, made)
+
+    monkeypatch.setattr(onnx2tf, "convert", wrong)
+    with pytest.raises(NasdepthError, match=r"disagrees with torch: relative error .* nothing was written"):
+        export_tflite(lively(resolve("litedepth")), path)
+    assert path.read_bytes() == b"old" and [p.name for p in tmp_path.iterdir()] == ["model.tflite"]
+
+
+def test_evaluating_the_file_is_evaluating_the_network(tmp_path, test_scenes):
+    net = lively(resolve("litedepth"))
+    path = export_tflite(net, tmp_path / "model.tflite").path
+    heard = []
+    few = test_scenes.subset(range(4))
+    got = evaluate_tflite(path, few, lambda done, total: heard.append((done, total))).compute()
+    expected = evaluate(net, few, device=torch.device("cpu")).compute()
+    assert got == pytest.approx(expected, rel=1e-3) and abs(got["si_rmse"] - expected["si_rmse"]) < 1e-4
+    assert heard[-1] == (4, 4)
+
+
+@pytest.fixture(scope="module")
+def padded(tmp_path_factory):
+    """A .tflite as the converter leaves it, with PADs in front of its strided convolutions."""
+    folder = tmp_path_factory.mktemp("padded")
+
+    class Strided(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = nn.Conv2d(3, 8, 3, stride=2)
+            self.deep = nn.Conv2d(8, 8, 5, stride=2, groups=8)
+            self.odd = nn.Conv2d(8, 4, 3)
+
+        def forward(self, x):
+            x = self.first(nn.functional.pad(x, (0, 1, 0, 1)))  # SAME
+            x = self.deep(nn.functional.pad(x, (1, 2, 1, 2)))  # SAME
+            return self.odd(nn.functional.pad(x, (2, 0, 2, 0)))  # not SAME
+
+    torch.manual_seed(0)
+    net = Strided().eval()
+    x = torch.rand(1, 3, 32, 48)
+    torch.onnx.export(net, (x,), folder / "model.onnx", dynamo=False, opset_version=17)
+    onnx2tf.convert(input_onnx_file_path=str(folder / "model.onnx"), output_folder_path=str(folder),
+                    non_verbose=True, verbosity="error")  # fmt: skip
+    return folder / "model_float32.tflite"
+
+
+def run_file(path, image):
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=str(path))
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image)
+    interpreter.invoke()
+    return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+
+
+def test_padding_folds_where_it_is_same_and_only_there(padded, tmp_path):
+    model = read_model(padded)
+    before = [operator_name(model, operator) for operator in model.subgraphs[0].operators]
+    assert before.count("PAD") == 3
+    assert fold_padding(model) == 2
+    after = [operator_name(model, operator) for operator in model.subgraphs[0].operators]
+    assert after.count("PAD") == 1 and len(after) == len(before) - 2
+    write_model(model, tmp_path / "folded.tflite")
+    image = np.random.default_rng(0).random((1, 32, 48, 3), np.float32)
+    np.testing.assert_allclose(run_file(tmp_path / "folded.tflite", image), run_file(padded, image), atol=1e-6)
+    assert fold_padding(read_model(tmp_path / "folded.tflite")) == 0
+
+
+def test_a_pad_that_others_read_is_kept(padded):
+    model = read_model(padded)
+    graph = model.subgraphs[0]
+    pad = next(operator for operator in graph.operators if operator_name(model, operator) == "PAD")
+    graph.outputs = np.array([*graph.outputs, pad.outputs[0]], np.int32)
+    assert fold_padding(model) == 1
+
+
+def broken_file(kind, tmp_path, litedepth_file):
+    content = litedepth_file.read_bytes()
+    path = tmp_path / "model.tflite"
+    match kind:
+        case "text":
+            path.write_text("this is no model\n" * 10)
+        case "empty":
+            path.write_bytes(b"")
+        case "header only":
+            path.write_bytes(content[:8])
+        case "truncated":
+            path.write_bytes(content[: len(content) // 2])
+        case "truncated at the end":
+            path.write_bytes(content[:-1000])
+        case "garbled":
+            path.write_bytes(content[:8] + b"\xff" * 64 + content[72:])
+        case "a folder":
+            path.mkdir()
+    return path
+
+
+BROKEN = ["missing", "text", "empty", "header only", "truncated", "truncated at the end", "garbled", "a folder"]
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_tflite_that_is_none_is_named(kind, tmp_path, litedepth_file):
+    path = broken_file(kind, tmp_path, litedepth_file)
+    with pytest.raises(ModelFileError, match=r"model\.tflite: "):
+        TFLiteDepth(path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "vww_96_float.tflite",
+        "mobilenet_v2_1.0_224_quant.tflite",
+        "mediapipe_hand_landmark_lite.tflite",
+        "deeplabv3_257_mv_gpu.tflite",
+        "mediapipe_selfie_segmentation.tflite",
+    ],
+)
+def test_a_model_of_something_else_is_named(third_party, name):
+    try:
+        accepted = TFLiteDepth(third_party / name)
+    except ModelFileError as error:
+        assert f"{name}: expected" in str(error) or "refuses" in str(error)
+    else:  # a segmentation to one map of the input's size cannot be told from depth by its shapes
+        assert name == "mediapipe_selfie_segmentation.tflite" and accepted.input_hw == (256, 256)
+
+
+def test_a_model_of_another_size_does_not_score(third_party, test_scenes):
+    with pytest.raises(ModelFileError, match=r"takes 256x256 images.*480x640"):
+        evaluate_tflite(third_party / "mediapipe_selfie_segmentation.tflite", test_scenes)
