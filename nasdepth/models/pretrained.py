@@ -165,6 +165,8 @@ def slice_into(source: EncoderNet, target: EncoderNet) -> None:
                 # V1's blocks have no residuals, and V4's fused stages change width inside a stage
                 shares = projections and _layers(source_block)[-1][0].out_channels == stage_importance.numel()
                 block_kept = _strongest(stage_importance, width) if shares else None
+                if source_stage[0].has_skip:  # V3-large's first residual is the stem
+                    block_kept = kept
                 kept = _slice_block(source_block, target_block, kept, block_kept)
 
 

@@ -1,7 +1,7 @@
 """Training: recipes, losses and the one loop."""
 
 from nasdepth.training.checkpoint import load_model, read_checkpoint
-from nasdepth.training.loop import Epoch, StepReport, evaluate, train
+from nasdepth.training.loop import Epoch, StepReport, train, validate
 from nasdepth.training.recipe import PROXY, RETRAIN, Recipe
 
 __all__ = [
@@ -10,8 +10,8 @@ __all__ = [
     "Epoch",
     "Recipe",
     "StepReport",
-    "evaluate",
     "load_model",
     "read_checkpoint",
     "train",
+    "validate",
 ]

@@ -64,7 +64,10 @@ def silence(full: EncoderNet, narrow: EncoderNet) -> dict[int, torch.Tensor]:
     inside = stem
     for index, (stage, small_stage) in enumerate(zip(full.blocks, narrow.blocks, strict=True), start=1):
         by_size: dict[int, torch.Tensor] = {}  # blocks of one stage and size share residuals
+        if stage[0].has_skip:
+            by_size[stage[0].conv_pw.in_channels] = inside
         for block, small in zip(stage, small_stage, strict=True):
+            small.has_skip = block.has_skip  # some have a residual only where narrow stages come out alike
             layers = [
                 (name, module, dict(small.named_modules())[name])
                 for name, module in block.named_modules()
