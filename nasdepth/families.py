@@ -35,6 +35,7 @@ class Family:
         timm_name: the timm model whose ImageNet weights fit at width 1.
         normalisation: mean and standard deviation per RGB channel, on 0-1, of those weights.
         source: where the definition was published.
+        norm_eps: epsilon of the batch norms those weights were trained with.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Family:
     timm_name: str
     normalisation: tuple[tuple[float, float, float], tuple[float, float, float]]
     source: str
+    norm_eps: float = 1e-5
 
     def stage_channels(self, width: float) -> tuple[int, ...]:
         """Output channels of the stem and of every stage at a width multiplier."""
@@ -189,6 +191,7 @@ register_family(
         timm_name="tf_mobilenetv3_small_100",
         normalisation=INCEPTION,
         source="Howard et al. 2019, arXiv:1905.02244",
+        norm_eps=1e-3,
     )
 )
 register_family(
@@ -206,6 +209,7 @@ register_family(
         timm_name="tf_mobilenetv3_small_minimal_100",
         normalisation=INCEPTION,
         source="Howard et al. 2019, arXiv:1905.02244, minimalistic variant",
+        norm_eps=1e-3,
     )
 )
 register_family(
@@ -224,6 +228,7 @@ register_family(
         timm_name="tf_mobilenetv3_large_100",
         normalisation=INCEPTION,
         source="Howard et al. 2019, arXiv:1905.02244",
+        norm_eps=1e-3,
     )
 )
 register_family(
@@ -242,6 +247,7 @@ register_family(
         timm_name="tf_mobilenetv3_large_minimal_100",
         normalisation=INCEPTION,
         source="Howard et al. 2019, arXiv:1905.02244, minimalistic variant",
+        norm_eps=1e-3,
     )
 )
 register_family(
@@ -261,6 +267,7 @@ register_family(
         timm_name="tf_efficientnet_lite0",
         normalisation=INCEPTION,
         source="EfficientNet-Lite, github.com/tensorflow/tpu models/official/efficientnet/lite",
+        norm_eps=1e-3,
     )
 )
 register_family(

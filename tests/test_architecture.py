@@ -25,7 +25,9 @@ def channels_of_every_block(family: str, width: float, stages: int) -> list[int]
     definition = get_family(family)
     plain = [definition.stem_channels]
     for blocks in definition.stages[:stages]:
-        plain += [int(part[1:]) for block in blocks for part in block.split("_") if re.fullmatch(r"c\d+", part)]
+        plain += [
+            int(part[1:]) for block in blocks for part in block.split("_") if re.fullmatch(r"c\d+", part)
+        ]
     return [round_channels(channels * width) for channels in plain]
 
 
@@ -194,7 +196,9 @@ def test_litedepth_has_its_published_size():
     net = build(litedepth)
     assert sum(parameter.numel() for parameter in net.encoder.parameters()) == 372_440
     assert sum(parameter.numel() for parameter in net.parameters()) == 388_081
-    assert sum(kernel.macs for kernel in architecture_kernels(litedepth)) / 1e6 == pytest.approx(26.7, abs=0.05)
+    assert sum(kernel.macs for kernel in architecture_kernels(litedepth)) / 1e6 == pytest.approx(
+        26.7, abs=0.05
+    )
 
 
 def test_names_resolve_and_misspelt_ones_are_listed():

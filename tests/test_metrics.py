@@ -129,7 +129,9 @@ def test_sums_are_in_double_precision():
     assert si_rmse(pred, target)[0] == pytest.approx(math.log(1.0001) / 2, rel=1e-4)
 
 
-@pytest.mark.parametrize(("pred", "target"), [((2, 4, 4), (2, 4, 5)), ((4, 4), (4, 4)), ((1, 4, 4), (2, 4, 4))])
+@pytest.mark.parametrize(
+    ("pred", "target"), [((2, 4, 4), (2, 4, 5)), ((4, 4), (4, 4)), ((1, 4, 4), (2, 4, 4))]
+)
 def test_shapes_must_fit(pred, target):
     with pytest.raises(ValueError, match=r"\(N, H, W\)"):
         si_rmse(np.ones(pred), np.ones(target))

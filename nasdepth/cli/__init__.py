@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 import typer
@@ -44,6 +45,8 @@ def _options(
 
 def main() -> None:
     """Entry point: 0 done, 2 bad input or state, 130 interrupted, 1 a bug (with its traceback)."""
+    # a batch system's polite stop should lose as little as Ctrl-C
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app()
     except NasdepthError as error:

@@ -85,17 +85,21 @@ class DepthNet(nn.Module):
         """(B, 3, H, W) -> (B, 3, input_height, input_width), bilinear with half-pixel centres."""
         return F.interpolate(rgb, size=self.input_hw, **_interpolation("bilinear"))
 
-    def features_to_depth(self, resized: torch.Tensor, out_hw: tuple[int, int]) -> torch.Tensor:
-        """Depth in millimetres at `out_hw` from an already resized image."""
+    def decode(self, resized: torch.Tensor) -> torch.Tensor:
+        """Last decoder features, (B, width, *input_hw / head stride), of an already resized image."""
         features = self.encoder(resized)
         x = self.neck(features[self.architecture.encoder.stride])
         for stride, stage in zip(self._skip_strides, self.decoder, strict=True):
             x = stage(x, features.get(stride))
-        x = F.relu(F.conv2d(x, self.head.weight * self.scale_mm, self.head.bias * self.scale_mm))
+        return x
+
+    def predict(self, decoded: torch.Tensor, out_hw: tuple[int, int]) -> torch.Tensor:
+        """Depth in millimetres, (B, 1, *out_hw), from decoder features."""
+        x = F.relu(F.conv2d(decoded, self.head.weight * self.scale_mm, self.head.bias * self.scale_mm))
         return F.interpolate(x, size=out_hw, **_interpolation(self.architecture.head_upsampling))
 
     def forward(self, rgb: torch.Tensor) -> torch.Tensor:
-        return self.features_to_depth(self.resize(rgb), OUTPUT_HW)
+        return self.predict(self.decode(self.resize(rgb)), OUTPUT_HW)
 
 
 def build(architecture: Architecture) -> DepthNet:

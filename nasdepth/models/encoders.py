@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -50,14 +51,15 @@ class EncoderNet(nn.Module):
         stage_channels = family.stage_channels(spec.width)
         self.channels = spec.channels
         self.conv_stem = RawStem(stage_channels[0], family.normalisation)
-        self.bn1 = nn.BatchNorm2d(stage_channels[0])
+        norm = partial(nn.BatchNorm2d, eps=family.norm_eps)
+        self.bn1 = norm(stage_channels[0])
         self.act1 = activation(inplace=True)
         builder = EfficientNetBuilder(
             # SAME padding is what .tflite convolutions do by themselves; any other costs a PAD
             pad_type="same",
             round_chs_fn=lambda channels: round_channels(channels * spec.width),
             act_layer=activation,
-            norm_layer=nn.BatchNorm2d,
+            norm_layer=norm,
             se_layer=SqueezeExcite,
         )
         blocks = decode_arch_def([list(stage) for stage in family.stages[: spec.stages]])

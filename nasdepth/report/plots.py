@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 
 from nasdepth.files import whole_file
 from nasdepth.score import C_PER_MS, SI_RMSE_EXPONENT
@@ -53,6 +54,9 @@ def plot_pareto(records: Sequence[TrialRecord], path: Path) -> None:
             top.latency_ms, top.si_rmse, marker="*", c="tab:orange", s=220, zorder=4, label="best score"
         )
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
+    axes.margins(x=0.12)
     limits = axes.get_xlim(), axes.get_ylim()
     latencies = np.geomspace(*limits[0], 50)
     if top is not None:

@@ -116,9 +116,11 @@ class Run:
         space = SearchSpace.load(settings.space)
         table = LatencyTable.load(settings.table)
         split = load_split(settings.data, "train", progress=progress)
-        if not self._settings_file.exists():
-            write_json(self._settings_file, settings.model_dump(mode="json"))
-        return Search(
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StudyError(f"{self.folder}: cannot be made ({error.strerror}); give another --out") from error
+        search = Search(
             space,
             ProxyObjective.on(split, settings.proxy, TablePredictor(table), settings.seed),
             identity={
@@ -134,6 +136,9 @@ class Run:
             seed=settings.seed,
             events=events or SearchEvents(),
         )
+        # after the study's own check, so that a mistaken resume changes nothing
+        write_json(self._settings_file, settings.model_dump(mode="json"))
+        return search
 
     def write_results(self, records: Iterable[TrialRecord]) -> None:
         """Write `trials.csv` (every trial), `pareto.csv` and `results.json` (front, best, named designs)."""

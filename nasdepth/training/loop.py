@@ -106,13 +106,18 @@ def train(
                 raise DivergedError(
                     f"the loss is {loss} at epoch {epoch + 1}, step {step + 1}; lower the learning rate "
                     f"({recipe.learning_rate:g})"
-                    + (f". {checkpoint} holds the last good epoch" if history else "")
+                    + (f". {checkpoint} holds the last good epoch" if history and checkpoint else "")
                 )
             losses.append(loss)
             on_step(StepReport(epoch, step, steps_per_epoch, loss))
         si_rmse = None
         if validation is not None:
             si_rmse = float(np.nanmean(validate(model, validation, device=device)))
+            if not math.isfinite(si_rmse):  # the last step of an epoch can be the one that breaks it
+                raise DivergedError(
+                    f"the si-RMSE is {si_rmse} after epoch {epoch + 1}; lower the learning rate "
+                    f"({recipe.learning_rate:g})"
+                )
         history.append(Epoch(epoch, float(np.mean(losses)), si_rmse, time.perf_counter() - started))
         if checkpoint is not None:
             save_checkpoint(
@@ -154,8 +159,9 @@ def _step(model, split, indices, recipe, rng, optimizer, device) -> float:
     mask = target_mm > 1
     resized = photometric(model.resize(rgb), recipe.photometric, rng)
     with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-        pred_mm = model.features_to_depth(resized, recipe.loss_hw)
-    pred_mm = pred_mm.float()
+        decoded = model.decode(resized)
+    # millimetres do not fit into bfloat16's eight bits
+    pred_mm = model.predict(decoded.float(), recipe.loss_hw)
     loss = sig_loss(pred_mm, target_mm, mask, recipe.sig_variance)
     if recipe.gradient_weight:
         loss = loss + recipe.gradient_weight * gradient_matching_loss(

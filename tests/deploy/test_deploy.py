@@ -56,7 +56,9 @@ def check_file(path, net, operators) -> None:
 @pytest.mark.parametrize(
     "family",
     [
-        family if family in ("mobilenetv3_small", "mobilenetv4_conv_small") else pytest.param(family, marks=pytest.mark.slow)
+        family
+        if family in ("mobilenetv3_small", "mobilenetv4_conv_small")
+        else pytest.param(family, marks=pytest.mark.slow)
         for family in families()
     ],
 )
@@ -153,7 +155,9 @@ def test_padding_folds_where_it_is_same_and_only_there(padded, tmp_path):
     assert after.count("PAD") == 1 and len(after) == len(before) - 2
     write_model(model, tmp_path / "folded.tflite")
     image = np.random.default_rng(0).random((1, 32, 48, 3), np.float32)
-    np.testing.assert_allclose(run_file(tmp_path / "folded.tflite", image), run_file(padded, image), atol=1e-6)
+    np.testing.assert_allclose(
+        run_file(tmp_path / "folded.tflite", image), run_file(padded, image), atol=1e-6
+    )
     assert fold_padding(read_model(tmp_path / "folded.tflite")) == 0
 
 
@@ -186,7 +190,16 @@ def broken_file(kind, tmp_path, litedepth_file):
     return path
 
 
-BROKEN = ["missing", "text", "empty", "header only", "truncated", "truncated at the end", "garbled", "a folder"]
+BROKEN = [
+    "missing",
+    "text",
+    "empty",
+    "header only",
+    "truncated",
+    "truncated at the end",
+    "garbled",
+    "a folder",
+]
 
 
 @pytest.mark.parametrize("kind", BROKEN)

@@ -74,7 +74,9 @@ def silence(full: EncoderNet, narrow: EncoderNet) -> dict[int, torch.Tensor]:
                 if isinstance(module, nn.Conv2d | nn.BatchNorm2d) and ".se." not in f".{name}."
             ]
             convolutions, norms = layers[::2], layers[1::2]
-            for number, ((_, conv, small_conv), (_, norm, _)) in enumerate(zip(convolutions, norms, strict=True)):
+            for number, ((_, conv, small_conv), (_, norm, _)) in enumerate(
+                zip(convolutions, norms, strict=True)
+            ):
                 if conv.groups == 1:
                     size, wanted = conv.out_channels, small_conv.out_channels
                     if number == len(convolutions) - 1:
@@ -202,7 +204,9 @@ def test_a_hub_out_of_reach_is_asked_once_and_not_waited_for(monkeypatch):
 
     monkeypatch.setattr(pretrained.huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(socket, "create_connection", refuse)
-    monkeypatch.setattr(pretrained.timm, "create_model", lambda *_, **__: pytest.fail("asked timm for weights"))
+    monkeypatch.setattr(
+        pretrained.timm, "create_model", lambda *_, **__: pytest.fail("asked timm for weights")
+    )
     for family in ("mobilenetv1", "mobilenetv3_small", "mobilenetv4_conv_small"):
         assert not pretrained_source(family).pretrained
     assert len(asked) == 1 and 0 < asked[0][1] <= 5

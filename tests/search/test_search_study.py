@@ -6,6 +6,7 @@ import math
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -119,7 +120,7 @@ def test_the_study_opens_in_optuna(searched):
         trial = done[record.number]
         assert trial.user_attrs["architecture"] == str(record.architecture)
         if record.outcome is Outcome.TRAINED:
-            assert 2 ** trial.value == pytest.approx(record.score)
+            assert 2**trial.value == pytest.approx(record.score)
             assert trial.intermediate_values  # for the dashboard's learning curves
     assert study.best_trial.number == best(records).number
 
@@ -142,7 +143,9 @@ def test_result_files_are_valid_and_agree(searched):
 def test_a_finished_search_has_nothing_left_to_do(searched):
     run, *_ = searched
     started = []
-    session = Run.open(run.folder).search(SearchEvents(trial_started=lambda *a: started.append(a)), progress=False)
+    session = Run.open(run.folder).search(
+        SearchEvents(trial_started=lambda *a: started.append(a)), progress=False
+    )
     assert session.run(5) and session.spent == 5 and started == []
 
 
@@ -158,7 +161,9 @@ def test_a_finished_search_has_nothing_left_to_do(searched):
         ("proxy", {"epochs": 2}, "another proxy recipe"),
     ],
 )
-def test_a_study_of_something_else_is_refused(searched, tmp_path, two_space_file, table_file, field, value, words):
+def test_a_study_of_something_else_is_refused(
+    searched, tmp_path, two_space_file, table_file, field, value, words
+):
     run, _, records, _ = searched
     if field == "space":
         value = str(two_space_file)
@@ -274,7 +279,8 @@ def test_a_killed_search_resumes(tmp_path, settings, shared_cache):
         "    if len(number) == 2: time.sleep(600)\n"
         "number = []\n"
         "settings = Settings.model_validate_json(sys.argv[2])\n"
-        "Run.create(sys.argv[1], settings).search(SearchEvents(trial_started=started), progress=False).run(3)\n"
+        "events = SearchEvents(trial_started=started)\n"
+        "Run.create(sys.argv[1], settings).search(events, progress=False).run(3)\n"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code, str(folder), settings.model_dump_json()],
@@ -302,14 +308,14 @@ def test_a_killed_search_resumes(tmp_path, settings, shared_cache):
 def test_a_trial_of_a_living_process_is_left_alone(tmp_path, settings):
     session = begin(tmp_path / "run", settings)
     trial = session.study.ask()
-    parent = f"{__import__('socket').gethostname()}:{os.getppid()}"
+    parent = f"{socket.gethostname()}:{os.getppid()}"
     trial.set_user_attr("worker", parent)
     Run.open(tmp_path / "run").search(progress=False)
     state = session.study.get_trials()[trial.number].state
     assert state is optuna.trial.TrialState.RUNNING
 
 
-def test_named_designs_are_tried_first(tmp_path, settings, quick_recipe):
+def test_named_designs_are_tried_first(tmp_path, settings):
     """In a space that holds LiteDepth, it is the first to be judged."""
     space = tmp_path / "around.yaml"
     space.write_text(
@@ -318,12 +324,6 @@ def test_named_designs_are_tried_first(tmp_path, settings, quick_recipe):
         "decoder: {skip: [none, concat], block: conv, kernel: [1, 3], width: [8, 24, 72],"
         " upsampling: [nearest, bilinear]}\nhead: {stride: 4, upsampling: nearest}\n"
     )
-    started = []
-
-    def stop(architecture, _):
-        started.append(architecture)
-        raise KeyboardInterrupt
-
     session = begin(tmp_path / "run", settings.model_copy(update={"space": str(space)}))
     assert list(session.space.named()) == ["litedepth"]
     queued = session.study.get_trials(states=(optuna.trial.TrialState.WAITING,))
@@ -387,7 +387,7 @@ except NasdepthError as error:
 """
 
 
-def test_a_full_disk_is_said_and_the_study_resumes(tmp_path, two, settings, shared_cache):
+def test_a_full_disk_is_said_and_the_study_resumes(tmp_path, settings, shared_cache):
     folder = tmp_path / "run"
     run = Run.create(folder, settings)
     session = run.search(progress=False)
@@ -429,7 +429,7 @@ def test_run_folders_are_numbered(tmp_path):
 
 def test_a_run_is_not_overwritten(searched):
     run, *_ = searched
-    with pytest.raises(StudyError, match="already holds a search.*--resume"):
+    with pytest.raises(StudyError, match=r"already holds a search.*--resume"):
         Run.create(run.folder, run.settings)
 
 
@@ -463,10 +463,11 @@ def record(number, latency_ms, si_rmse, outcome=Outcome.TRAINED):
 @pytest.mark.parametrize("seed", range(5))
 def test_the_pareto_front_is_what_nothing_dominates(seed):
     rng = random.Random(seed)
+    ends = [Outcome.TRAINED] * 4 + [Outcome.PRUNED]
     records = [
-        record(i, rng.randint(1, 12) / 2, rng.randint(20, 35) / 100, rng.choice([Outcome.TRAINED] * 4 + [Outcome.PRUNED]))
-        for i in range(40)
-    ]  # fmt: skip
+        record(number, rng.randint(1, 12) / 2, rng.randint(20, 35) / 100, rng.choice(ends))
+        for number in range(40)
+    ]
     trained = [one for one in records if one.outcome is Outcome.TRAINED]
 
     def beaten(one):
@@ -487,8 +488,12 @@ def test_the_best_has_the_highest_score():
 
 
 def test_a_record_survives_storage():
-    full = replace(record(7, 3.5, 0.25), curve=(0.4, 0.25), start="random", note="n", training_s=2.5, total_s=3.0)
-    trial = optuna.trial.create_trial(value=1.0, user_attrs={ATTRIBUTE: json.loads(json.dumps(full.to_attribute()))})
+    full = replace(
+        record(7, 3.5, 0.25), curve=(0.4, 0.25), start="random", note="n", training_s=2.5, total_s=3.0
+    )
+    trial = optuna.trial.create_trial(
+        value=1.0, user_attrs={ATTRIBUTE: json.loads(json.dumps(full.to_attribute()))}
+    )
     trial.number = 7
     assert TrialRecord.from_trial(trial) == full
     assert full.name == "litedepth" and named([full]) == [full]

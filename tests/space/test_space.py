@@ -70,7 +70,7 @@ def test_enumeration_is_the_brute_force_set(write):
 
 
 def test_size_counts_spellings(write):
-    # 2 heights x 2 widths x 2 heads x (8 necks at stride 8 + 2 stage counts x 8 necks x 2 skips x 8 x 2 modes)
+    # 2 heights, 2 widths, 2 heads; 8 necks at stride 8, or 2 stage counts, 8 necks, 2 skips, 8 blocks, 2 modes
     assert SearchSpace.load(write()).size == 2 * 2 * 2 * (8 + 2 * 8 * 2 * 8 * 2)
 
 
@@ -198,7 +198,7 @@ def test_what_is_no_space_is_said(tmp_path, content):
 
 
 def test_a_missing_space_lists_the_shipped_ones():
-    with pytest.raises(NasdepthError, match="huge: no such file.*depth, quick"):
+    with pytest.raises(NasdepthError, match=r"huge: no such file.*depth, quick"):
         SearchSpace.load("huge")
 
 
@@ -216,7 +216,11 @@ def test_the_full_space_has_every_dimension():
     definition = SearchSpace.load("depth").definition
     assert set(definition.encoder.family) == set(families())
     assert set(definition.decoder.block) == {"conv", "dsconv", "mbconv"}
-    assert set(definition.decoder.kernel) == {1, 3, 5} and set(definition.decoder.skip) == {"none", "add", "concat"}
+    assert set(definition.decoder.kernel) == {1, 3, 5} and set(definition.decoder.skip) == {
+        "none",
+        "add",
+        "concat",
+    }
     heights, widths = definition.input.height, definition.input.width
     assert any(height != width for height, width in product(heights, widths)) and len(heights) > 3
     assert len(definition.encoder.width) > 10

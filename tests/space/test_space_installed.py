@@ -12,14 +12,29 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_a_wheel_carries_spaces_and_tables(tmp_path, run_python):
     pytest.importorskip("hatchling")
-    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-q", "-w", tmp_path, ROOT]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--no-deps",
+        "--no-build-isolation",
+        "-q",
+        "-w",
+        tmp_path,
+        ROOT,
+    ]
     built = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert built.returncode == 0, built.stderr
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         archive.extractall(tmp_path / "site")
-    for folder, suffix in (("search_spaces", ".yaml"), ("latency_tables", ".csv"), ("latency_tables", ".yaml")):
+    for folder, suffix in (
+        ("search_spaces", ".yaml"),
+        ("latency_tables", ".csv"),
+        ("latency_tables", ".yaml"),
+    ):
         shipped = {f"nasdepth/resources/{folder}/{path.name}" for path in (ROOT / folder).glob(f"*{suffix}")}
         assert shipped <= names, shipped - names
     assert "nasdepth/resources/search_spaces/depth.yaml" in names
@@ -31,4 +46,6 @@ def test_a_wheel_carries_spaces_and_tables(tmp_path, run_python):
     answer = run_python(code)
     name, tables, module = answer.stdout.split()
     assert name == "quick", answer.stderr
-    assert module.startswith(str(tmp_path)) and (tables.startswith(str(tmp_path)) or not list((ROOT / "latency_tables").glob("*.csv")))
+    assert module.startswith(str(tmp_path)) and (
+        tables.startswith(str(tmp_path)) or not list((ROOT / "latency_tables").glob("*.csv"))
+    )

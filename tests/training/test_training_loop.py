@@ -84,16 +84,14 @@ def test_seeds_decide(few):
 def test_training_beats_a_constant_prediction(few):
     net = network()
     recipe = Recipe(
-        epochs=40, batch_size=8, crops=((480, 640),), loss_hw=(60, 80), learning_rate=1e-2, photometric=0,
+        epochs=30, batch_size=2, crops=((480, 640),), loss_hw=(60, 80), learning_rate=5e-3, photometric=0,
         flip=False,
     )  # fmt: skip
-    history = train(net, few, recipe, validation=few, device=CPU)
-    constant = DepthMetrics()
+    history = train(net, few, recipe, device=CPU)
     _, depth_mm = few.batch(np.arange(8))
-    constant.update(np.full(depth_mm.shape, 3000.0), depth_mm)
-    assert history[-1].si_rmse < 0.7 * constant.compute()["si_rmse"]
+    constant = si_rmse(np.full(depth_mm.shape, 3000.0), depth_mm).mean()
+    assert validate(net, few, device=CPU).mean() < 0.7 * constant
     assert history[-1].loss < 0.5 * history[0].loss
-    assert [one.si_rmse is None for one in history] == [True] * 39 + [False]
 
 
 def test_the_starting_scale_is_the_median_depth(few):
@@ -108,7 +106,7 @@ def test_validation_is_the_metric_of_the_prediction(few):
     rgb, depth_mm = few.batch(np.arange(8))
     with torch.no_grad():
         pred = net(torch.from_numpy(rgb).permute(0, 3, 1, 2).float())[:, 0].numpy()
-    assert validate(net, few, device=CPU) == pytest.approx(si_rmse(pred, depth_mm), rel=1e-5)
+    assert validate(net, few, device=CPU) == pytest.approx(si_rmse(pred, depth_mm), rel=1e-4)
 
 
 def test_evaluating_in_between_does_not_change_the_training(few):
@@ -134,9 +132,12 @@ def test_divergence_is_said_and_the_last_good_checkpoint_stays(few, tmp_path):
     assert len(json.loads(read_checkpoint(checkpoint)["history"])) == 2
 
 
-def test_an_absurd_learning_rate_diverges(few):
+@pytest.mark.parametrize("steps", [2, 1])
+def test_an_absurd_learning_rate_diverges(few, steps):
+    """Also where it is the last step before the validation that breaks the network."""
+    recipe = RECIPE.with_(learning_rate=1e30, epochs=1, batch_size=8 // steps)
     with pytest.raises(DivergedError, match=r"lower the learning rate \(1e\+30\)"):
-        train(network(), few, RECIPE.with_(learning_rate=1e30), device=CPU)
+        train(network(), few, recipe, validation=few.subset([0]), device=CPU)
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +190,9 @@ def test_a_missing_checkpoint_is_named(tmp_path):
 )
 def test_a_checkpoint_of_another_run_is_refused(trained, few, change, words):
     before = trained.read_bytes()
-    net = network(Architecture.parse(str(SMALL).replace("64x96", "64x128")) if change == "architecture" else SMALL)
+    net = network(
+        Architecture.parse(str(SMALL).replace("64x96", "64x128")) if change == "architecture" else SMALL
+    )
     recipe = RECIPE.with_(epochs=1, learning_rate=1e-3) if change == "recipe" else RECIPE.with_(epochs=1)
     split = few.subset([3, 2, 1, 0, 4, 5, 6, 7]) if change == "data" else few
     with pytest.raises(CheckpointError, match=words):
@@ -201,7 +204,9 @@ def test_a_checkpoint_of_another_run_is_refused(trained, few, change, words):
 def test_the_learning_rate_rises_falls_and_keeps_the_ratio(schedule):
     recipe = RETRAIN.with_(schedule=schedule, warmup=0.2, learning_rate=0.01)
     weights = [torch.nn.Parameter(torch.zeros(1)) for _ in range(2)]
-    optimizer = torch.optim.SGD([{"params": [w], "ratio": r} for w, r in zip(weights, (0.3, 1.0), strict=True)], lr=1)
+    optimizer = torch.optim.SGD(
+        [{"params": [w], "ratio": r} for w, r in zip(weights, (0.3, 1.0), strict=True)], lr=1
+    )
     rates = []
     for step in range(100):
         _set_learning_rate(optimizer, recipe, step, 100)

@@ -19,7 +19,9 @@ def reference_sig(pred, target, mask, variance):
         ]
         if gaps:
             mean = sum(gaps) / len(gaps)
-            values.append(math.sqrt(max(0.0, sum(g * g for g in gaps) / len(gaps) - variance * mean**2) + 1e-6))
+            values.append(
+                math.sqrt(max(0.0, sum(g * g for g in gaps) / len(gaps) - variance * mean**2) + 1e-6)
+            )
     return sum(values) / len(values)
 
 

@@ -1,0 +1,360 @@
+"""The commands as a user types them."""
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from nasdepth import cli as package
+
+DATA = "scenes:24+6"
+TINY = "64x64,mobilenetv3_small_minimal@0.5:2,none-conv-k1-w8,up-nearest-nearest"
+
+
+def commands(group=None, prefix=()):
+    group = group or get_command(package.app)
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, (*prefix, name))
+        else:
+            yield (*prefix, name)
+
+
+@dataclass(frozen=True)
+class Answer:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict:
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def nasdepth(monkeypatch, capfd, tmp_path):
+    """Run a command in this process, in an empty folder, through the entry point."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments) -> Answer:
+        capfd.readouterr()
+        monkeypatch.setattr(sys, "argv", ["nasdepth", *map(str, arguments)])
+        try:
+            package.main()
+            code = 0
+        except SystemExit as end:
+            code = end.code or 0
+        finally:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        said = capfd.readouterr()
+        return Answer(code, said.out, said.err)
+
+    return run
+
+
+def is_error(answer: Answer, *words: str) -> None:
+    assert answer.code == 2, answer
+    assert "Traceback" not in answer.err and answer.out == ""
+    text = re.sub(r"\s+", " ", answer.err)
+    assert all(word in text for word in words), answer.err
+
+
+@pytest.mark.parametrize("command", list(commands()), ids=" ".join)
+def test_every_command_explains_itself_with_an_example(command):
+    result = CliRunner().invoke(package.app, [*command, "--help"], env={"COLUMNS": "160", "NO_COLOR": "1"})
+    assert result.exit_code == 0
+    assert "Example" in result.output and f"nasdepth {' '.join(command)}" in result.output
+
+
+def test_all_that_was_asked_for_is_there():
+    assert {" ".join(command) for command in commands()} >= {
+        "space show", "space sample", "space describe", "data make", "data inspect", "latency build",
+        "latency predict", "search", "retrain", "export", "evaluate", "benchmark",
+    }  # fmt: skip
+
+
+def test_version_and_no_arguments(nasdepth):
+    from nasdepth import __version__
+
+    assert nasdepth("--version").out.strip() == f"nasdepth {__version__}"
+    assert "search" in nasdepth().out + nasdepth().err
+
+
+def test_help_loads_no_torch(run_python):
+    code = (
+        "import sys; from nasdepth import cli\n"
+        "sys.argv = ['nasdepth', '--help']\n"
+        "try: cli.main()\n"
+        "except SystemExit: pass\n"
+        "print('loaded:', sorted({'torch', 'optuna', 'timm'} & set(sys.modules)))"
+    )
+    answer = run_python(code)
+    assert answer.stdout.strip().endswith("loaded: []"), answer.stdout + answer.stderr
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch):
+    def bug(*_, **__):
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr("nasdepth.space.SearchSpace.load", bug)
+    monkeypatch.setattr(sys, "argv", ["nasdepth", "space", "show"])
+    with pytest.raises(ZeroDivisionError):
+        package.main()
+
+
+# space
+
+
+def test_describe_litedepth(nasdepth):
+    text = nasdepth("space", "describe", "litedepth").out
+    assert "372,440" in text and "388,081" in text and re.search(r"mmacs\s+26\.7", text)
+    figures = nasdepth("space", "describe", "litedepth", "--json").json
+    assert figures["schema"] == "nasdepth-architecture-1"
+    assert figures["encoder_parameters"] == 372_440
+    assert figures["parameters"] == 388_081 == figures["encoder_parameters"] + figures["decoder_parameters"]
+    assert figures["mmacs"] == pytest.approx(26.7, abs=0.05)
+    assert len(figures["kernels"]) == figures["layers"] > 50
+    layers = nasdepth("space", "describe", "litedepth", "--layers").out
+    assert layers.count("kMAC") == figures["layers"]
+
+
+def test_sample_prints_architectures_that_other_commands_read(nasdepth):
+    lines = nasdepth("space", "sample", "--space", "quick", "-n", "4", "--seed", "7").out.split()
+    assert len(lines) == 4
+    assert lines == nasdepth("space", "sample", "--space", "quick", "-n", "4", "--seed", "7").out.split()
+    assert nasdepth("space", "describe", lines[0], "--json").json["architecture"] == lines[0]
+
+
+def test_show_lists_choices_and_designs(nasdepth):
+    text = nasdepth("space", "show", "--space", "quick").out
+    assert "mobilenetv3_small_minimal" in text and "design litedepth" in text and "in the space" in text
+    content = nasdepth("space", "show", "--space", "quick", "--json").json
+    assert content["schema"] == "nasdepth-space-1" and content["combinations"] > 100
+    assert content["named_designs"]["litedepth"] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["space", "describe", "litedeep"], ["litedeep", "litedepth"]),
+        (
+            ["space", "describe", "33x64,mobilenetv2@1:5,none-conv-k1-w8,up-nearest-nearest"],
+            ["33", "multiple of 32"],
+        ),
+        (["space", "show", "--space", "nowhere.yaml"], ["nowhere.yaml", "depth"]),
+        (["space", "sample", "-n", "0"], ["-n", "0"]),
+        (["data", "inspect", "nowhere"], ["nowhere"]),
+        (["data", "inspect", "scenes:0+1"], ["scenes:0+1"]),
+        (["latency", "predict", "litedepth", "--table", "nowhere"], ["nowhere"]),
+        (["latency", "build", "--device", "toaster", "--minutes", "0.1"], ["toaster"]),
+        (["search", "--budget", "0"], ["budget", "0"]),
+        (["search", "--budget", "-3"], ["budget", "-3"]),
+        (["search", "--budget", "many"], ["budget", "many"]),
+        (["search", "--max-latency-ms", "0"], ["max-latency-ms", "0"]),
+        (["search", "--objective", "speed"], ["objective", "speed"]),
+        (["search", "--resume"], ["holds no search"]),
+        (["search", "--resume", "--out", "nowhere"], ["nowhere"]),
+        (["search", "--budget", "1", "--data", "nowhere"], ["nowhere"]),
+        (["search", "--budget", "1", "--space", "nowhere"], ["nowhere"]),
+        (["search", "--budget", "1", "--table", "nowhere"], ["nowhere"]),
+        (["retrain"], ["holds no search"]),
+        (["retrain", "--arch", "litedeep"], ["litedeep"]),
+        (["export", "none.pt", "x.tflite"], ["none.pt"]),
+        (["export", "litedeep", "x.tflite"], ["litedeep"]),
+        (["evaluate", "none.tflite"], ["none.tflite"]),
+        (["benchmark", "none.tflite"], ["none.tflite"]),
+        (["benchmark", "none.tflite", "--threads", "0"], ["threads", "0"]),
+        (["serach"], ["serach"]),
+    ],
+    ids=lambda value: " ".join(value)[:40],
+)
+def test_bad_input_ends_with_two_and_a_message(nasdepth, tmp_path, arguments, words):
+    is_error(nasdepth(*arguments), *words)
+    assert not list(tmp_path.rglob("*.tflite")) and not (tmp_path / "runs").exists()
+
+
+def test_yaml_errors_reach_the_terminal_unbroken(nasdepth, tmp_path):
+    (tmp_path / "bad.yaml").write_text("name: bad\ninput: {height: [33], width: 64}\n")
+    is_error(nasdepth("space", "show", "--space", "bad.yaml"), "bad.yaml", "input.height", "33", "decoder")
+
+
+def test_brackets_in_a_message_are_no_markup(nasdepth):
+    is_error(nasdepth("space", "describe", "[bold]x"), "[bold]x")
+
+
+@pytest.mark.parametrize("command", [["evaluate"], ["benchmark"], ["latency", "predict"]])
+def test_a_tflite_that_is_none(nasdepth, tmp_path, command, table_file):
+    (tmp_path / "model.tflite").write_text("no model\n" * 50)
+    table = ["--table", table_file] if command[0] == "latency" else []
+    is_error(nasdepth(*command, "model.tflite", *table), "model.tflite")
+
+
+def test_a_classifier_does_not_score(nasdepth, third_party):
+    is_error(nasdepth("evaluate", third_party / "vww_96_float.tflite"), "vww_96_float.tflite", "expected")
+
+
+# from data to device
+
+
+def test_data_is_made_and_inspected(nasdepth, tmp_path):
+    assert nasdepth("data", "make", "set", "--train", "3", "--test", "2").code == 0
+    assert len(list((tmp_path / "set/train/depth").glob("*.png"))) == 3
+    content = nasdepth("data", "inspect", "set", "--split", "test", "--sheet", "sheet.png", "--json").json
+    assert content["schema"] == "nasdepth-data-1" and content["images"] == 2
+    assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
+    assert "m " in nasdepth("data", "inspect", "set").out
+    is_error(nasdepth("data", "make", "set"), "set", "not an empty folder")
+
+
+def test_latencies_are_predicted(nasdepth, table_file):
+    content = nasdepth("latency", "predict", TINY, "--table", table_file, "--by-layer", "--json").json
+    assert content["schema"] == "nasdepth-latency-1" and content["table"] == "here"
+    (estimate,) = content["estimates"]
+    assert estimate["interval_90_ms"][0] < estimate["latency_ms"] < estimate["interval_90_ms"][1]
+    assert sum(kernel["latency_ms"] for kernel in estimate["kernels"]) <= estimate["latency_ms"] * 1.001
+    assert estimate["measured_share"] + estimate["interpolated_share"] == pytest.approx(1)
+    text = nasdepth("latency", "predict", TINY, "--table", table_file).out
+    assert f"{estimate['latency_ms']:.3f} ms" in text
+
+
+def test_a_table_without_a_kind_of_kernel_names_it(nasdepth, table_file):
+    other = "64x64,mobilenetv3_small@0.5:3,none-conv-k1-w8,up-nearest-nearest"
+    is_error(nasdepth("latency", "predict", other, "--table", table_file), "here", "nasdepth latency build")
+
+
+def test_a_table_is_built(nasdepth, two_space_file, tmp_path):
+    answer = nasdepth("latency", "build", "--space", two_space_file, "--out", "tables", "--name", "mine",
+                      "--validate", "0", "--json")  # fmt: skip
+    content = answer.json
+    assert (
+        content["schema"] == "nasdepth-table-1" and content["kind"] == "measured" and content["threads"] == 1
+    )
+    rows = list(csv.DictReader((tmp_path / "tables/mine.csv").open()))
+    assert len(rows) == content["kernels"] > 5 and (tmp_path / "tables/mine.yaml").is_file()
+    assert nasdepth("latency", "predict", TINY, "--table", "tables/mine.csv", "--json").code == 0
+
+
+@pytest.fixture
+def search_arguments(two_space_file, table_file):
+    return ["search", "--space", two_space_file, "--data", DATA, "--table", table_file, "--epochs", "1"]
+
+
+def test_search_retrain_and_the_rest_end_to_end(nasdepth, tmp_path, search_arguments, table_file):
+    answer = nasdepth(*search_arguments, "--budget", "1", "--json")
+    content = answer.json
+    assert content["schema"] == "nasdepth-search-1" and content["run"] == "runs/search-1"
+    assert content["best"]["outcome"] == "trained" and content["pareto"] == [content["best"]]
+    assert "starts from random weights" in answer.err
+    files = {path.name for path in (tmp_path / "runs/search-1").iterdir()}
+    assert files >= {"search.json", "study.db", "trials.csv", "pareto.csv", "results.json", "pareto.png"}
+
+    # the newest run goes on, and the space runs out at two architectures
+    resumed = nasdepth("search", "--resume", "--budget", "5")
+    assert resumed.code == 0 and "nothing new after 2" in resumed.err
+    assert "Pareto front" in resumed.out and "nasdepth retrain --run runs/search-1" in resumed.out
+    is_error(nasdepth("search", "--resume", "--budget", "5", "--data", f"{DATA}@1"), "another data set")
+    is_error(nasdepth(*search_arguments, "--budget", "1", "--out", "runs/search-1"), "--resume")
+
+    # its best, beside litedepth
+    answer = nasdepth(
+        "retrain", "--run", "runs/search-1", "--epochs", "1", "--table", "x86-64-xnnpack-1t", "--json"
+    )
+    if "no such file" in answer.err:
+        answer = nasdepth(
+            "retrain", "--run", "runs/search-1", "--epochs", "1", "--baseline", "none", "--json"
+        )
+    content = answer.json
+    assert content["schema"] == "nasdepth-retrain-1"
+    written = json.loads((tmp_path / "runs/search-1/retrain/results.json").read_text())
+    assert written["results"] == content["results"]
+    for row in content["results"]:
+        assert row["measured_latency_ms"] > 0 and row["predicted_latency_ms"] > 0 and row["si_rmse"] > 0
+        assert row["score"] == pytest.approx(
+            640_000 * 2 ** (-20 * row["si_rmse"]) / row["measured_latency_ms"]
+        )
+        assert Path(row["model"]).stat().st_size == row["model_bytes"]
+        assert (Path(row["model"]).parent / "checkpoint.pt").is_file()
+    names = [row["name"] for row in content["results"]]
+    assert names in ([None, "litedepth"], [None])
+    best = json.loads((tmp_path / "runs/search-1/results.json").read_text())["best"]
+    assert content["results"][0]["architecture"] == best["architecture"]
+
+    # the file scores alike when asked alone
+    row = content["results"][0]
+    scored = nasdepth("evaluate", row["model"], "--data", DATA, "--json").json
+    assert scored["schema"] == "nasdepth-evaluation-1" and scored["images"] == 6
+    assert scored["si_rmse"] == pytest.approx(row["si_rmse"], abs=1e-5)
+    exported = nasdepth("export", Path(row["model"]).parent / "checkpoint.pt", "again.tflite", "--json").json
+    assert exported["schema"] == "nasdepth-export-1" and exported["architecture"] == row["architecture"]
+    assert exported["relative_error_against_torch"] <= 1e-4
+    again = nasdepth("evaluate", "again.tflite", "--data", DATA, "--json").json
+    assert again["si_rmse"] == pytest.approx(row["si_rmse"], abs=1e-5)
+
+
+def test_a_model_is_benchmarked(nasdepth, litedepth_file):
+    content = nasdepth("benchmark", litedepth_file, "--min-runs", "3", "--json").json
+    assert content["schema"] == "nasdepth-benchmark-1" and content["device"]["threads"] == 1
+    (row,) = content["measurements"]
+    assert 0 < row["min_ms"] <= row["latency_ms"] <= row["median_ms"] and row["runs"] >= 3
+    assert row["error"] is None and row["model"] == str(litedepth_file)
+
+
+def test_an_untrained_export_says_so(nasdepth, tmp_path):
+    answer = nasdepth("export", TINY, "tiny.tflite")
+    assert answer.code == 0 and "untrained weights" in answer.err and (tmp_path / "tiny.tflite").is_file()
+
+
+def test_a_damaged_checkpoint_is_named(nasdepth, tmp_path):
+    (tmp_path / "c.pt").write_bytes(b"PK\x03\x04 nothing")
+    is_error(nasdepth("export", "c.pt", "x.tflite"), "c.pt")
+    assert not (tmp_path / "x.tflite").exists()
+
+
+# processes
+
+
+def command(*arguments):
+    return [sys.executable, "-c", "from nasdepth.cli import main; main()", *map(str, arguments)]
+
+
+def test_exit_codes_of_the_process(tmp_path):
+    run = subprocess.run(command("search", "--budget", "0"), capture_output=True, text=True, cwd=tmp_path)
+    assert run.returncode == 2 and "Traceback" not in run.stderr and "budget" in run.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_leaves_a_search_that_resumes(tmp_path, tiny_space_file, table_file, shared_cache, nasdepth):
+    arguments = ["search", "--space", tiny_space_file, "--data", DATA, "--table", table_file, "--epochs", "1"]
+    process = subprocess.Popen(
+        command(*arguments, "--budget", "200"),
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"NASDEPTH_CACHE": shared_cache},
+    )  # fmt: skip
+    said = []
+    for line in process.stderr:
+        said.append(line)
+        if re.match(r"\s*1/200 ", line):
+            process.send_signal(signal.SIGINT)
+            break
+    rest = process.stderr.read()
+    process.wait()
+    process.stdout.close()
+    process.stderr.close()
+    assert process.returncode == 130, [*said, rest]
+    assert "--resume" in rest and "Traceback" not in rest
+    folder = tmp_path / "runs/search-1"
+    before = [row for row in csv.DictReader((folder / "trials.csv").open()) if row["outcome"] == "trained"]
+    assert before and json.loads((folder / "results.json").read_text())["best"]
+    content = nasdepth("search", "--resume", "--budget", str(len(before) + 1), "--json").json
+    after = [row for row in csv.DictReader((folder / "trials.csv").open()) if row["outcome"] == "trained"]
+    assert after[: len(before)] == before and len(after) == len(before) + 1
+    assert content["run"] == "runs/search-1"
