@@ -3,14 +3,14 @@
 # the first interpreter that is Python 3.12 or newer, pyenv's included
 PYTHON ?= $(shell for p in python3.12 python3.13 python3 "$$HOME"/.pyenv/versions/3.1[2-9]*/bin/python3; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null && { echo "$$p"; break; }; done)
-BUDGET ?= 12
+BUDGET ?= 20
 VENV = .venv
 INSTALLED = $(VENV)/.installed
 
 .PHONY: help venv search test test-fast lint clean
 
 help:
-	@echo "make search [BUDGET=12]  install, then search on the built-in data"
+	@echo "make search [BUDGET=20]  install, then search on the built-in data"
 	@echo "make test                install, then run every test (make test-fast: without the slow ones)"
 	@echo "make venv                install only; then: . $(VENV)/bin/activate && nasdepth --help"
 	@echo "make lint                ruff"

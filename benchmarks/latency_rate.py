@@ -1,6 +1,6 @@
 """How fast a candidate's latency is predicted.
 
-    python benchmarks/latency_rate.py [--space depth] [--table x86-64-xnnpack-1t] [--count 500]
+python benchmarks/latency_rate.py [--space depth] [--table x86-64-xnnpack-1t] [--count 500]
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ def main() -> None:
         milliseconds.append(1e3 * (time.perf_counter() - started))
     p10, p50, p90 = np.percentile(milliseconds, [10, 50, 90])
     print(f"{arguments.count} architectures of {arguments.space}, none asked for before")
-    print(f"ms each: p10 {p10:.1f}, median {p50:.1f}, p90 {p90:.1f}; {1e3 / np.mean(milliseconds):.0f} a second")
+    print(
+        f"ms each: p10 {p10:.1f}, median {p50:.1f}, p90 {p90:.1f}; {1e3 / np.mean(milliseconds):.0f} a second"
+    )
 
 
 if __name__ == "__main__":

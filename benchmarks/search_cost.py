@@ -27,14 +27,20 @@ def main() -> None:
         folder = Path(tempfile.mkdtemp(prefix="nasdepth-search-")) / "run"
         arguments += ["--out", str(folder)]
     started = time.perf_counter()
-    subprocess.run([sys.executable, "-c", "from nasdepth.cli import main; main()", "search", *arguments], check=True)
+    subprocess.run(
+        [sys.executable, "-c", "from nasdepth.cli import main; main()", "search", *arguments], check=True
+    )
     wall_s = time.perf_counter() - started
     trials = pd.read_csv(folder / "trials.csv")
     spent = trials[trials["training_s"] > 0]
     overhead = 1 - spent["training_s"].sum() / spent["total_s"].sum()
     peak_gb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
-    print(f"{len(spent)} trials in {wall_s:.0f} s, start-up and loading included; peak resident {peak_gb:.2f} GB")
-    print(f"a trial: median {spent['total_s'].median():.1f} s, outside training and validation {overhead:.1%}")
+    print(
+        f"{len(spent)} trials in {wall_s:.0f} s, start-up and loading included; peak resident {peak_gb:.2f} GB"
+    )
+    print(
+        f"a trial: median {spent['total_s'].median():.1f} s, outside training and validation {overhead:.1%}"
+    )
 
 
 if __name__ == "__main__":

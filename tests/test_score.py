@@ -8,7 +8,7 @@ from nasdepth.score import C_PER_MS, log2_score, score, si_rmse_worth
 
 # (team, si-RMSE as printed, ms on the Raspberry Pi 4 as printed, score as printed)
 # Ignatov et al. 2021, Mobile AI 2021 depth challenge report, table 1. CFL2's runtime is 772 ms in the
-# report and 2531 ms in SMART's paper; only the latter fits its score. The last two rows are from SMART's table.
+# report and 2531 ms in SMART's paper; only the latter fits its score. The last two are from SMART's table.
 MAI_2021 = [
     ("Tencent GY-Lab", "0.2836", "97", "129.41"),
     ("SMART", "0.2602", "1197", "14.51"),

@@ -119,7 +119,9 @@ class Run:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StudyError(f"{self.folder}: cannot be made ({error.strerror}); give another --out") from error
+            raise StudyError(
+                f"{self.folder}: cannot be made ({error.strerror}); give another --out"
+            ) from error
         search = Search(
             space,
             ProxyObjective.on(split, settings.proxy, TablePredictor(table), settings.seed),

@@ -70,7 +70,7 @@ def test_enumeration_is_the_brute_force_set(write):
 
 
 def test_size_counts_spellings(write):
-    # 2 heights, 2 widths, 2 heads; 8 necks at stride 8, or 2 stage counts, 8 necks, 2 skips, 8 blocks, 2 modes
+    # 2 heights, widths and heads; 8 necks at stride 8 or 2 stage counts, 8 necks, 2 skips, 8 blocks, 2 modes
     assert SearchSpace.load(write()).size == 2 * 2 * 2 * (8 + 2 * 8 * 2 * 8 * 2)
 
 
