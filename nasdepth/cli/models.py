@@ -90,7 +90,8 @@ def retrain(
                         f"{label}: encoder starts from {start.source}"
                     ),
                     on_epoch=lambda epoch, label=label: notes.print(
-                        f"{label}: epoch {epoch.epoch + 1}/{epochs}, loss {epoch.loss:.4f}, {epoch.seconds:.1f} s"
+                        f"{label}: epoch {epoch.epoch + 1}/{epochs}, loss {epoch.loss:.4f}, "
+                        f"{epoch.seconds:.1f} s"
                     ),
                     on_step=steps.step,
                 )

@@ -95,7 +95,7 @@ def search(
     run.write_results(records)
     plot_pareto(records, run.folder / "pareto.png")
     if session.spent < budget:
-        notes.print(f"the space holds nothing new after {session.spent} trained trials")
+        notes.print(f"nothing new after {session.spent} trained trials could still win")
     if as_json:
         top = best(records)
         print_json(

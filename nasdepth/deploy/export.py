@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import os
+import sysconfig
 import tempfile
 import warnings
 from dataclasses import dataclass
@@ -47,6 +49,17 @@ def _quiet():
                 logging.disable(level)
 
 
+@contextlib.contextmanager
+def _beside_this_python():
+    """The converter starts `onnxsim` by its name, which is on the PATH of an activated environment only."""
+    before = os.environ.get("PATH", "")
+    os.environ["PATH"] = os.pathsep.join([sysconfig.get_path("scripts"), before])
+    try:
+        yield
+    finally:
+        os.environ["PATH"] = before
+
+
 def export_tflite(model: nn.Module, path: str | Path, *, verify: bool = True) -> Export:
     """Convert a depth network to a float32 .tflite of 480x640 raw RGB in, depth in millimetres out.
 
@@ -67,7 +80,7 @@ def export_tflite(model: nn.Module, path: str | Path, *, verify: bool = True) ->
     model.eval().cpu()
     rgb = torch.randint(0, 256, (1, 3, *OUTPUT_HW), generator=torch.Generator().manual_seed(0)).float()
     try:
-        with tempfile.TemporaryDirectory() as folder, _quiet(), torch.no_grad():
+        with tempfile.TemporaryDirectory() as folder, _quiet(), _beside_this_python(), torch.no_grad():
             onnx_path = Path(folder) / "model.onnx"
             torch.onnx.export(
                 model,

@@ -61,6 +61,7 @@ class EncoderNet(nn.Module):
             act_layer=activation,
             norm_layer=norm,
             se_layer=SqueezeExcite,
+            se_from_exp=True,  # as MobileNetV3 does: a quarter of the expanded channels
         )
         blocks = decode_arch_def([list(stage) for stage in family.stages[: spec.stages]])
         self.blocks = nn.Sequential(*builder(stage_channels[0], blocks))

@@ -18,9 +18,9 @@ from nasdepth.architecture import Architecture
 from nasdepth.errors import DivergedError, StudyError
 from nasdepth.models import name_of
 from nasdepth.models.pretrained import Start
-from nasdepth.score import log2_score
+from nasdepth.score import log2_score, si_rmse_worth
 from nasdepth.search.objective import ProxyObjective
-from nasdepth.search.records import ATTRIBUTE, SPENT, Outcome, TrialRecord
+from nasdepth.search.records import ATTRIBUTE, SPENT, Outcome, TrialRecord, best
 from nasdepth.space import SearchSpace
 from nasdepth.training import Epoch, StepReport
 
@@ -30,8 +30,10 @@ _IDENTITY = "nasdepth_identity"
 _WORKER = "worker"
 # a sampler that keeps proposing what is known has nothing left to find
 _REPEATS_BEFORE_GIVING_UP = 200
+# no candidate is expected to get below this share of the lowest si-RMSE seen so far
+_OPTIMISM = 0.7
 # the table is asked in milliseconds, but a limit that nothing meets must not spin for ever
-_TOO_SLOW_BEFORE_GIVING_UP = 2000
+_TOO_SLOW_BEFORE_GIVING_UP = 500
 
 
 @dataclass
@@ -105,6 +107,8 @@ class Search:
                 if idle[Outcome.REPEATED] >= _REPEATS_BEFORE_GIVING_UP:
                     break
                 if idle[Outcome.TOO_SLOW] >= _TOO_SLOW_BEFORE_GIVING_UP:
+                    if self.spent:
+                        break
                     raise StudyError(
                         f"{_TOO_SLOW_BEFORE_GIVING_UP} proposals in a row are slower than "
                         f"{self.max_latency_ms:g} ms; raise --max-latency-ms or search a space of smaller "
@@ -137,8 +141,10 @@ class Search:
                 latency_sd_ms=estimate.sd_ms,
                 measured_share=estimate.measured_share,
             )
-            if self.max_latency_ms is not None and estimate.latency_ms > self.max_latency_ms:
-                return self._tell(trial, replace(record, outcome=Outcome.TOO_SLOW), Outcome.TOO_SLOW)
+            if why := self._too_slow(estimate.latency_ms):
+                return self._tell(
+                    trial, replace(record, outcome=Outcome.TOO_SLOW, note=why), Outcome.TOO_SLOW
+                )
             record = self._train(trial, record)
         except KeyboardInterrupt:
             # what was asked for is asked for again on resume
@@ -153,6 +159,19 @@ class Search:
             raise
         record = replace(record, total_s=time.perf_counter() - started)
         return self._tell(trial, record, record.outcome)
+
+    def _too_slow(self, latency_ms: float) -> str:
+        """Why a candidate of this latency is not worth a training; empty if it is."""
+        if self.max_latency_ms is not None and latency_ms > self.max_latency_ms:
+            return f"above {self.max_latency_ms:g} ms"
+        trained = [record for record in self.records if record.outcome is Outcome.TRAINED]
+        top = best(trained)
+        if self.mode == "pareto" or top is None:
+            return ""
+        needed = top.si_rmse - si_rmse_worth(latency_ms / top.latency_ms)
+        if needed >= _OPTIMISM * min(record.si_rmse for record in trained):
+            return ""
+        return f"would need si-RMSE {needed:.3f} to beat trial {top.number}"
 
     def _train(self, trial: optuna.Trial, record: TrialRecord) -> TrialRecord:
         """Train one candidate, stopping when its intermediate score is hopeless."""

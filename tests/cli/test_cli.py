@@ -151,14 +151,14 @@ def test_show_lists_choices_and_designs(nasdepth):
             ["33", "multiple of 32"],
         ),
         (["space", "show", "--space", "nowhere.yaml"], ["nowhere.yaml", "depth"]),
-        (["space", "sample", "-n", "0"], ["-n", "0"]),
+        (["space", "sample", "-n", "0"], ["--count"]),
         (["data", "inspect", "nowhere"], ["nowhere"]),
         (["data", "inspect", "scenes:0+1"], ["scenes:0+1"]),
         (["latency", "predict", "litedepth", "--table", "nowhere"], ["nowhere"]),
         (["latency", "build", "--device", "toaster", "--minutes", "0.1"], ["toaster"]),
         (["search", "--budget", "0"], ["budget", "0"]),
         (["search", "--budget", "-3"], ["budget", "-3"]),
-        (["search", "--budget", "many"], ["budget", "many"]),
+        (["search", "--budget", "many"], ["--budget", "integer"]),
         (["search", "--max-latency-ms", "0"], ["max-latency-ms", "0"]),
         (["search", "--objective", "speed"], ["objective", "speed"]),
         (["search", "--resume"], ["holds no search"]),
@@ -172,7 +172,7 @@ def test_show_lists_choices_and_designs(nasdepth):
         (["export", "litedeep", "x.tflite"], ["litedeep"]),
         (["evaluate", "none.tflite"], ["none.tflite"]),
         (["benchmark", "none.tflite"], ["none.tflite"]),
-        (["benchmark", "none.tflite", "--threads", "0"], ["threads", "0"]),
+        (["benchmark", "none.tflite", "--threads", "0"], ["--threads"]),
         (["serach"], ["serach"]),
     ],
     ids=lambda value: " ".join(value)[:40],
@@ -248,7 +248,9 @@ def search_arguments(two_space_file, table_file):
     return ["search", "--space", two_space_file, "--data", DATA, "--table", table_file, "--epochs", "1"]
 
 
-def test_search_retrain_and_the_rest_end_to_end(nasdepth, tmp_path, search_arguments, table_file):
+@pytest.mark.slow
+def test_search_retrain_and_the_rest_end_to_end(nasdepth, tmp_path, search_arguments, monkeypatch):
+    monkeypatch.setattr("nasdepth.search.study._REPEATS_BEFORE_GIVING_UP", 30)
     answer = nasdepth(*search_arguments, "--budget", "1", "--json")
     content = answer.json
     assert content["schema"] == "nasdepth-search-1" and content["run"] == "runs/search-1"
@@ -268,10 +270,6 @@ def test_search_retrain_and_the_rest_end_to_end(nasdepth, tmp_path, search_argum
     answer = nasdepth(
         "retrain", "--run", "runs/search-1", "--epochs", "1", "--table", "x86-64-xnnpack-1t", "--json"
     )
-    if "no such file" in answer.err:
-        answer = nasdepth(
-            "retrain", "--run", "runs/search-1", "--epochs", "1", "--baseline", "none", "--json"
-        )
     content = answer.json
     assert content["schema"] == "nasdepth-retrain-1"
     written = json.loads((tmp_path / "runs/search-1/retrain/results.json").read_text())
@@ -284,7 +282,7 @@ def test_search_retrain_and_the_rest_end_to_end(nasdepth, tmp_path, search_argum
         assert Path(row["model"]).stat().st_size == row["model_bytes"]
         assert (Path(row["model"]).parent / "checkpoint.pt").is_file()
     names = [row["name"] for row in content["results"]]
-    assert names in ([None, "litedepth"], [None])
+    assert names == [None, "litedepth"]
     best = json.loads((tmp_path / "runs/search-1/results.json").read_text())["best"]
     assert content["results"][0]["architecture"] == best["architecture"]
 

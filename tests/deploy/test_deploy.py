@@ -1,5 +1,9 @@
 """Real conversions: the file that is deployed against the network that was trained."""
 
+import os
+import sysconfig
+from pathlib import Path
+
 import numpy as np
 import onnx2tf
 import pytest
@@ -77,6 +81,17 @@ def test_litedepth_exports_clean_and_agrees(tmp_path):
     check_file(result.path, net, result.operators)
 
 
+def test_an_export_needs_no_activated_environment(tmp_path, run_python):
+    """The converter looks for its helper on the PATH; `.venv/bin/nasdepth` has to do without."""
+    code = (
+        "from nasdepth.deploy import export_tflite; from nasdepth.models import build, resolve\n"
+        f"made = export_tflite(build(resolve('litedepth')), {str(tmp_path / 'm.tflite')!r})\n"
+        "print(made.relative_error <= 1e-4)"
+    )
+    answer = run_python(code, PATH="/usr/bin:/bin")
+    assert answer.stdout.strip() == "True", answer.stderr
+
+
 def test_a_failing_export_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "model.tflite"
     path.write_bytes(b"old")
@@ -84,8 +99,6 @@ def test_a_failing_export_leaves_the_old_file(tmp_path, monkeypatch):
 
     def wrong(**arguments):  # a converter that is off in one weight
         convert(**arguments)
-        from pathlib import Path
-
         made = Path(arguments["output_folder_path"]) / "model_float32.tflite"
         model = read_model(made)
         weights = [b for b in model.buffers if b.data is not None and len(b.data) > 1000]
@@ -131,8 +144,14 @@ def padded(tmp_path_factory):
     net = Strided().eval()
     x = torch.rand(1, 3, 32, 48)
     torch.onnx.export(net, (x,), folder / "model.onnx", dynamo=False, opset_version=17)
-    onnx2tf.convert(input_onnx_file_path=str(folder / "model.onnx"), output_folder_path=str(folder),
-                    non_verbose=True, verbosity="error")  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", sysconfig.get_path("scripts"), prepend=os.pathsep)
+        onnx2tf.convert(
+            input_onnx_file_path=str(folder / "model.onnx"),
+            output_folder_path=str(folder),
+            non_verbose=True,
+            verbosity="error",
+        )
     return folder / "model_float32.tflite"
 
 
