@@ -31,7 +31,7 @@ def lively(architecture: Architecture) -> nn.Module:
             nn.init.uniform_(module.bias, -0.3, 0.3)
             nn.init.uniform_(module.running_mean, -0.2, 0.2)
             nn.init.uniform_(module.running_var, 0.7, 1.5)
-    nn.init.normal_(net.head.weight, std=0.1)
+    nn.init.normal_(net.head.weight, std=0.5)
     return net
 
 
@@ -50,11 +50,14 @@ def check_file(path, net, operators) -> None:
     assert len(model.subgraphs[0].inputs) == len(model.subgraphs[0].outputs) == 1
     depth = TFLiteDepth(path)
     assert depth.input_hw == (480, 640)
-    rgb = np.random.default_rng(7).integers(0, 256, (1, 480, 640, 3), dtype=np.uint8)
+    # noise of single pixels would average out in the resize, and a flat prediction agrees with any other
+    blocks = np.random.default_rng(7).integers(0, 256, (1, 6, 8, 3), dtype=np.uint8)
+    rgb = blocks.repeat(80, 1).repeat(80, 2)
     with torch.no_grad():
         expected = net.eval()(torch.from_numpy(rgb).permute(0, 3, 1, 2).float())[0, 0].numpy()
-    assert expected.std() > 0.01 * expected.mean()  # a flat prediction would agree with anything flat
-    assert np.abs(depth.predict(rgb)[0] - expected).max() <= 1e-4 * np.abs(expected).max()
+    error = np.abs(depth.predict(rgb)[0] - expected).max()
+    assert error <= 1e-4 * expected.max()
+    assert error <= 0.01 * expected.std()  # an untrained prediction is flat, and what agrees must not be
 
 
 @pytest.mark.parametrize(
