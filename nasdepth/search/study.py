@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import time
@@ -30,7 +31,7 @@ _IDENTITY = "nasdepth_identity"
 _WORKER = "worker"
 # a sampler that keeps proposing what is known has nothing left to find
 _REPEATS_BEFORE_GIVING_UP = 200
-# no candidate is expected to get below this share of the lowest si-RMSE seen so far
+# no candidate is expected below this share of the lowest si-RMSE seen, nor of its own after two epochs
 _OPTIMISM = 0.7
 # the table is asked in milliseconds, but a limit that nothing meets must not spin for ever
 _TOO_SLOW_BEFORE_GIVING_UP = 500
@@ -164,20 +165,25 @@ class Search:
         """Why a candidate of this latency is not worth a training; empty if it is."""
         if self.max_latency_ms is not None and latency_ms > self.max_latency_ms:
             return f"above {self.max_latency_ms:g} ms"
-        trained = [record for record in self.records if record.outcome is Outcome.TRAINED]
-        top = best(trained)
+        trained = [record.si_rmse for record in self.records if record.outcome is Outcome.TRAINED]
+        needed = self._si_rmse_to_win(latency_ms)
+        if not trained or needed >= _OPTIMISM * min(trained):
+            return ""
+        return f"would need si-RMSE {needed:.3f} to be the best"
+
+    def _si_rmse_to_win(self, latency_ms: float) -> float:
+        """What a candidate of this latency has to reach to beat the best so far."""
+        top = best(self.records)
         if self.mode == "pareto" or top is None:
-            return ""
-        needed = top.si_rmse - si_rmse_worth(latency_ms / top.latency_ms)
-        if needed >= _OPTIMISM * min(record.si_rmse for record in trained):
-            return ""
-        return f"would need si-RMSE {needed:.3f} to beat trial {top.number}"
+            return math.inf
+        return top.si_rmse - si_rmse_worth(latency_ms / top.latency_ms)
 
     def _train(self, trial: optuna.Trial, record: TrialRecord) -> TrialRecord:
         """Train one candidate, stopping when its intermediate score is hopeless."""
         self.events.trial_started(record.architecture, record.latency_ms)
         starts: list[Start] = []
         epochs: list[Epoch] = []
+        to_win = self._si_rmse_to_win(record.latency_ms)
 
         def on_start(start: Start) -> None:
             starts.append(start)
@@ -188,7 +194,8 @@ class Search:
             self.events.epoch(epoch)
             if self.mode == "score":  # Optuna cannot prune with two objectives
                 trial.report(log2_score(epoch.si_rmse, record.latency_ms), epoch.epoch)
-                if epoch.epoch + 1 < self.objective.recipe.epochs and trial.should_prune():
+                hopeless = epoch.epoch >= 1 and _OPTIMISM * epoch.si_rmse > to_win
+                if epoch.epoch + 1 < self.objective.recipe.epochs and (hopeless or trial.should_prune()):
                     raise optuna.TrialPruned
 
         outcome = Outcome.TRAINED
@@ -226,9 +233,8 @@ class Search:
         return record
 
     def _known(self) -> dict[Architecture, TrialRecord]:
-        """What has been judged already, by canonical architecture."""
-        judged = (*SPENT, Outcome.TOO_SLOW)
-        return {record.architecture: record for record in self.records if record.outcome in judged}
+        """What has been trained already, by canonical architecture; what was too slow is asked again."""
+        return {record.architecture: record for record in self.records if record.outcome in SPENT}
 
     def _open(self) -> optuna.Study:
         if self.mode == "pareto":
@@ -244,7 +250,7 @@ class Search:
             storage=self.storage,
             load_if_exists=True,
             direction="maximize",
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=8, n_warmup_steps=1),
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1),
         )
         # `group` suits a space whose parameters depend on one another; Optuna calls it experimental
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)

@@ -227,16 +227,17 @@ def test_what_is_too_slow_is_never_trained(tmp_path, settings):
     assert session.spent == 2
 
 
-def test_a_limit_that_nothing_meets_is_said(tmp_path, two, monkeypatch):
+def test_a_limit_that_nothing_meets_is_said_and_can_be_raised(tmp_path, two, monkeypatch):
     monkeypatch.setattr("nasdepth.search.study._TOO_SLOW_BEFORE_GIVING_UP", 20)
-    monkeypatch.setattr("nasdepth.search.study._REPEATS_BEFORE_GIVING_UP", 20)
-    session = begin(tmp_path / "run", two.model_copy(update={"max_latency_ms": 1e-6}),
-                    trial_started=lambda *_: pytest.fail("trained"))  # fmt: skip
-    try:
+    strict = two.model_copy(update={"max_latency_ms": 1e-6})
+    session = begin(tmp_path / "run", strict, trial_started=lambda *_: pytest.fail("trained"))
+    with pytest.raises(StudyError, match=r"slower than 1e-06 ms; raise --max-latency-ms"):
         session.run(1)
-    except StudyError as error:
-        assert "1e-06 ms" in str(error) and "--max-latency-ms" in str(error)
-    assert session.spent == 0
+    assert session.spent == 0 and set(outcomes(session.records)) == {Outcome.TOO_SLOW}
+    # what was refused under the old limit is judged anew
+    resumed = Run(tmp_path / "run", two).search(progress=False)
+    resumed.run(1)
+    assert resumed.spent == 1
 
 
 @pytest.mark.parametrize("moment", ["start", "step", "epoch"])
