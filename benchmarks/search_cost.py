@@ -35,9 +35,8 @@ def main() -> None:
     spent = trials[trials["training_s"] > 0]
     overhead = 1 - spent["training_s"].sum() / spent["total_s"].sum()
     peak_gb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
-    print(
-        f"{len(spent)} trials in {wall_s:.0f} s, start-up and loading included; peak resident {peak_gb:.2f} GB"
-    )
+    print(f"{len(spent)} trials in {wall_s:.0f} s, start-up and loading included")
+    print(f"peak resident memory {peak_gb:.2f} GB")
     print(
         f"a trial: median {spent['total_s'].median():.1f} s, outside training and validation {overhead:.1%}"
     )
