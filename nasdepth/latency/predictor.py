@@ -82,17 +82,16 @@ class TablePredictor(Predictor):
 
     def estimate(self, kernels: Sequence[Kernel]) -> LatencyEstimate:
         parts = []
-        total_ms = self._overhead_ms
-        measured_ms = variance = 0.0
+        spent_ms = {"measured": 0.0, "interpolated": 0.0}
+        variance = 0.0
         for kernel in kernels:
             latency_ms, sd_ms, source = self._known.get(kernel) or self._interpolate(kernel)
             parts.append((kernel, latency_ms, source))
-            total_ms += latency_ms
+            spent_ms[source] += latency_ms
             variance += sd_ms**2
-            if source == "measured":
-                measured_ms += latency_ms
-        kernels_ms = total_ms - self._overhead_ms
-        share = measured_ms / kernels_ms if kernels_ms else 1.0
+        kernels_ms = sum(spent_ms.values())
+        total_ms = self._overhead_ms + kernels_ms
+        share = spent_ms["measured"] / kernels_ms if kernels_ms else 1.0
         sd_ms = (variance + (self._model_error * total_ms) ** 2) ** 0.5
         half = _INTERVAL_90_IN_SD * sd_ms
         return LatencyEstimate(
