@@ -16,32 +16,39 @@ from nasdepth.latency.kernels import Kernel
 _VERSIONS = {"RESIZE_BILINEAR": 3, "RESIZE_NEAREST_NEIGHBOR": 3, "TRANSPOSE_CONV": 3}
 
 
-def write_micro_model(kernel: Kernel, path: str | Path) -> None:
+def write_micro_model(kernel: Kernel, path: str | Path, copies: int = 1) -> None:
     """Write `kernel` as a .tflite whose inputs and outputs are the kernel's own.
 
     Weights are random with a fixed seed, float32. Inputs are (1, H, W, C).
+
+    Args:
+        kernel: what the file runs.
+        path: of the .tflite.
+        copies: how often. The copies stand side by side: all read the same inputs, each has weights and an
+            output of its own, so that no copy finds in the cache what a network would not.
 
     Raises:
         NasdepthError: the file cannot be written.
     """
     with whole_file(path) as temporary:
-        temporary.write_bytes(_micro_model(kernel))
+        temporary.write_bytes(_micro_model(kernel, copies))
 
 
-def _micro_model(kernel: Kernel) -> bytes:
+def _micro_model(kernel: Kernel, copies: int) -> bytes:
     writer = _Writer()
-    inputs = _inputs(kernel, writer)
-    output = writer.tensor((1, kernel.out_height, kernel.out_width, kernel.out_channels), "output")
-    graph_inputs = [index for index in inputs if writer.tensors[index].buffer == 0]
+    inputs = _data(kernel, writer)
     name = BUILTIN_OF_OP[kernel.op]
     code = getattr(schema.BuiltinOperator, name)
     options_name, options = _options(kernel)
-    operator = schema.OperatorT(
-        inputs=inputs,
-        outputs=[output],
-        builtinOptionsType=getattr(schema.BuiltinOptions, options_name) if options else 0,
-        builtinOptions=options,
-    )
+    operators = [
+        schema.OperatorT(
+            inputs=_inputs(kernel, inputs, writer),
+            outputs=[writer.tensor((1, kernel.out_height, kernel.out_width, kernel.out_channels), "output")],
+            builtinOptionsType=getattr(schema.BuiltinOptions, options_name) if options else 0,
+            builtinOptions=options,
+        )
+        for _ in range(copies)
+    ]
     model = schema.ModelT(
         version=3,
         operatorCodes=[
@@ -51,7 +58,10 @@ def _micro_model(kernel: Kernel) -> bytes:
         ],
         subgraphs=[
             schema.SubGraphT(
-                tensors=writer.tensors, inputs=graph_inputs, outputs=[output], operators=[operator]
+                tensors=writer.tensors,
+                inputs=inputs,
+                outputs=[operator.outputs[0] for operator in operators],
+                operators=operators,
             )
         ],
         description=str(kernel).encode(),
@@ -67,6 +77,7 @@ class _Writer:
         self.tensors: list[schema.TensorT] = []
         self.buffers = [schema.BufferT()]
         self._random = np.random.default_rng(0)
+        self._integers: dict[bytes, int] = {}
 
     def tensor(self, shape: Sequence[int], name: str) -> int:
         self.tensors.append(schema.TensorT(shape=list(shape), type=0, buffer=0, name=name.encode()))
@@ -85,54 +96,58 @@ class _Writer:
         return self.constant(self._random.uniform(0.01, 0.1, shape).astype(np.float32), "weights")
 
     def integers(self, *values: int | Sequence[int]) -> int:
-        return self.constant(np.array(values, np.int32), "shape")
+        array = np.array(values, np.int32)
+        key = array.tobytes()
+        if key not in self._integers:
+            self._integers[key] = self.constant(array, "shape")
+        return self._integers[key]
 
 
-def _inputs(kernel: Kernel, writer: _Writer) -> list[int]:
-    """Tensor indices of the operator's inputs in TFLite's order."""
+def _data(kernel: Kernel, writer: _Writer) -> list[int]:
+    """Tensor indices of what the operator reads from outside."""
+    pixels = (1, kernel.in_height, kernel.in_width)
+    inputs = [writer.tensor((*pixels, kernel.in_channels), "input")]
+    second = {
+        "tensor": (*pixels, kernel.in_channels),
+        "gate": (1, 1, 1, kernel.in_channels),
+        "plane": (*pixels, 1),
+    }
+    if kernel.operand in second:
+        inputs.append(writer.tensor(second[kernel.operand], "operand"))
+    return inputs + [writer.tensor((*pixels, other), "input") for other in kernel.other_channels]
+
+
+def _inputs(kernel: Kernel, data: list[int], writer: _Writer) -> list[int]:
+    """Tensor indices of all inputs of one operator in TFLite's order, with constants of its own."""
     channels, window = kernel.in_channels, (kernel.kernel_height, kernel.kernel_width)
     out = (kernel.out_height, kernel.out_width)
-    data = writer.tensor((1, kernel.in_height, kernel.in_width, channels), "input")
     match kernel.op:
         case "conv2d":
             filters = writer.weights(kernel.out_channels, *window, channels // kernel.groups)
-            return [data, filters, writer.weights(kernel.out_channels)]
+            return [*data, filters, writer.weights(kernel.out_channels)]
         case "depthwise_conv2d":
-            return [
-                data,
-                writer.weights(1, *window, kernel.out_channels),
-                writer.weights(kernel.out_channels),
-            ]
+            filters = writer.weights(1, *window, kernel.out_channels)
+            return [*data, filters, writer.weights(kernel.out_channels)]
         case "transpose_conv2d":
             shape = writer.integers(1, *out, kernel.out_channels)
             filters = writer.weights(kernel.out_channels, *window, channels)
-            return [shape, filters, data, writer.weights(kernel.out_channels)]
+            return [shape, filters, *data, writer.weights(kernel.out_channels)]
         case "fully_connected":
             filters = writer.weights(kernel.out_channels, channels)
-            return [data, filters, writer.weights(kernel.out_channels)]
-        case "add" | "mul":
-            second = {
-                "tensor": (1, kernel.in_height, kernel.in_width, channels),
-                "gate": (1, 1, 1, channels),
-                "plane": (1, kernel.in_height, kernel.in_width, 1),
-            }
-            if kernel.operand in second:
-                return [data, writer.tensor(second[kernel.operand], "operand")]
-            return [data, writer.weights(channels if kernel.operand == "vector" else 1)]
-        case "concat":
-            shape = (1, kernel.in_height, kernel.in_width)
-            return [data, *(writer.tensor((*shape, other), "input") for other in kernel.other_channels)]
+            return [*data, filters, writer.weights(kernel.out_channels)]
+        case "add" | "mul" if kernel.operand in ("vector", "scalar"):
+            return [*data, writer.weights(channels if kernel.operand == "vector" else 1)]
         case "resize_bilinear" | "resize_nearest":
-            return [data, writer.integers(*out)]
+            return [*data, writer.integers(*out)]
         case "mean":
-            return [data, writer.integers(1, 2)]
+            return [*data, writer.integers(1, 2)]
         case "pad":
             rows, columns = kernel.out_height - kernel.in_height, kernel.out_width - kernel.in_width
             sides = (rows // 2, rows - rows // 2), (columns // 2, columns - columns // 2)
-            return [data, writer.integers((0, 0), *sides, (0, 0))]
+            return [*data, writer.integers((0, 0), *sides, (0, 0))]
         case "reshape":
-            return [data, writer.integers(1, *out, kernel.out_channels)]
-    return [data]
+            return [*data, writer.integers(1, *out, kernel.out_channels)]
+    return list(data)
 
 
 def _options(kernel: Kernel) -> tuple[str, object | None]:

@@ -4,8 +4,9 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 from latency_samples import EVERY_OPERATION
 
+from nasdepth.deploy.tflite_file import read_model
 from nasdepth.latency import Kernel, tflite_kernels, write_micro_model
-from nasdepth.latency._schema import BUILTIN_OF_OP
+from nasdepth.latency._schema import BUILTIN_OF_OP, schema
 from nasdepth.latency.kernels import OPERATIONS
 
 
@@ -27,6 +28,39 @@ def test_micro_model_runs_and_is_exactly_the_kernel(kernel: Kernel, tmp_path):
     assert sum(tensor["shape"].prod() * 4 for tensor in interpreter.get_input_details()) == kernel.in_bytes
     operations = {operation["op_name"] for operation in interpreter._get_ops_details()}
     assert operations - {"DELEGATE"} == {BUILTIN_OF_OP[kernel.op]}
+
+
+@pytest.mark.parametrize("kernel", EVERY_OPERATION, ids=str)
+def test_copies_share_their_inputs_and_nothing_else(kernel: Kernel, tmp_path):
+    path = tmp_path / "micro.tflite"
+    write_micro_model(kernel, path, copies=3)
+    assert tflite_kernels(path) == (kernel,) * 3
+
+    model = read_model(path)
+    graph = model.subgraphs[0]
+    assert len(set(map(int, graph.outputs))) == 3
+    weights = [
+        [
+            bytes(model.buffers[graph.tensors[index].buffer].data)
+            for index in operator.inputs
+            if _is_weight(model, index)
+        ]
+        for operator in graph.operators
+    ]
+    assert len({tuple(one) for one in weights}) == (3 if weights[0] else 1)
+    assert {tuple(i for i in operator.inputs if i in graph.inputs) for operator in graph.operators} == {
+        tuple(graph.inputs)
+    }
+
+    interpreter = Interpreter(model_path=str(path))
+    interpreter.allocate_tensors()
+    interpreter.invoke()
+    assert len(interpreter.get_output_details()) == 3
+
+
+def _is_weight(model, index) -> bool:
+    tensor = model.subgraphs[0].tensors[index]
+    return tensor.type == schema.TensorType.FLOAT32 and model.buffers[tensor.buffer].data is not None
 
 
 @pytest.mark.parametrize("kernel", EVERY_OPERATION, ids=str)
