@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -25,13 +26,29 @@ def module_kernels(module: nn.Module, input_hw: tuple[int, int] = (480, 640)) ->
     Raises:
         UnknownKernelError: the module uses an operation that has no kernel; the message names it.
     """
-    trace = Trace(type(module).__name__)
-    with _evaluation(module), torch.no_grad():
-        image = torch.empty((1, 3, *input_hw), device="meta")
-        trace.introduce(image)
-        with trace:
-            output = module(image)
-    return fuse(trace.nodes, [trace.value_of(output)])
+    with _evaluation(module):
+        nodes = trace(module, [(3, *input_hw)], type(module).__name__)
+    return tuple(node.kernel for node in nodes)
+
+
+def trace(
+    function: Callable[..., torch.Tensor], inputs: Sequence[tuple[int, int, int]], name: str
+) -> tuple[Node, ...]:
+    """What a function of images runs, fused.
+
+    Args:
+        function: takes tensors of (1, C, H, W) and returns one.
+        inputs: (C, H, W) of each; the first is value 1, the second 2 and so on.
+        name: for messages.
+    """
+    tracer = Trace(name)
+    with torch.no_grad():
+        images = [torch.empty((1, *shape), device="meta") for shape in inputs]
+        for image in images:
+            tracer.introduce(image)
+        with tracer:
+            output = function(*images)
+    return fuse(tracer.nodes, [tracer.value_of(output)])
 
 
 @contextmanager

@@ -45,7 +45,7 @@ class _Reader:
         for index, operator in enumerate(self.graph.operators):
             if node := self._node(index, operator):
                 nodes.append(node)
-        return fuse(nodes, map(int, self.graph.outputs))
+        return tuple(node.kernel for node in fuse(nodes, map(int, self.graph.outputs)))
 
     def _unknown(self, what: str) -> UnknownKernelError:
         return UnknownKernelError(f"{self.path}: {what} has no latency kernel")

@@ -41,8 +41,8 @@ class Node:
     normalisation: bool = False
 
 
-def fuse(nodes: Iterable[Node], outputs: Iterable[int]) -> tuple[Kernel, ...]:
-    """The kernels that run: padding, constants and activations merged into their neighbours.
+def fuse(nodes: Iterable[Node], outputs: Iterable[int]) -> tuple[Node, ...]:
+    """The nodes that run: padding, constants and activations merged into their neighbours.
 
     Args:
         nodes: in topological order.
@@ -72,7 +72,7 @@ def fuse(nodes: Iterable[Node], outputs: Iterable[int]) -> tuple[Kernel, ...]:
         else:
             done[before] = merged
             made_by[node.output] = before
-    return tuple(node.kernel for node in done if node is not None)
+    return tuple(node for node in done if node is not None)
 
 
 def _merge(first: Node, second: Node) -> Node | None:
@@ -93,6 +93,10 @@ def _merge(first: Node, second: Node) -> Node | None:
 def canonical(kernel: Kernel) -> Kernel:
     """Spell two ways of saying the same thing alike."""
     if not kernel.padding:
+        if kernel.operand in ("gate", "plane"):
+            whole = {"gate": kernel.in_height * kernel.in_width, "plane": kernel.in_channels}
+            if whole[kernel.operand] == 1:
+                return replace(kernel, operand="tensor")
         return kernel
     if kernel.op.endswith("pool2d") and (kernel.out_height, kernel.out_width) == (1, 1):
         # One window: neither stride nor, where it covers the input, padding is ever used

@@ -17,7 +17,7 @@ def _interpolation(mode: str) -> dict:
     return {"mode": mode, "align_corners": False if mode == "bilinear" else None}
 
 
-class _Stage(nn.Module):
+class Stage(nn.Module):
     """[upsample, fuse with the skip], then the stage's block."""
 
     def __init__(
@@ -39,13 +39,15 @@ class _Stage(nn.Module):
         self.project = nn.Conv2d(skip_channels, in_channels, 1) if projected else nn.Identity()
         self.block = build_block(stage.block, in_channels, stage.width, stage.kernel)
 
-    def forward(self, x: torch.Tensor, skip: torch.Tensor | None) -> torch.Tensor:
+    def merge(self, x: torch.Tensor, skip: torch.Tensor | None) -> torch.Tensor:
+        """The block's input: `x` upsampled, with the skip."""
         x = F.interpolate(x, size=self.out_hw, **_interpolation(self.upsampling))
         if self.skip == "concat":
-            x = torch.cat([x, skip], 1)
-        elif self.skip == "add":
-            x = x + self.project(skip)
-        return self.block(x)
+            return torch.cat([x, skip], 1)
+        return x + self.project(skip) if self.skip == "add" else x
+
+    def forward(self, x: torch.Tensor, skip: torch.Tensor | None) -> torch.Tensor:
+        return self.block(self.merge(x, skip))
 
 
 class DepthNet(nn.Module):
@@ -72,7 +74,7 @@ class DepthNet(nn.Module):
         for stride, stage in zip(self._skip_strides, stages, strict=True):
             out_hw = (self.input_hw[0] // stride, self.input_hw[1] // stride)
             self.decoder.append(
-                _Stage(stage, width, channels.get(stride, 0), out_hw, architecture.decoder_upsampling)
+                Stage(stage, width, channels.get(stride, 0), out_hw, architecture.decoder_upsampling)
             )
             width = stage.width
         self.head = nn.Conv2d(width, 1, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -12,7 +13,7 @@ from timm.models._efficientnet_builder import EfficientNetBuilder, decode_arch_d
 from torch import nn
 
 from nasdepth.architecture import Encoder
-from nasdepth.families import get_family, round_channels
+from nasdepth.families import Family, get_family, round_channels
 from nasdepth.models.blocks import SqueezeExcite
 
 
@@ -38,6 +39,33 @@ class RawStem(nn.Module):
         return F.conv2d(pad_same(rgb, [3, 3], [2, 2]), weight, bias, stride=2)
 
 
+def build_stem(family: Family, out_channels: int) -> nn.Sequential:
+    """Stem convolution, batch normalisation and activation of a family."""
+    return nn.Sequential(
+        RawStem(out_channels, family.normalisation),
+        nn.BatchNorm2d(out_channels, eps=family.norm_eps),
+        get_act_layer(family.activation)(inplace=True),
+    )
+
+
+def block_arguments(family: Family) -> list[list[dict]]:
+    """timm's arguments of every block of every stage of a family at width 1."""
+    return decode_arch_def([list(stage) for stage in family.stages])
+
+
+def block_builder(family: Family, round_channels: Callable[[float], int]) -> EfficientNetBuilder:
+    """timm's builder of a family's blocks; `round_channels` gives the channels for those of width 1."""
+    return EfficientNetBuilder(
+        # SAME padding is what .tflite convolutions do by themselves; any other costs a PAD
+        pad_type="same",
+        round_chs_fn=round_channels,
+        act_layer=get_act_layer(family.activation),
+        norm_layer=partial(nn.BatchNorm2d, eps=family.norm_eps),
+        se_layer=SqueezeExcite,
+        se_from_exp=True,  # as MobileNetV3 does: a quarter of the expanded channels
+    )
+
+
 class EncoderNet(nn.Module):
     """The kept stages of a family. Parameter names are timm's (`conv_stem`, `bn1`, `blocks.I.J...`).
 
@@ -47,24 +75,11 @@ class EncoderNet(nn.Module):
     def __init__(self, spec: Encoder) -> None:
         super().__init__()
         family = get_family(spec.family)
-        activation = get_act_layer(family.activation)
         stage_channels = family.stage_channels(spec.width)
         self.channels = spec.channels
-        self.conv_stem = RawStem(stage_channels[0], family.normalisation)
-        norm = partial(nn.BatchNorm2d, eps=family.norm_eps)
-        self.bn1 = norm(stage_channels[0])
-        self.act1 = activation(inplace=True)
-        builder = EfficientNetBuilder(
-            # SAME padding is what .tflite convolutions do by themselves; any other costs a PAD
-            pad_type="same",
-            round_chs_fn=lambda channels: round_channels(channels * spec.width),
-            act_layer=activation,
-            norm_layer=norm,
-            se_layer=SqueezeExcite,
-            se_from_exp=True,  # as MobileNetV3 does: a quarter of the expanded channels
-        )
-        blocks = decode_arch_def([list(stage) for stage in family.stages[: spec.stages]])
-        self.blocks = nn.Sequential(*builder(stage_channels[0], blocks))
+        self.conv_stem, self.bn1, self.act1 = build_stem(family, stage_channels[0])
+        builder = block_builder(family, lambda channels: round_channels(channels * spec.width))
+        self.blocks = nn.Sequential(*builder(stage_channels[0], block_arguments(family)[: spec.stages]))
         strides = family.stage_strides()[: spec.stages + 1]
         last_of_stride = {stride: index for index, stride in enumerate(strides)}
         self._emit = {index: stride for stride, index in last_of_stride.items()}
