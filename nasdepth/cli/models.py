@@ -54,8 +54,8 @@ def retrain(
     from nasdepth.files import write_json
     from nasdepth.latency import LatencyTable, TablePredictor
     from nasdepth.models import name_of, resolve
-    from nasdepth.report.terminal import retrained_table
-    from nasdepth.search import Run, latest_run_folder
+    from nasdepth.report.terminal import retrained_table, table_words
+    from nasdepth.search import Run, describe_table, latest_run_folder
     from nasdepth.search import retrain as retrain_one
     from nasdepth.training import RETRAIN
 
@@ -66,11 +66,13 @@ def retrain(
     table = table or (searched.settings.table if searched else DEFAULT_TABLE)
     folder = out_folder or (searched.folder if searched else Path("runs")) / "retrain"
     recipe = RETRAIN.with_(epochs=epochs, batch_size=batch_size)
-    predictor = TablePredictor(LatencyTable.load(table))
+    loaded_table = LatencyTable.load(table)
+    predictor = TablePredictor(loaded_table)
     measuring = open_device(device, threads)
     splits = load_split(data, "train"), load_split(data, "test")
     notes.print(
-        f"{data}: {len(splits[0])} images to train, {len(splits[1])} to test; {epochs} epochs; {folder}"
+        f"{data}: {len(splits[0])} images to train, {len(splits[1])} to test; {epochs} epochs; {folder}; "
+        f"latencies estimated from {table_words(loaded_table)}"
     )
     results = []
     with progress() as bar:
@@ -104,11 +106,20 @@ def retrain(
             "schema": "nasdepth-retrain-1",
             "data": data,
             "recipe": recipe.model_dump(mode="json"),
+            "table": describe_table(loaded_table),
             "results": rows,
         },
     )
     if as_json:
-        print_json("retrain", data=data, epochs=epochs, device=device, threads=threads, results=rows)
+        print_json(
+            "retrain",
+            data=data,
+            epochs=epochs,
+            device=device,
+            threads=threads,
+            table=describe_table(loaded_table),
+            results=rows,
+        )
         return
     out.print(retrained_table(results))
     for result in results:

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from rich.markup import escape
 
 from nasdepth.cli.console import Json, notes, out, print_json, progress
 from nasdepth.cli.data import DATA_HELP
 from nasdepth.cli.latency import DEFAULT_TABLE
-from nasdepth.errors import StudyError
+from nasdepth.errors import DeviceError, StudyError
 
 
 def register(app: typer.Typer) -> None:
@@ -26,6 +27,28 @@ def search(
         float | None, typer.Option(help="Do not train what the table says is slower.")
     ] = None,
     objective: Annotated[Literal["score", "pareto"] | None, typer.Option(help="What to optimise.")] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            help="Where candidates are measured; must be the table's device. Tries local by default."
+        ),
+    ] = None,
+    measure_when_unsure: Annotated[
+        bool | None,
+        typer.Option(
+            "--measure-when-unsure/--never-when-unsure",
+            help="Measure a candidate before its training when its 90 % interval is wide.",
+            show_default=False,
+        ),
+    ] = None,
+    unsure_percent: Annotated[
+        float | None,
+        typer.Option(help="How wide: half the interval, in percent of the estimate; 20 by default."),
+    ] = None,
+    measure_top: Annotated[
+        int | None,
+        typer.Option(min=0, help="Of the best, measured before a winner is named; 3 by default, 0 for none."),
+    ] = None,
     storage: Annotated[
         str | None, typer.Option(help="Optuna storage URL; SQLite in the run folder by default.")
     ] = None,
@@ -49,14 +72,25 @@ def search(
     """
     from nasdepth.data.scenes import parse_scenes
     from nasdepth.report.plots import plot_pareto
-    from nasdepth.report.terminal import trials_table
-    from nasdepth.search import Run, Settings, best, latest_run_folder, named, next_run_folder, pareto_front
+    from nasdepth.report.terminal import table_words, trials_table
+    from nasdepth.search import (
+        Run,
+        Settings,
+        best,
+        describe_table,
+        latest_run_folder,
+        named,
+        next_run_folder,
+        pareto_front,
+    )
     from nasdepth.training import PROXY
 
     if budget < 1:
         raise StudyError(f"--budget is {budget}; at least one trial must be trained")
     if max_latency_ms is not None and not max_latency_ms > 0:
         raise StudyError(f"--max-latency-ms is {max_latency_ms:g}; it must be above 0")
+    if unsure_percent is not None and not unsure_percent > 0:
+        raise StudyError(f"--unsure-percent is {unsure_percent:g}; it must be above 0")
     given = {
         # a resume may come from another folder; names of what ships stay names
         "space": str(Path(space).resolve()) if space and Path(space).is_file() else space,
@@ -64,6 +98,10 @@ def search(
         "table": str(Path(table).resolve()) if table and Path(table).is_file() else table,
         "max_latency_ms": max_latency_ms,
         "objective": objective,
+        "device": device,
+        "measure_when_unsure": measure_when_unsure,
+        "unsure_percent": unsure_percent,
+        "measure_top": measure_top,
         "storage": storage,
         "seed": seed,
         "proxy": PROXY.with_(epochs=epochs) if epochs else None,
@@ -77,16 +115,22 @@ def search(
     with progress() as bar:
         board = _Board(bar, budget)
         session = run.search(board.events())
-        table_card = session.objective.predictor.table.card
         notes.print(
             f"{run.folder}: {session.space.name} space, {run.settings.data} "
             f"({len(session.objective.fit)} images to train, {len(session.objective.validation)} held out), "
-            f"latencies estimated from {run.settings.table} ({table_card.kind} on {table_card.soc})"
+            f"latencies estimated from {table_words(run.table)}"
         )
+        if run.unmeasured_because:
+            notes.print(
+                f"[yellow]the winner will be called by estimate[/yellow]: {escape(run.unmeasured_because)}",
+                soft_wrap=True,
+            )
         board.start(session)
         try:
             records = session.run(budget)
-        except KeyboardInterrupt:
+            if session.bench and run.settings.measure_top:
+                records = session.measure_top(run.settings.measure_top)
+        except (KeyboardInterrupt, DeviceError):
             run.write_results(session.records)
             notes.print(
                 f"stopped; continue with: nasdepth search --resume --out {run.folder} --budget {budget}"
@@ -101,6 +145,7 @@ def search(
         print_json(
             "search",
             run=str(run.folder),
+            table=describe_table(run.table),
             best=top and top.to_row(),
             pareto=[record.to_row() for record in pareto_front(records)],
             named_designs=[record.to_row() for record in named(records)],
@@ -109,9 +154,11 @@ def search(
     out.print(trials_table("Pareto front, fastest first", pareto_front(records)))
     out.print(trials_table("Named designs under the same proxy", named(records)))
     if top := best(records):
-        out.print(trials_table("Best", [top]))
+        by = "measured latency" if top.latency_source == "measured" else "estimated latency"
+        out.print(trials_table(f"Best, by {by}", [top]))
     out.print(
-        f"{run.folder}/: trials.csv, pareto.csv, results.json, pareto.png. Latencies above are estimates.\n"
+        f"{run.folder}/: trials.csv, pareto.csv, results.json, pareto.png\n"
+        "est. = estimated from the table; scores take the measured latency where there is one.\n"
         f"next: nasdepth retrain --run {run.folder}\n"
         f"look: optuna-dashboard {run.storage}"
     )
@@ -135,6 +182,8 @@ class _Board:
             encoder_started=self._encoder_started,
             step=self._step,
             trial_ended=self._trial_ended,
+            measuring=self._measuring,
+            measured=self._measured,
         )
 
     def start(self, session) -> None:
@@ -160,6 +209,20 @@ class _Board:
     def _step(self, report) -> None:
         self._training.step(report)
 
+    def _measuring(self, architectures) -> None:
+        self._training.relabel(f"measuring {len(architectures)} candidate(s)")
+
+    def _measured(self, architecture, measurement) -> None:
+        from nasdepth.models import name_of
+
+        said = (
+            f"[yellow]the device cannot run it[/yellow]: {escape(measurement.error)}"
+            if measurement.error
+            else f"{measurement.latency_ms:.3f} ms"
+        )
+        name = name_of(architecture) or architecture
+        notes.print(f"     measured {name}: {said}", highlight=False, soft_wrap=True)
+
     def _trial_ended(self, record) -> None:
         from nasdepth.search import Outcome
 
@@ -170,12 +233,13 @@ class _Board:
         best = f"best {self._best.score:.1f} (trial {self._best.number})" if self._best else "no score yet"
         spent = self._session.spent
         self._bar.update(self._total, completed=spent, description=f"trials, {best}")
-        if record.outcome in (Outcome.REPEATED, Outcome.TOO_SLOW):
+        if record.outcome in (Outcome.REPEATED, Outcome.TOO_SLOW, Outcome.REFUSED):
             return
         score = f"{record.score:7.1f}" if record.score is not None else "      -"
         si_rmse = f"{record.si_rmse:.4f}" if record.si_rmse is not None else "     -"
+        latency = f"{'~' if record.latency_source == 'estimate' else '='}{record.latency_ms or 0:6.2f} ms"
         notes.print(
-            f"{spent:4d}/{self._budget} {score} si-RMSE {si_rmse} ~{record.latency_ms or 0:6.2f} ms "
+            f"{spent:4d}/{self._budget} {score} si-RMSE {si_rmse} {latency} "
             f"{record.training_s:5.1f} s {record.outcome:7} {record.name or record.architecture}",
             highlight=False,
             soft_wrap=True,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 
@@ -15,7 +16,10 @@ from nasdepth.search.records import Outcome, TrialRecord, best, pareto_front
 
 
 def plot_pareto(records: Sequence[TrialRecord], path: Path) -> None:
-    """si-RMSE over estimated latency: all trials, the Pareto front, named designs, lines of equal score."""
+    """si-RMSE over latency: all trials, the Pareto front, named designs, lines of equal score.
+
+    A measured latency is a filled marker; an estimate is a hollow one with its 90 % interval.
+    """
     shown = [
         record for record in records if record.si_rmse is not None and record.outcome != Outcome.REPEATED
     ]
@@ -23,16 +27,20 @@ def plot_pareto(records: Sequence[TrialRecord], path: Path) -> None:
         return
     figure = Figure(figsize=(9, 6), layout="constrained")
     axes = figure.subplots()
-    for outcome, marker, label in ((Outcome.TRAINED, "o", "trained"), (Outcome.PRUNED, "x", "pruned early")):
-        chosen = [record for record in shown if record.outcome is outcome]
+    trained = [record for record in shown if record.outcome is Outcome.TRAINED]
+    pruned = [record for record in shown if record.outcome is Outcome.PRUNED]
+    _estimates(axes, trained, "tab:blue", "o", "trained, latency estimated (90 % interval)")
+    _estimates(axes, pruned, "lightgray", "x", "pruned early, latency estimated")
+    measured = [record for record in trained if record.latency_source == "measured"]
+    if measured:
         axes.scatter(
-            [r.latency_ms for r in chosen],
-            [r.si_rmse for r in chosen],
-            marker=marker,
-            c="tab:blue" if outcome is Outcome.TRAINED else "lightgray",
+            [r.latency_ms for r in measured],
+            [r.si_rmse for r in measured],
+            marker="o",
+            c="tab:blue",
             s=24,
-            label=label,
-            zorder=2,
+            label="trained, latency measured",
+            zorder=3,
         )
     front = pareto_front(records)
     axes.step(
@@ -73,9 +81,30 @@ def plot_pareto(records: Sequence[TrialRecord], path: Path) -> None:
             )
     axes.set_xlim(limits[0])
     axes.set_ylim(limits[1])
-    axes.set_xlabel("latency in ms, estimated from the table")
+    axes.set_xlabel("latency in ms")
     axes.set_ylabel("si-RMSE under the proxy, held-out training images")
     axes.legend(loc="upper right")
     axes.grid(alpha=0.2)
     with whole_file(path) as temporary:
         figure.savefig(temporary, format="png", dpi=130)
+
+
+def _estimates(axes: Axes, records: Sequence[TrialRecord], color: str, marker: str, label: str) -> None:
+    """Trials at the table's estimate, with its interval as error bars."""
+    if not records:
+        return
+    axes.errorbar(
+        [r.estimated_latency_ms for r in records],
+        [r.si_rmse for r in records],
+        xerr=[
+            [r.estimated_latency_ms - r.estimated_latency_low_ms for r in records],
+            [r.estimated_latency_high_ms - r.estimated_latency_ms for r in records],
+        ],
+        fmt=marker,
+        mfc="none",
+        c=color,
+        ms=5,
+        elinewidth=0.6,
+        label=label,
+        zorder=2,
+    )

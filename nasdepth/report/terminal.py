@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 
 if TYPE_CHECKING:  # a table costs no second of torch's import
-    from nasdepth.latency import LatencyEstimate
+    from nasdepth.latency import LatencyEstimate, LatencyTable
     from nasdepth.search import Retrained, TrialRecord
 
 
@@ -17,10 +17,28 @@ def figure(value: float | None, digits: int) -> str:
     return "" if value is None else f"{value:.{digits}f}"
 
 
+def interval(low_ms: float | None, high_ms: float | None) -> str:
+    return "" if low_ms is None or high_ms is None else f"{low_ms:.3f} to {high_ms:.3f}"
+
+
+def table_words(table: LatencyTable) -> str:
+    """A latency table in one line: what it was made on, and how far to trust it."""
+    card = table.card
+    validation = card.validation
+    trust = (
+        f"validated on {validation.models} models, MAPE {validation.mape_percent:g} %"
+        if validation
+        else "unvalidated"
+    )
+    return f"{table.name} ({card.kind} on {card.soc}, {trust})"
+
+
 def trials_table(title: str, records: Iterable[TrialRecord]) -> Table:
-    """Trials with their proxy si-RMSE and estimated latency."""
+    """Trials with their proxy si-RMSE, their estimated latency and its interval, and what was measured."""
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    for heading in ("trial", "score (proxy)", "si-RMSE (proxy)", "latency ms (est.)", "± sd"):
+    for heading in ("trial", "score (proxy)", "si-RMSE (proxy)"):
+        table.add_column(heading, justify="right")
+    for heading in ("latency ms (est.)", "90 % interval (est.)", "measured ms"):
         table.add_column(heading, justify="right")
     table.add_column("outcome")
     table.add_column("architecture", overflow="fold")
@@ -29,8 +47,9 @@ def trials_table(title: str, records: Iterable[TrialRecord]) -> Table:
             str(record.number),
             figure(record.score, 1),
             figure(record.si_rmse, 4),
-            figure(record.latency_ms, 3),
-            figure(record.latency_sd_ms, 3),
+            figure(record.estimated_latency_ms, 3),
+            interval(record.estimated_latency_low_ms, record.estimated_latency_high_ms),
+            figure(record.measured_latency_ms, 3),
             str(record.outcome),
             (f"[bold]{record.name}[/bold] " if record.name else "") + str(record.architecture),
         )
@@ -45,15 +64,10 @@ def retrained_table(results: Iterable[Retrained]) -> Table:
         box=box.SIMPLE_HEAD,
     )
     table.add_column("network", overflow="fold")
-    for heading in ("score", "si-RMSE", "RMSE m", "REL", "measured ms", "predicted ms (est.)"):
+    for heading in ("score", "si-RMSE", "RMSE m", "REL", "measured ms", "ms (est.)", "90 % interval (est.)"):
         table.add_column(heading, justify="right")
     for result in sorted(results, key=lambda one: -one.score):
         row = result.to_row()
-        predicted = (
-            f"{result.estimate.latency_ms:.3f} ± {result.estimate.sd_ms:.3f}"
-            if result.estimate
-            else "no table"
-        )
         table.add_row(
             row["name"] or row["architecture"],
             f"{result.score:.1f}",
@@ -61,7 +75,8 @@ def retrained_table(results: Iterable[Retrained]) -> Table:
             f"{row['rmse_m']:.3f}",
             f"{row['rel']:.3f}",
             f"{row['measured_latency_ms']:.3f}",
-            predicted,
+            figure(row["estimated_latency_ms"], 3) or "no table",
+            interval(row["estimated_latency_low_ms"], row["estimated_latency_high_ms"]),
         )
     return table
 

@@ -1,11 +1,13 @@
 """The search and what comes after it."""
 
+from nasdepth.search.measure import CandidateBench, differences
 from nasdepth.search.records import Outcome, TrialRecord, best, pareto_front
 from nasdepth.search.retrain import Retrained, retrain
-from nasdepth.search.run import Run, Settings, latest_run_folder, named, next_run_folder
+from nasdepth.search.run import Run, Settings, describe_table, latest_run_folder, named, next_run_folder
 from nasdepth.search.study import Search, SearchEvents
 
 __all__ = [
+    "CandidateBench",
     "Outcome",
     "Retrained",
     "Run",
@@ -14,6 +16,8 @@ __all__ = [
     "Settings",
     "TrialRecord",
     "best",
+    "describe_table",
+    "differences",
     "latest_run_folder",
     "named",
     "next_run_folder",

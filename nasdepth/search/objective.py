@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import torch
 
 from nasdepth.architecture import Architecture
 from nasdepth.data import DepthSplit, hold_out
-from nasdepth.latency import LatencyEstimate, Predictor, architecture_kernels
+from nasdepth.latency import Kernel, LatencyEstimate, Predictor, architecture_kernels
 from nasdepth.models import build
 from nasdepth.models.pretrained import Start, load_pretrained
 from nasdepth.training import Epoch, Recipe, StepReport, train
@@ -20,19 +20,38 @@ HELD_OUT_AT_MOST = 80
 
 @dataclass(frozen=True)
 class ProxyObjective:
-    """Judges architectures alike: same images, same recipe, same seed, same latency table."""
+    """Judges architectures alike: same images, same recipe, same seed, same latency table.
+
+    Attributes:
+        rejected: kernels that the table's device cannot run, with the runtime's own words.
+    """
 
     fit: DepthSplit
     validation: DepthSplit
     recipe: Recipe
     predictor: Predictor
     seed: int = 0
+    rejected: Mapping[Kernel, str] = field(default_factory=dict)
 
     @classmethod
-    def on(cls, split: DepthSplit, recipe: Recipe, predictor: Predictor, seed: int) -> ProxyObjective:
+    def on(
+        cls,
+        split: DepthSplit,
+        recipe: Recipe,
+        predictor: Predictor,
+        seed: int,
+        rejected: Mapping[Kernel, str],
+    ) -> ProxyObjective:
         """Hold the validation images out of a training split."""
         fit, validation = hold_out(split, HELD_OUT_SHARE, HELD_OUT_AT_MOST, seed=0)
-        return cls(fit, validation, recipe, predictor, seed)
+        return cls(fit, validation, recipe, predictor, seed, rejected)
+
+    def refusal(self, architecture: Architecture) -> str:
+        """Which kernel the table's device cannot run and what its runtime says; empty if it runs all."""
+        if not self.rejected:
+            return ""
+        refused = (kernel for kernel in architecture_kernels(architecture) if kernel in self.rejected)
+        return next((f"{kernel}: {self.rejected[kernel]}" for kernel in refused), "")
 
     def latency(self, architecture: Architecture) -> LatencyEstimate:
         """The table's estimate; costs milliseconds.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Literal
 
 from optuna.trial import FrozenTrial
 
 from nasdepth.architecture import Architecture
+from nasdepth.latency import LatencyEstimate
 from nasdepth.models import name_of
 from nasdepth.score import log2_score, score
 
@@ -21,6 +23,7 @@ class Outcome(StrEnum):
     TRAINED = "trained"
     PRUNED = "pruned"
     TOO_SLOW = "too slow"
+    REFUSED = "refused"
     REPEATED = "repeated"
     DIVERGED = "diverged"
     FAILED = "failed"
@@ -36,8 +39,11 @@ class TrialRecord:
 
     Attributes:
         number: Optuna's number of the trial.
-        latency_ms, latency_sd_ms: the table's estimate, and its standard deviation.
-        measured_share: the share of that time that stands in the table as measured.
+        latency_ms: what counts: the device's measurement where there is one, otherwise the table's estimate.
+        measured_latency_ms: of the exported network on the table's device.
+        estimated_latency_ms, estimated_latency_sd_ms: the table's estimate, and its standard deviation.
+        estimated_latency_low_ms, estimated_latency_high_ms: the estimate's 90 % interval.
+        measured_share: the share of the estimate that stands in the table as measured kernels.
         si_rmse: under the proxy, on images held out of the training split; None if never validated.
         curve: si-RMSE after every validated epoch.
         start: where the encoder's first weights came from.
@@ -48,7 +54,11 @@ class TrialRecord:
     architecture: Architecture
     outcome: Outcome
     latency_ms: float | None = None
-    latency_sd_ms: float | None = None
+    measured_latency_ms: float | None = None
+    estimated_latency_ms: float | None = None
+    estimated_latency_sd_ms: float | None = None
+    estimated_latency_low_ms: float | None = None
+    estimated_latency_high_ms: float | None = None
     measured_share: float | None = None
     si_rmse: float | None = None
     curve: tuple[float, ...] = ()
@@ -58,8 +68,32 @@ class TrialRecord:
     note: str = ""
 
     @property
+    def latency_source(self) -> Literal["measured", "estimate"] | None:
+        """Where `latency_ms` is from."""
+        if self.latency_ms is None:
+            return None
+        return "estimate" if self.measured_latency_ms is None else "measured"
+
+    def with_estimate(self, estimate: LatencyEstimate) -> TrialRecord:
+        """This record with the table's answer."""
+        low_ms, high_ms = estimate.interval_90
+        return replace(
+            self,
+            latency_ms=estimate.latency_ms,
+            estimated_latency_ms=estimate.latency_ms,
+            estimated_latency_sd_ms=estimate.sd_ms,
+            estimated_latency_low_ms=low_ms,
+            estimated_latency_high_ms=high_ms,
+            measured_share=estimate.measured_share,
+        )
+
+    def with_measurement(self, latency_ms: float) -> TrialRecord:
+        """This record with the device's answer, which takes the place of the estimate."""
+        return replace(self, latency_ms=latency_ms, measured_latency_ms=latency_ms)
+
+    @property
     def score(self) -> float | None:
-        """The challenge score of the proxy's si-RMSE and the estimated latency."""
+        """The challenge score of the proxy's si-RMSE and `latency_ms`."""
         if self.si_rmse is None or self.latency_ms is None:
             return None
         return score(self.si_rmse, self.latency_ms)
@@ -86,7 +120,8 @@ class TrialRecord:
 
     def to_row(self) -> dict:
         """Flat, for CSV and JSON."""
-        row = {"trial": self.number, "name": self.name, "score": self.score} | self.to_attribute()
+        head = {"trial": self.number, "name": self.name, "score": self.score}
+        row = head | {"latency_source": self.latency_source} | self.to_attribute()
         return row | {"curve": " ".join(f"{value:.4f}" for value in self.curve)}
 
     @classmethod

@@ -42,6 +42,7 @@ class Retrained:
 
     def to_row(self) -> dict:
         """Flat, for CSV and JSON."""
+        low_ms, high_ms = self.estimate.interval_90 if self.estimate else (None, None)
         return {
             "name": name_of(self.architecture),
             "architecture": str(self.architecture),
@@ -49,8 +50,10 @@ class Retrained:
             "model_bytes": self.model.stat().st_size,
             "start": self.start,
             **self.metrics,
-            "predicted_latency_ms": self.estimate.latency_ms if self.estimate else None,
-            "predicted_latency_sd_ms": self.estimate.sd_ms if self.estimate else None,
+            "estimated_latency_ms": self.estimate.latency_ms if self.estimate else None,
+            "estimated_latency_sd_ms": self.estimate.sd_ms if self.estimate else None,
+            "estimated_latency_low_ms": low_ms,
+            "estimated_latency_high_ms": high_ms,
             "measured_latency_ms": self.measured.latency_ms,
             "measured_median_ms": self.measured.median_ms,
             "score": self.score,

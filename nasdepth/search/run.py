@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,9 +14,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nasdepth.architecture import Architecture
 from nasdepth.data import load_split
+from nasdepth.devices import Device, open_device
 from nasdepth.errors import StudyError
 from nasdepth.files import whole_file, write_json
 from nasdepth.latency import LatencyTable, TablePredictor
+from nasdepth.search.measure import CandidateBench, differences
 from nasdepth.search.objective import ProxyObjective
 from nasdepth.search.records import TrialRecord, best, pareto_front
 from nasdepth.search.study import Search, SearchEvents
@@ -27,7 +30,14 @@ _NUMBERED = re.compile(r"search-(\d+)")
 
 
 class Settings(BaseModel):
-    """What a search was asked to do; a resume reads it back."""
+    """What a search was asked to do; a resume reads it back.
+
+    Attributes:
+        device: URI to measure candidates on; None is this machine where the table was made on its like.
+        measure_when_unsure: measure a candidate before its training when its interval is wider than
+            `unsure_percent` of the estimate to either side.
+        measure_top: how many of the best are measured before a winner is named; 0 for none.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -36,6 +46,10 @@ class Settings(BaseModel):
     table: str
     objective: Literal["score", "pareto"] = "score"
     max_latency_ms: Annotated[float, Field(gt=0)] | None = None
+    device: str | None = None
+    measure_when_unsure: bool = False
+    unsure_percent: Annotated[float, Field(gt=0)] = 20.0
+    measure_top: Annotated[int, Field(ge=0)] = 3
     seed: int = 0
     storage: str | None = None
     proxy: Recipe = PROXY
@@ -106,15 +120,40 @@ class Run:
         """The study's storage URL: SQLite in the folder unless set."""
         return self.settings.storage or f"sqlite:///{(self.folder / 'study.db').resolve()}"
 
+    @cached_property
+    def table(self) -> LatencyTable:
+        """The latency table of the settings."""
+        return LatencyTable.load(self.settings.table)
+
+    @cached_property
+    def unmeasured_because(self) -> str:
+        """Why no candidate can be measured in this run; empty if the table's device is at hand."""
+        if self._measures_on_request:
+            return ""
+        if not self.settings.measure_top:
+            return "--measure-top is 0"
+        different = differences(self._device.describe(), self.table.card)
+        return different and (
+            f"this machine is not the table's device ({different}); to measure there, give it with --device"
+        )
+
+    @property
+    def _measures_on_request(self) -> bool:
+        return self.settings.device is not None or self.settings.measure_when_unsure
+
+    @cached_property
+    def _device(self) -> Device:
+        return open_device(self.settings.device or "local", self.table.card.threads)
+
     def search(self, events: SearchEvents | None = None, *, progress: bool = True) -> Search:
         """Load everything the settings name and open the study.
 
         Raises:
-            NasdepthError: the space, the data or the table cannot be used.
+            NasdepthError: the space, the data, the table or the device cannot be used.
         """
-        settings = self.settings
+        settings, table = self.settings, self.table
         space = SearchSpace.load(settings.space)
-        table = LatencyTable.load(settings.table)
+        bench = None if self.unmeasured_because else CandidateBench(self._device, table.card)
         split = load_split(settings.data, "train", progress=progress)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -124,7 +163,7 @@ class Run:
             ) from error
         search = Search(
             space,
-            ProxyObjective.on(split, settings.proxy, TablePredictor(table), settings.seed),
+            ProxyObjective.on(split, settings.proxy, TablePredictor(table), settings.seed, table.rejected),
             identity={
                 "space": f"{space.name} {space.fingerprint}",
                 "data set": split.fingerprint,
@@ -136,6 +175,8 @@ class Run:
             mode=settings.objective,
             max_latency_ms=settings.max_latency_ms,
             seed=settings.seed,
+            bench=bench,
+            unsure_percent=settings.unsure_percent if settings.measure_when_unsure else None,
             events=events or SearchEvents(),
         )
         # after the study's own check, so that a mistaken resume changes nothing
@@ -153,7 +194,7 @@ class Run:
             {
                 "schema": "nasdepth-results-1",
                 "settings": self.settings.model_dump(mode="json"),
-                "latency": "estimated from the table",
+                "table": describe_table(self.table),
                 "best": top and top.to_row(),
                 "pareto": [record.to_row() for record in front],
                 "named_designs": [record.to_row() for record in named(records)],
@@ -181,6 +222,19 @@ class Run:
         frame = pd.DataFrame([record.to_row() for record in records])
         with whole_file(self.folder / name) as temporary:
             frame.to_csv(temporary, index=False)
+
+
+def describe_table(table: LatencyTable) -> dict:
+    """What a report says of the table that its estimates are from."""
+    card = table.card
+    return {
+        "name": table.name,
+        "kind": card.kind,
+        "soc": card.soc,
+        "threads": card.threads,
+        "date": str(card.date),
+        "validation": card.validation and card.validation.model_dump(mode="json"),
+    }
 
 
 def named(records: Iterable[TrialRecord]) -> list[TrialRecord]:

@@ -7,7 +7,8 @@ import os
 import socket
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -16,10 +17,13 @@ from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from nasdepth.architecture import Architecture
-from nasdepth.errors import DivergedError, StudyError
+from nasdepth.devices import Measurement
+from nasdepth.errors import DeviceError, DivergedError, StudyError
+from nasdepth.latency import LatencyEstimate
 from nasdepth.models import name_of
 from nasdepth.models.pretrained import Start
 from nasdepth.score import log2_score, si_rmse_worth
+from nasdepth.search.measure import CandidateBench, judged, keep_measurement, measurements
 from nasdepth.search.objective import ProxyObjective
 from nasdepth.search.records import ATTRIBUTE, SPENT, Outcome, TrialRecord, best
 from nasdepth.space import SearchSpace
@@ -35,6 +39,9 @@ _REPEATS_BEFORE_GIVING_UP = 200
 _OPTIMISM = 0.7
 # the table is asked in milliseconds, but a limit that nothing meets must not spin for ever
 _TOO_SLOW_BEFORE_GIVING_UP = 500
+_REFUSED_BEFORE_GIVING_UP = 30
+# an interval may reach down to 0, which has no logarithm
+_FASTEST_MS = 1e-6
 
 
 @dataclass
@@ -45,6 +52,8 @@ class SearchEvents:
     encoder_started: Callable[[str, Start], None] = lambda *_: None
     step: Callable[[StepReport], None] = lambda _: None
     epoch: Callable[[Epoch], None] = lambda _: None
+    measuring: Callable[[Sequence[Architecture]], None] = lambda _: None
+    measured: Callable[[Architecture, Measurement], None] = lambda *_: None
     trial_ended: Callable[[TrialRecord], None] = lambda _: None
 
 
@@ -53,6 +62,11 @@ class Search:
     """One search over one space, stored in one Optuna study.
 
     Several processes may run the same study at once on one storage.
+
+    Attributes:
+        bench: the table's device, if it is at hand.
+        unsure_percent: before its training, a candidate is measured whose 90 % interval reaches further than
+            this to either side, in percent of its estimate; None measures none. Needs a bench.
 
     Raises:
         StudyError: the storage cannot be opened, or holds a study of something else.
@@ -65,9 +79,13 @@ class Search:
     mode: Objective = "score"
     max_latency_ms: float | None = None
     seed: int = 0
+    bench: CandidateBench | None = None
+    unsure_percent: float | None = None
     events: SearchEvents = field(default_factory=SearchEvents)
 
     def __post_init__(self) -> None:
+        if self.unsure_percent is not None and self.bench is None:
+            raise StudyError("measuring unsure candidates needs the latency table's own device")
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         try:
             self.study = self._open()
@@ -81,14 +99,22 @@ class Search:
 
     @property
     def records(self) -> list[TrialRecord]:
-        """Every ended trial, oldest first."""
+        """Every ended trial, oldest first, as it stands after all that was measured since."""
+        measured = measurements(self.study)
+        return [
+            judged(record, measured.get(record.architecture), self.max_latency_ms) for record in self._as_told
+        ]
+
+    @property
+    def _as_told(self) -> list[TrialRecord]:
+        """Every ended trial as it was when it ended."""
         records = (TrialRecord.from_trial(trial) for trial in self.study.get_trials(deepcopy=False))
         return [record for record in records if record is not None]
 
     @property
     def spent(self) -> int:
         """Trials that were trained, wholly or until they were pruned: what a budget counts."""
-        return sum(record.outcome in SPENT for record in self.records)
+        return sum(record.outcome in SPENT for record in self._as_told)
 
     def run(self, budget: int) -> list[TrialRecord]:
         """Search until `budget` trials of the study have been trained.
@@ -96,14 +122,16 @@ class Search:
         Ctrl-C (KeyboardInterrupt) passes through after the running trial has been put back in the queue.
 
         Raises:
-            StudyError: the storage fails, or no proposal meets the latency limit.
+            StudyError: the storage fails, no proposal meets the latency limit, or the device refuses all.
+            DeviceError: the device is lost; the running trial has been put back in the queue.
         """
         if budget < 1:
             raise StudyError(f"the budget is {budget}; at least one trial must be trained")
-        idle = dict.fromkeys((Outcome.REPEATED, Outcome.TOO_SLOW), 0)
+        idle = dict.fromkeys((Outcome.REPEATED, Outcome.TOO_SLOW, Outcome.REFUSED), 0)
         try:
             while self.spent < budget:
-                outcome = self._trial().outcome
+                record = self._trial()
+                outcome = record.outcome
                 idle = {o: n + 1 if o is outcome else (0 if outcome in SPENT else n) for o, n in idle.items()}
                 if idle[Outcome.REPEATED] >= _REPEATS_BEFORE_GIVING_UP:
                     break
@@ -115,12 +143,42 @@ class Search:
                         f"{self.max_latency_ms:g} ms; raise --max-latency-ms or search a space of smaller "
                         "networks"
                     )
+                if idle[Outcome.REFUSED] >= _REFUSED_BEFORE_GIVING_UP:
+                    if self.spent:
+                        break
+                    raise StudyError(
+                        f"the device refused {_REFUSED_BEFORE_GIVING_UP} proposals in a row, the last with: "
+                        f"{record.note}; search a space without that operation"
+                    )
         except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-            raise StudyError(
-                f"{self.storage}: the study cannot be written ({_first_line(error)}); free some space and "
-                "run again with --resume, every finished trial is kept"
-            ) from error
+            raise self._cannot_write(error) from error
         return self.records
+
+    def measure_top(self, count: int) -> list[TrialRecord]:
+        """Measure trained candidates until the `count` best by what is then known are all measured.
+
+        Raises:
+            DeviceError: the device is lost; what was measured is kept.
+            StudyError: the storage fails, or there is no bench.
+        """
+        if self.bench is None:
+            raise StudyError("measuring candidates needs the latency table's own device")
+        try:
+            while True:
+                trained = [record for record in self.records if record.outcome is Outcome.TRAINED]
+                top = sorted(trained, key=lambda record: -record.log2_score)[:count]
+                unmeasured = [one.architecture for one in top if one.latency_source == "estimate"]
+                if not unmeasured:
+                    return self.records
+                self._measure(unmeasured)
+        except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+            raise self._cannot_write(error) from error
+
+    def _cannot_write(self, error: Exception) -> StudyError:
+        return StudyError(
+            f"{self.storage}: the study cannot be written ({_first_line(error)}); free some space and run "
+            "again with --resume, every finished trial is kept"
+        )
 
     def _trial(self) -> TrialRecord:
         started = time.perf_counter()
@@ -135,19 +193,11 @@ class Search:
             )
             return self._tell(trial, again, known.outcome)
         try:
-            estimate = self.objective.latency(architecture)
-            record = replace(
-                record,
-                latency_ms=estimate.latency_ms,
-                latency_sd_ms=estimate.sd_ms,
-                measured_share=estimate.measured_share,
-            )
-            if why := self._too_slow(estimate.latency_ms):
-                return self._tell(
-                    trial, replace(record, outcome=Outcome.TOO_SLOW, note=why), Outcome.TOO_SLOW
-                )
+            record = self._timed(record)
+            if record.outcome in (Outcome.TOO_SLOW, Outcome.REFUSED):
+                return self._tell(trial, record, record.outcome)
             record = self._train(trial, record)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, DeviceError):
             # what was asked for is asked for again on resume
             self._tell(trial, replace(record, outcome=Outcome.INTERRUPTED), Outcome.FAILED)
             self.study.enqueue_trial(trial.params)
@@ -160,6 +210,43 @@ class Search:
             raise
         record = replace(record, total_s=time.perf_counter() - started)
         return self._tell(trial, record, record.outcome)
+
+    def _timed(self, record: TrialRecord) -> TrialRecord:
+        """The record with its latency: estimated, and measured where the estimate is too unsure."""
+        if why := self.objective.refusal(record.architecture):
+            return replace(record, outcome=Outcome.REFUSED, note=why)
+        estimate = self.objective.latency(record.architecture)
+        record = record.with_estimate(estimate)
+        known = measurements(self.study).get(record.architecture)
+        unsure = known is None and self._unsure(estimate)
+        # what would be too slow at its luckiest is not worth an export
+        fastest_ms = max(estimate.interval_90[0], _FASTEST_MS) if unsure else estimate.latency_ms
+        if known is None and (why := self._too_slow(fastest_ms)):
+            return replace(record, outcome=Outcome.TOO_SLOW, note=why)
+        if unsure:
+            self._measure([record.architecture])
+            known = measurements(self.study)[record.architecture]
+        if known is None:
+            return record
+        if known.error:
+            return replace(record, outcome=Outcome.REFUSED, note=known.error)
+        why = self._too_slow(known.latency_ms)
+        record = record.with_measurement(known.latency_ms)
+        return replace(record, outcome=Outcome.TOO_SLOW, note=why) if why else record
+
+    def _unsure(self, estimate: LatencyEstimate) -> bool:
+        if self.unsure_percent is None:
+            return False
+        low_ms, high_ms = estimate.interval_90
+        return (high_ms - low_ms) / 2 > self.unsure_percent / 100 * estimate.latency_ms
+
+    def _measure(self, architectures: Sequence[Architecture]) -> None:
+        """Measure candidates on the device and keep every answer in the study at once."""
+        self.events.measuring(architectures)
+        with closing(self.bench.measure(architectures)) as measured:
+            for architecture, measurement in measured:
+                keep_measurement(self.study, architecture, measurement)
+                self.events.measured(architecture, measurement)
 
     def _too_slow(self, latency_ms: float) -> str:
         """Why a candidate of this latency is not worth a training; empty if it is."""
@@ -234,7 +321,7 @@ class Search:
 
     def _known(self) -> dict[Architecture, TrialRecord]:
         """What has been trained already, by canonical architecture; what was too slow is asked again."""
-        return {record.architecture: record for record in self.records if record.outcome in SPENT}
+        return {record.architecture: record for record in self._as_told if record.outcome in SPENT}
 
     def _open(self) -> optuna.Study:
         if self.mode == "pareto":

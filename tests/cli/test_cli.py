@@ -161,6 +161,9 @@ def test_show_lists_choices_and_designs(nasdepth):
         (["search", "--budget", "many"], ["--budget", "integer"]),
         (["search", "--max-latency-ms", "0"], ["max-latency-ms", "0"]),
         (["search", "--objective", "speed"], ["objective", "speed"]),
+        (["search", "--measure-top", "-1"], ["--measure-top"]),
+        (["search", "--unsure-percent", "0"], ["--unsure-percent", "0"]),
+        (["search", "--budget", "1", "--device", "toaster"], ["toaster"]),
         (["search", "--resume"], ["holds no search"]),
         (["search", "--resume", "--out", "nowhere"], ["nowhere"]),
         (["search", "--budget", "1", "--data", "nowhere"], ["nowhere"]),
@@ -255,16 +258,25 @@ def test_search_retrain_and_the_rest_end_to_end(nasdepth, tmp_path, search_argum
     content = answer.json
     assert content["schema"] == "nasdepth-search-1" and content["run"] == "runs/search-1"
     assert content["best"]["outcome"] == "trained" and content["pareto"] == [content["best"]]
-    assert "starts from random weights" in answer.err
+    assert content["best"]["latency_source"] == "measured"
+    assert content["best"]["latency_ms"] == content["best"]["measured_latency_ms"] > 0
+    assert "starts from random weights" in answer.err and "unvalidated" in answer.err
+    assert f"{content['best']['measured_latency_ms']:.3f} ms" in answer.err
     files = {path.name for path in (tmp_path / "runs/search-1").iterdir()}
     assert files >= {"search.json", "study.db", "trials.csv", "pareto.csv", "results.json", "pareto.png"}
 
     # the newest run goes on, and the space runs out at two architectures
     resumed = nasdepth("search", "--resume", "--budget", "5")
     assert resumed.code == 0 and "nothing new after 2" in resumed.err
+    assert "Best, by measured latency" in resumed.out
     assert "Pareto front" in resumed.out and "nasdepth retrain --run runs/search-1" in resumed.out
     is_error(nasdepth("search", "--resume", "--budget", "5", "--data", f"{DATA}@1"), "another data set")
     is_error(nasdepth(*search_arguments, "--budget", "1", "--out", "runs/search-1"), "--resume")
+
+    # without a device the winner is called by estimate, which is said
+    answer = nasdepth(*search_arguments, "--budget", "1", "--measure-top", "0", "--out", "estimated")
+    assert "called by estimate: --measure-top is 0" in answer.err
+    assert "Best, by estimated latency" in answer.out
 
     # its best, beside litedepth
     answer = nasdepth(
@@ -275,7 +287,7 @@ def test_search_retrain_and_the_rest_end_to_end(nasdepth, tmp_path, search_argum
     written = json.loads((tmp_path / "runs/search-1/retrain/results.json").read_text())
     assert written["results"] == content["results"]
     for row in content["results"]:
-        assert row["measured_latency_ms"] > 0 and row["predicted_latency_ms"] > 0 and row["si_rmse"] > 0
+        assert row["measured_latency_ms"] > 0 and row["estimated_latency_ms"] > 0 and row["si_rmse"] > 0
         assert row["score"] == pytest.approx(
             640_000 * 2 ** (-20 * row["si_rmse"]) / row["measured_latency_ms"]
         )
@@ -354,5 +366,9 @@ def test_ctrl_c_leaves_a_search_that_resumes(tmp_path, tiny_space_file, table_fi
     assert before and json.loads((folder / "results.json").read_text())["best"]
     content = nasdepth("search", "--resume", "--budget", str(len(before) + 1), "--json").json
     after = [row for row in csv.DictReader((folder / "trials.csv").open()) if row["outcome"] == "trained"]
-    assert after[: len(before)] == before and len(after) == len(before) + 1
+    told = ("trial", "architecture", "si_rmse", "curve", "estimated_latency_ms")
+    assert [[row[name] for name in told] for row in after[: len(before)]] == [
+        [row[name] for name in told] for row in before
+    ]
+    assert len(after) == len(before) + 1
     assert content["run"] == "runs/search-1"

@@ -96,7 +96,10 @@ def test_latencies_are_the_tables(searched):
     predictor = TablePredictor(LatencyTable.load(run.settings.table))
     for record in records:
         estimate = predictor.estimate(architecture_kernels(record.architecture))
-        assert record.latency_ms == estimate.latency_ms > 0
+        assert record.estimated_latency_ms == estimate.latency_ms > 0
+        interval_90 = record.estimated_latency_low_ms, record.estimated_latency_high_ms
+        assert interval_90 == estimate.interval_90
+        assert record.latency_ms == record.estimated_latency_ms and record.latency_source == "estimate"
         assert record.measured_share == 1.0  # the table was built for this space
 
 
