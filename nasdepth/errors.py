@@ -30,6 +30,10 @@ class DeviceError(NasdepthError):
     """A device that cannot be reached, or that refuses a model."""
 
 
+class ConnectionLost(DeviceError):
+    """A device that went away while measuring; what it had measured is kept."""
+
+
 class StudyError(NasdepthError):
     """A study or run folder that does not fit what was asked."""
 

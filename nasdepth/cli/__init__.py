@@ -8,7 +8,7 @@ import sys
 import typer
 
 from nasdepth import __version__
-from nasdepth.cli import data, latency, models, search, space
+from nasdepth.cli import data, doctor, latency, models, search, space
 from nasdepth.cli.console import notes
 from nasdepth.errors import NasdepthError
 
@@ -26,6 +26,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(latency.app, name="latency")
 search.register(app)
 models.register(app)
+doctor.register(app)
 
 
 def _version(show: bool) -> None:

@@ -6,6 +6,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nasdepth.devices.diagnosis import Diagnosis
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +23,11 @@ class DeviceInfo:
         cores: logical CPUs that the process may use.
         threads: of the runtime.
         runtime, runtime_version: the Python package that ran the model.
-        delegate: `xnnpack`, or `none` for the runtime's own kernels.
+        delegate: `xnnpack`, `webgpu`, `gpu` (Android's), or `none` for the runtime's own kernels.
         os, os_bits: system and its release; pointer width of the process.
         governor: CPU frequency governor, or `unknown`.
+        pinned: CPUs that the process was pinned to, such as `0,1`; empty where it was free.
+        gpu: name of the GPU that ran the model; empty on a CPU.
     """
 
     device: str
@@ -35,6 +41,8 @@ class DeviceInfo:
     os: str
     os_bits: int
     governor: str
+    pinned: str = ""
+    gpu: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,3 +95,20 @@ class Device(ABC):
         Raises:
             DeviceError: the device itself cannot be reached or has no runtime.
         """
+
+    @abstractmethod
+    def diagnose(self) -> Diagnosis:
+        """Look for what would spoil measurements, and say how to mend it.
+
+        Raises:
+            DeviceError: the device itself cannot be reached or has no runtime.
+        """
+
+    def close(self) -> None:  # noqa: B027
+        """Let go of the device; what was left there is removed. It can be used again."""
+
+    def __enter__(self) -> Device:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

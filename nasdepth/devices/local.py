@@ -1,4 +1,4 @@
-"""This machine's CPU, measured in a process of its own."""
+"""This machine's CPU or GPU, measured in a process of its own."""
 
 from __future__ import annotations
 
@@ -9,94 +9,50 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from nasdepth.devices.base import Device, DeviceInfo, Measurement
-from nasdepth.errors import DeviceError
+from nasdepth.devices._runner_device import (
+    RUNNER,
+    SILENCE_SECONDS,
+    Run,
+    RunnerDevice,
+    exit_words,
+    last_words,
+)
+from nasdepth.devices.uri import DeviceUri, parse_uri
 
-RUNNER = Path(__file__).with_name("runner.py")
 
-# Models interleaved in one process: enough that drift averages out, few enough to hold in memory
-_CHUNK = 16
-_ROUNDS = 5
-_SILENCE_SECONDS = 300.0
-
-
-class LocalDevice(Device):
-    """This machine's CPU through ai-edge-litert.
+class LocalDevice(RunnerDevice):
+    """This machine through ai-edge-litert.
 
     Args:
-        threads: of the runtime, 1 or more.
+        threads: of the runtime, 1 or more; where not given, the setting's.
+        setting: a parsed `local` or `local-gpu` URI.
+
+    Raises:
+        DeviceError: threads below 1, or other than the setting's.
     """
 
-    def __init__(self, threads: int = 1) -> None:
-        if threads < 1:
-            raise DeviceError(f"threads is {threads}; it must be 1 or more")
-        self.uri = "local"
-        self.threads = threads
+    def __init__(self, threads: int | None = None, setting: DeviceUri | None = None) -> None:
+        super().__init__((setting or parse_uri("local")).with_threads(threads))
 
-    @cached_property
-    def _info(self) -> DeviceInfo:
-        run = _Run([], self.threads, min_runs=1, min_seconds=0)
-        for line in run.lines():
-            if line.pop("event") == "info":
-                return DeviceInfo(**line)
-        raise DeviceError(f"device {self.uri}: the runner did not start: {run.last_words()}")
+    def _start(self, job: dict) -> Run:
+        return _LocalRun(job)
 
-    def describe(self) -> DeviceInfo:
-        return self._info
-
-    def measure(
-        self, models: Sequence[Path], *, min_runs: int = 30, min_seconds: float = 0.15
-    ) -> Iterator[Measurement]:
-        self.describe()
-        paths = [Path(model) for model in models]
-        for start in range(0, len(paths), _CHUNK):
-            yield from self._chunk(paths[start : start + _CHUNK], min_runs, min_seconds)
-
-    def _chunk(self, models: list[Path], min_runs: int, min_seconds: float) -> Iterator[Measurement]:
-        crashed: dict[str, str] = {}
-        results: dict[str, Measurement] = {}
-        while missing := [str(model) for model in models if str(model) not in results | crashed]:
-            run = _Run(missing, self.threads, min_runs=min_runs, min_seconds=min_seconds)
-            touched = None
-            for line in run.lines():
-                event = line.pop("event")
-                if event == "touch":
-                    touched = line["model"]
-                elif event == "result":
-                    model = line.pop("model")
-                    results[model] = Measurement(model=Path(model), **line)
-            if all(model in results for model in missing):
-                break
-            if touched is None:
-                raise DeviceError(f"device {self.uri}: the runner died at once: {run.last_words()}")
-            crashed[touched] = f"the runtime died on this model: {run.last_words()}"
-        for model in models:
-            error = crashed.get(str(model))
-            yield Measurement(model, error=error) if error else results[str(model)]
+    @contextmanager
+    def _placed(self, models: Sequence[Path]) -> Iterator[list[str]]:
+        yield [str(model) for model in models]
 
 
-class _Run:
-    """One runner process and what it says."""
-
-    def __init__(self, models: list[str], threads: int, *, min_runs: int, min_seconds: float) -> None:
-        self._job = json.dumps(
-            {
-                "models": models,
-                "threads": threads,
-                "min_runs": min_runs,
-                "min_seconds": min_seconds,
-                "rounds": _ROUNDS,
-            }
-        )
+class _LocalRun(Run):
+    def __init__(self, job: dict) -> None:
+        self._job = json.dumps(job) + "\n"
         self._stderr = ""
         self._end = ""
 
-    def lines(self) -> Iterator[dict]:
-        """Yield the runner's lines until it ends, dies or falls silent; ends the process when closed."""
-        with tempfile.TemporaryFile("w+") as stderr:
+    def lines(self) -> Iterator[str]:
+        with tempfile.TemporaryFile("w+", errors="replace") as stderr:
             # A session of its own: Ctrl-C reaches us, and we decide when the runner ends
             process = subprocess.Popen(
                 [sys.executable, str(RUNNER)],
@@ -104,36 +60,39 @@ class _Run:
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 text=True,
+                errors="replace",
                 start_new_session=True,
             )
             said: queue.Queue[str | None] = queue.Queue()
             reader = threading.Thread(target=_pump, args=(process, self._job, said), daemon=True)
             reader.start()
             try:
-                while (line := said.get(timeout=_SILENCE_SECONDS)) is not None:
-                    yield json.loads(line)
+                while (line := said.get(timeout=SILENCE_SECONDS)) is not None:
+                    yield line
                 process.wait()
             except queue.Empty:
-                self._end = f"silent for {_SILENCE_SECONDS:.0f} s"
+                self._end = f"silent for {SILENCE_SECONDS:.0f} s"
             finally:
                 process.kill()
                 code = process.wait()
                 reader.join()
                 process.stdout.close()
-                self._end = self._end or (f"signal {-code}" if code < 0 else f"exit status {code}")
+                # What a dead runner did not read is still in the buffer
+                with suppress(BrokenPipeError):
+                    process.stdin.close()
+                self._end = self._end or exit_words(code)
                 stderr.seek(0)
                 self._stderr = stderr.read()
 
     def last_words(self) -> str:
-        """How the process ended and the last line it wrote to stderr."""
-        lines = [line for line in self._stderr.splitlines() if not line.startswith("INFO:")]
-        return f"{self._end}: {lines[-1]}" if lines else self._end
+        return last_words(self._end, self._stderr)
 
 
 def _pump(process: subprocess.Popen, job: str, said: queue.Queue[str | None]) -> None:
     try:
+        # Left open: the runner ends when it closes, whatever becomes of us
         process.stdin.write(job)
-        process.stdin.close()
+        process.stdin.flush()
     except BrokenPipeError:
         pass  # it died before reading; its exit status tells
     for line in process.stdout:
