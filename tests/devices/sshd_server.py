@@ -98,12 +98,14 @@ class Sshd:
         return f"ssh://board?config={config or self.config}&python={python}{more}"
 
     def start(self) -> None:
-        Path("/run/sshd").mkdir(exist_ok=True)
-        command = [SSHD, "-D", "-e", "-f", str(self.folder / "sshd_config")]
         with (self.folder / "log").open("a") as log:
-            self._process = subprocess.Popen(command, stderr=log, start_new_session=True)
-        if not wait_until(self._answers):
+            self._process = subprocess.Popen(self._command(), stderr=log, start_new_session=True)
+        if not wait_until(self._answers, 60):
             raise RuntimeError((self.folder / "log").read_text())
+
+    def _command(self) -> list[str]:
+        Path("/run/sshd").mkdir(exist_ok=True)
+        return [SSHD, "-D", "-e", "-f", str(self.folder / "sshd_config")]
 
     def _answers(self) -> bool:
         with socket.socket() as probe:
