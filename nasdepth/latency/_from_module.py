@@ -13,26 +13,30 @@ from nasdepth.errors import UnknownKernelError
 from nasdepth.latency._aten import HANDLERS
 from nasdepth.latency._graph import Node, canonical, fuse
 from nasdepth.latency.kernels import Kernel
+from nasdepth.latency.rules import Rules, module_rules
 
 
-def module_kernels(module: nn.Module, input_hw: tuple[int, int] = (480, 640)) -> tuple[Kernel, ...]:
+def module_kernels(
+    module: nn.Module, input_hw: tuple[int, int] = (480, 640), runtime: str = "xnnpack"
+) -> tuple[Kernel, ...]:
     """The kernels that a module runs when it is deployed, in order.
 
     Args:
         module: (1, 3, H, W) float -> one tensor, on any device, the meta device included. It is read in
             evaluation mode and left as it was.
         input_hw: height and width of the input.
+        runtime: `xnnpack`, `tflite` (no delegate) or `gpu`.
 
     Raises:
         UnknownKernelError: the module uses an operation that has no kernel; the message names it.
     """
     with _evaluation(module):
-        nodes = trace(module, [(3, *input_hw)], type(module).__name__)
+        nodes = trace(module, [(3, *input_hw)], type(module).__name__, module_rules(runtime))
     return tuple(node.kernel for node in nodes)
 
 
 def trace(
-    function: Callable[..., torch.Tensor], inputs: Sequence[tuple[int, int, int]], name: str
+    function: Callable[..., torch.Tensor], inputs: Sequence[tuple[int, int, int]], name: str, rules: Rules
 ) -> tuple[Node, ...]:
     """What a function of images runs, fused.
 
@@ -40,6 +44,7 @@ def trace(
         function: takes tensors of (1, C, H, W) and returns one.
         inputs: (C, H, W) of each; the first is value 1, the second 2 and so on.
         name: for messages.
+        rules: what is fused.
     """
     tracer = Trace(name)
     with torch.no_grad():
@@ -48,7 +53,7 @@ def trace(
             tracer.introduce(image)
         with tracer:
             output = function(*images)
-    return fuse(tracer.nodes, [tracer.value_of(output)])
+    return fuse(tracer.nodes, [tracer.value_of(output)], rules)
 
 
 @contextmanager
@@ -94,11 +99,17 @@ class Trace(TorchDispatchMode):
         shape: tuple[int, ...],
         *,
         normalisation: bool = False,
-        pads: tuple[int, int, int, int] = (0, 0, 0, 0),
+        pads: tuple[int, int, int, int] | None = None,
         **attributes: int | str | tuple[int, ...],
     ) -> torch.Tensor:
         """Append a node and return its output, of torch shape `shape`."""
         height, width, channels = self.hwc(inputs[0].shape)
+        if len(inputs[0].shape) != 4:
+            attributes["in_shape"] = tuple(inputs[0].shape)
+        if len(shape) != 4:
+            attributes["out_shape"] = tuple(shape)
+        if pads is not None and (pads[0], pads[2]) != ((pads[0] + pads[1]) // 2, (pads[2] + pads[3]) // 2):
+            attributes["begin"] = (0, pads[0], pads[2], 0)
         kernel = Kernel(op, height, width, channels, *self.hwc(shape), **attributes)
         output = torch.empty(shape, device="meta")
         sources = tuple(self.value_of(tensor) for tensor in inputs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,28 +11,42 @@ import numpy as np
 from nasdepth.deploy.tflite_file import operator_name, read_model
 from nasdepth.errors import UnknownKernelError
 from nasdepth.latency._graph import Node, canonical, fuse
-from nasdepth.latency._schema import ACTIVATION_CODES, OP_OF_BUILTIN, PADDING_CODES, schema
-from nasdepth.latency.kernels import CONVOLUTIONS, Kernel, operand_of
+from nasdepth.latency._schema import (
+    ACTIVATION_CODES,
+    OP_OF_BUILTIN,
+    PADDING_CODES,
+    PRECISION_CODES,
+    schema,
+)
+from nasdepth.latency.kernels import BINARY, CONVOLUTIONS, Kernel, hwc, operand_of, unusual
+from nasdepth.latency.rules import load_rules
 
 _ACTIVATIONS = {code: name for name, code in ACTIVATION_CODES.items()}
 _PADDINGS = {code: name for name, code in PADDING_CODES.items()}
+_PRECISIONS = {code: name for name, code in PRECISION_CODES.items()}
+_TYPE_NAMES = {value: name for name, value in vars(schema.TensorType).items() if isinstance(value, int)}
+_MASKS = ("beginMask", "endMask", "ellipsisMask", "newAxisMask", "shrinkAxisMask")
 
 
-def tflite_kernels(path: str | Path) -> tuple[Kernel, ...]:
-    """The kernels that the runtime executes for a float .tflite, in order.
+def tflite_kernels(path: str | Path, runtime: str = "xnnpack") -> tuple[Kernel, ...]:
+    """The kernels that the runtime executes for a .tflite, float or quantised, in order.
+
+    Args:
+        path: of the model.
+        runtime: `xnnpack`, `tflite` (no delegate) or `gpu`.
 
     Raises:
         ModelFileError: missing or damaged.
         UnknownKernelError: an operation, or a type of tensor, that has no kernel.
     """
-    return _Reader(Path(path)).kernels()
+    return tuple(node.kernel for node in _Reader(Path(path)).nodes(runtime))
 
 
 @dataclass
 class _Reader:
     path: Path
 
-    def kernels(self) -> tuple[Kernel, ...]:
+    def nodes(self, runtime: str) -> tuple[Node, ...]:
         self.model = read_model(self.path)
         if len(self.model.subgraphs) != 1:
             raise UnknownKernelError(f"{self.path}: {len(self.model.subgraphs)} subgraphs; expected 1")
@@ -45,7 +60,7 @@ class _Reader:
         for index, operator in enumerate(self.graph.operators):
             if node := self._node(index, operator):
                 nodes.append(node)
-        return tuple(node.kernel for node in fuse(nodes, map(int, self.graph.outputs)))
+        return fuse(nodes, map(int, self.graph.outputs), load_rules(runtime))
 
     def _unknown(self, what: str) -> UnknownKernelError:
         return UnknownKernelError(f"{self.path}: {what} has no latency kernel")
@@ -60,40 +75,47 @@ class _Reader:
         if name not in OP_OF_BUILTIN:
             custom = self.model.operatorCodes[operator.opcodeIndex].customCode
             raise self._unknown(f"operator {index}, {name}{f' {custom.decode()}' if custom else ''},")
-        op = OP_OF_BUILTIN[name]
+        op, where = OP_OF_BUILTIN[name], f"operator {index}, {name},"
         data = [tensor for tensor in inputs if tensor not in self.constants]
-        for tensor in (*data, output):
-            if self.graph.tensors[tensor].type != schema.TensorType.FLOAT32:
-                raise self._unknown(f"operator {index}, {name}, on tensors that are not float32,")
         if not data:
-            raise self._unknown(f"operator {index}, {name}, on constants alone,")
-        attributes = self._attributes(op, f"operator {index}, {name},", operator, inputs, data)
-        if op in ("add", "mul"):
-            data.sort(key=lambda tensor: -np.prod(self._shape(tensor)))
-        kernel = Kernel(op, *self._hwc(data[0]), *self._hwc(output), **attributes)
-        pads = tuple(self._integers(inputs[1]).ravel()[2:6]) if op == "pad" else (0, 0, 0, 0)
-        return Node(canonical(kernel), tuple(data), output, tuple(map(int, pads)))
+            raise self._unknown(f"{where} on constants alone,")
+        if op in BINARY:
+            data.sort(key=lambda tensor: -math.prod(self._shape(tensor)))
+        kernel = Kernel(
+            op,
+            *hwc(self._shape(data[0])),
+            *hwc(self._shape(output)),
+            precision=self._precision(where, op, inputs, data, output),
+            in_shape=unusual(self._shape(data[0])),
+            out_shape=unusual(self._shape(output)),
+            **self._attributes(op, where, operator, inputs, data),
+        )
+        return Node(canonical(kernel), tuple(data), output, self._pads(op, inputs))
+
+    def _precision(self, where: str, op: str, inputs: list[int], data: list[int], output: int) -> str:
+        """Of every tensor that holds activations or weights."""
+        tensors = {"quantize": [output], "dequantize": data}.get(op, [*data, output])
+        if op in CONVOLUTIONS:
+            tensors = [*tensors, inputs[1]]
+        kinds = {self.graph.tensors[tensor].type for tensor in tensors}
+        ends = {"quantize": data, "dequantize": [output]}.get(op, [])
+        float_ends = all(self.graph.tensors[end].type == schema.TensorType.FLOAT32 for end in ends)
+        if len(kinds) != 1 or not kinds <= _PRECISIONS.keys() or not float_ends:
+            every = sorted(_TYPE_NAMES[self.graph.tensors[tensor].type] for tensor in {*tensors, *ends})
+            raise self._unknown(f"{where} on tensors of {', '.join(dict.fromkeys(every))}")
+        return _PRECISIONS[kinds.pop()]
 
     def _attributes(self, op, where, operator, inputs, data) -> dict:
         options = operator.builtinOptions
+        shape = self._shape(data[0])
+        out_shape = self._shape(int(operator.outputs[0]))
         attributes = {}
         activation = getattr(options, "fusedActivationFunction", 0)
         if activation not in _ACTIVATIONS:
             raise self._unknown(f"{where} with fused activation {activation}")
         attributes["activation"] = _ACTIVATIONS[activation]
         if op in CONVOLUTIONS and op != "fully_connected":
-            filters = self._shape(inputs[1])
-            attributes |= {"kernel_height": filters[1], "kernel_width": filters[2]}
-            channels = self._hwc(data[0])[2]
-            if op == "depthwise_conv2d":
-                attributes["groups"] = channels
-            elif op == "conv2d":
-                attributes["groups"] = channels // filters[3]
-            if op != "transpose_conv2d":
-                attributes |= {
-                    "dilation_height": options.dilationHFactor,
-                    "dilation_width": options.dilationWFactor,
-                }
+            attributes |= self._convolution(op, options, self._shape(inputs[1]), shape)
         if op.endswith("pool2d"):
             attributes |= {"kernel_height": options.filterHeight, "kernel_width": options.filterWidth}
         if hasattr(options, "strideH"):
@@ -102,46 +124,113 @@ class _Reader:
                 "stride_width": options.strideW,
                 "padding": _PADDINGS[options.padding],
             }
-        if op in ("add", "mul"):
-            attributes["operand"] = self._operand(where, inputs, data)
-        if op == "concat":
-            if len(data) != len(inputs) or options.axis % len(self._shape(data[0])) != 3:
-                raise self._unknown(f"{where} with a constant or over axis {options.axis}")
-            attributes["other_channels"] = tuple(self._hwc(tensor)[2] for tensor in data[1:])
-        if op.startswith("resize"):
-            aligned = "align_corners" if options.alignCorners else "asymmetric"
-            attributes["sampling"] = "half_pixel" if options.halfPixelCenters else aligned
-        if op == "mean" and sorted(int(axis) % 4 for axis in self._integers(inputs[1]).ravel()) != [1, 2]:
-            raise self._unknown(f"{where} over axes other than height and width")
-        if op == "pad" and self._integers(inputs[1]).ravel()[[0, 1, 6, 7]].any():
-            raise self._unknown(f"{where} of other axes than height and width")
+        match op:
+            case _ if op == "prelu" or op in BINARY:
+                attributes["operand"] = self._operand(where, inputs, data)
+            case "concat":
+                attributes |= self._concat(where, options, inputs, data)
+            case "split":
+                attributes["axes"] = _not_last(int(self._integers(inputs[0])), shape)
+            case "resize_bilinear" | "resize_nearest":
+                aligned = "align_corners" if options.alignCorners else "asymmetric"
+                attributes["sampling"] = "half_pixel" if options.halfPixelCenters else aligned
+            case "mean":
+                axes = sorted(int(axis) % len(shape) for axis in self._integers(inputs[1]).ravel())
+                attributes["axes"] = () if axes == [1, 2] and len(shape) == 4 else tuple(axes)
+            case "pad":
+                attributes["begin"] = self._pad_begin(inputs)
+            case "softmax" if options.beta != 1:
+                raise self._unknown(f"{where} with beta {options.beta}")
+            case "transpose":
+                attributes["axes"] = tuple(map(int, self._integers(inputs[1])))
+            case "squeeze":
+                dims = () if options.squeezeDims is None else options.squeezeDims
+                attributes["axes"] = tuple(int(axis) % len(shape) for axis in dims)
+            case "expand_dims":
+                attributes["axes"] = (int(self._integers(inputs[1]).ravel()[0]) % len(out_shape),)
+            case "slice":
+                attributes["begin"] = tuple(map(int, self._integers(inputs[1])))
+            case "strided_slice":
+                attributes |= self._strided(where, options, inputs, shape)
         return attributes
 
+    def _convolution(self, op: str, options, filters: tuple[int, ...], shape: tuple[int, ...]) -> dict:
+        attributes = {"kernel_height": filters[1], "kernel_width": filters[2]}
+        if op == "depthwise_conv2d":
+            attributes["groups"] = shape[-1]
+        elif op == "conv2d":
+            attributes["groups"] = shape[-1] // filters[3]
+        if op == "transpose_conv2d":
+            return attributes
+        return attributes | {
+            "dilation_height": options.dilationHFactor,
+            "dilation_width": options.dilationWFactor,
+        }
+
+    def _concat(self, where: str, options, inputs: list[int], data: list[int]) -> dict:
+        if len(data) != len(inputs):
+            raise self._unknown(f"{where} with a constant")
+        shape = self._shape(data[0])
+        axis = options.axis % len(shape)
+        others = tuple(self._shape(tensor)[axis] for tensor in data[1:])
+        return {"other_channels": others, "axes": _not_last(axis, shape)}
+
+    def _strided(self, where: str, options, inputs: list[int], shape: tuple[int, ...]) -> dict:
+        masks = {name: getattr(options, name) for name in _MASKS}
+        begin, _, steps = (self._integers(tensor).tolist() for tensor in inputs[1:4])
+        if masks["ellipsisMask"] or masks["newAxisMask"] or min(steps) < 1 or len(begin) != len(shape):
+            raise self._unknown(f"{where} with new axes, an ellipsis or steps {steps}")
+        first = [
+            0 if masks["beginMask"] >> axis & 1 else start + size * (start < 0)
+            for axis, (start, size) in enumerate(zip(begin, shape, strict=True))
+        ]
+        return {"begin": tuple(first), "steps": tuple(steps)}
+
+    def _pad_begin(self, inputs: list[int]) -> tuple[int, ...]:
+        sides = self._integers(inputs[1]).reshape(-1, 2).tolist()
+        centred = all(before == (before + after) // 2 for before, after in sides)
+        return () if centred else tuple(before for before, _ in sides)
+
+    def _pads(self, op: str, inputs: list[int]) -> tuple[int, int, int, int] | None:
+        if op != "pad":
+            return None
+        sides = self._integers(inputs[1]).ravel().tolist()
+        if len(sides) != 8 or any(sides[:2] + sides[6:]):
+            return None
+        return tuple(sides[2:6])
+
     def _operand(self, where: str, inputs: list[int], data: list[int]) -> str:
+        shape = self._shape(data[0])
         if len(data) == 1:
-            constant = next((tensor for tensor in inputs if tensor in self.constants), data[0])
-            size = int(np.prod(self._shape(constant)))
-            if constant == data[0]:
+            if inputs.count(data[0]) == 2:
                 return "tensor"
-            if size not in (1, self._hwc(data[0])[2]):
-                raise self._unknown(f"{where} with a constant of shape {self._shape(constant)}")
-            return "scalar" if size == 1 else "vector"
-        large, small = sorted((self._hwc(tensor) for tensor in data), key=lambda hwc: -np.prod(hwc))
-        if (operand := operand_of(large, small)) is None:
-            raise self._unknown(f"{where} of {large} and {small}")
+            constant = self._shape(next(tensor for tensor in inputs if tensor in self.constants))
+            size = math.prod(constant)
+            if size == 1:
+                return "scalar"
+            if size == shape[-1] == constant[-1]:
+                return "vector"
+            if hwc(constant) == hwc(shape):
+                return "constant"
+            raise self._unknown(f"{where} of {shape} and a constant of shape {constant}")
+        other = self._shape(data[1])
+        if (operand := operand_of(hwc(shape), hwc(other))) is None:
+            raise self._unknown(f"{where} of {shape} and {other}")
         return operand
 
     def _shape(self, tensor: int) -> tuple[int, ...]:
         shape = self.graph.tensors[tensor].shape
         return () if shape is None else tuple(map(int, shape))
 
-    def _hwc(self, tensor: int) -> tuple[int, int, int]:
-        shape = self._shape(tensor)
-        if len(shape) > 4 or (len(shape) == 4 and shape[0] != 1):
-            raise self._unknown(f"a tensor of shape {shape}")
-        height, width, channels = (1, 1, 1, 1, *shape)[-3:]
-        return height, width, channels
-
     def _integers(self, tensor: int) -> np.ndarray:
+        if tensor not in self.constants:
+            raise self._unknown("a shape or axis that is computed")
         buffer = self.model.buffers[self.graph.tensors[tensor].buffer].data
-        return np.frombuffer(bytes(buffer), np.int32)
+        wide = self.graph.tensors[tensor].type == schema.TensorType.INT64
+        values = np.frombuffer(bytes(buffer), np.int64 if wide else np.int32)
+        return values if self._shape(tensor) else values[0]
+
+
+def _not_last(axis: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+    axis %= len(shape)
+    return () if axis == len(shape) - 1 else (axis,)

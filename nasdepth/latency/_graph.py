@@ -6,20 +6,8 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from nasdepth.latency.kernels import CONVOLUTIONS, Kernel, same_padding
-
-# Operations that take a ReLU as part of their own loop (XNNPACK and TFLite's own kernels alike)
-_TAKE_ACTIVATION = {
-    "conv2d",
-    "depthwise_conv2d",
-    "transpose_conv2d",
-    "fully_connected",
-    "add",
-    "mul",
-    "average_pool2d",
-    "max_pool2d",
-}
-_TAKE_PADDING = {"conv2d", "depthwise_conv2d"}
+from nasdepth.latency.kernels import Kernel, same_padding
+from nasdepth.latency.rules import Rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +17,7 @@ class Node:
     Attributes:
         kernel: what runs.
         inputs, output: value numbers.
-        pads: of `pad`, (top, bottom, left, right).
+        pads: of `pad`, (top, bottom, left, right); None where it pads other axes, or with anything but 0.
         normalisation: a `mul` that stands for a batch normalisation, which conversion multiplies into the
             convolution before it or, where there is none, turns into a multiplication and an addition.
     """
@@ -37,16 +25,17 @@ class Node:
     kernel: Kernel
     inputs: tuple[int, ...]
     output: int
-    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    pads: tuple[int, int, int, int] | None = None
     normalisation: bool = False
 
 
-def fuse(nodes: Iterable[Node], outputs: Iterable[int]) -> tuple[Node, ...]:
-    """The nodes that run: padding, constants and activations merged into their neighbours.
+def fuse(nodes: Iterable[Node], outputs: Iterable[int], rules: Rules) -> tuple[Node, ...]:
+    """The nodes that run: padding, constants, activations and additions merged into their neighbours.
 
     Args:
         nodes: in topological order.
         outputs: values that leave the graph.
+        rules: what is merged.
     """
     nodes = list(nodes)
     uses = Counter(outputs)
@@ -55,17 +44,21 @@ def fuse(nodes: Iterable[Node], outputs: Iterable[int]) -> tuple[Node, ...]:
     done: list[Node | None] = []
     made_by: dict[int, int] = {}
     for node in nodes:
-        before = made_by.get(node.inputs[0]) if len(node.inputs) == 1 else None
-        merged = None
-        if before is not None and uses[node.inputs[0]] == 1:
-            merged = _merge(done[before], node)
+        before, merged = None, None
+        for value in dict.fromkeys(node.inputs):
+            before = made_by.get(value)
+            if before is not None and uses[value] == 1:
+                merged = _merge(done[before], node, rules)
+            if merged is not None:
+                break
         if merged is None:
             if node.normalisation:
                 done.append(node)
                 node = replace(node, kernel=replace(node.kernel, op="add"), normalisation=False)
             made_by[node.output] = len(done)
             done.append(node)
-        elif merged.kernel.op == node.kernel.op:  # padding went into its consumer
+        elif merged.kernel.op == node.kernel.op or len(node.inputs) > 1:
+            # What was merged runs where the second stood: that is when all its inputs are there
             done[before] = None
             made_by[node.output] = len(done)
             done.append(merged)
@@ -75,19 +68,41 @@ def fuse(nodes: Iterable[Node], outputs: Iterable[int]) -> tuple[Node, ...]:
     return tuple(node for node in done if node is not None)
 
 
-def _merge(first: Node, second: Node) -> Node | None:
+def _merge(first: Node, second: Node, rules: Rules) -> Node | None:
     """One node for two, or None; `first`'s value goes nowhere else."""
     one, two = first.kernel, second.kernel
-    if two.op in ("relu", "relu6") and one.op in _TAKE_ACTIVATION and one.activation == "none":
+    plain = one.activation == "none" and one.precision == two.precision
+    if plain and two.op in rules.activations.of and one.op in rules.activations.into:
         return replace(first, kernel=replace(one, activation=two.op), output=second.output)
-    if second.normalisation and one.op in CONVOLUTIONS and one.activation == "none":
+    if plain and second.normalisation and one.op in rules.normalisation:
         return replace(first, output=second.output)
-    if one.op == "pad" and two.op in _TAKE_PADDING and two.padding == "valid":
-        kernel = replace(two, in_height=one.in_height, in_width=one.in_width, padding="same")
-        rows, columns = _same_padding(kernel)
-        if first.pads == (*rows, *columns):
-            return replace(second, kernel=kernel, inputs=first.inputs)
+    if one.op == "pad" and two.op in rules.padding.into and two.padding == "valid" and not two.pads:
+        return _padded(first, second, rules)
+    if (
+        plain
+        and two.op == "add"
+        and two.operand == "tensor"
+        and one.op in rules.additions
+        and not one.operand
+    ):
+        kernel = replace(one, operand="tensor", activation=two.activation)
+        others = tuple(value for value in second.inputs if value != first.output)
+        return replace(first, kernel=kernel, inputs=first.inputs + others, output=second.output)
     return None
+
+
+def _padded(pad: Node, convolution: Node, rules: Rules) -> Node | None:
+    """A convolution that pads by itself, or None."""
+    one, two = pad.kernel, convolution.kernel
+    if one.in_shape or pad.pads is None:
+        return None
+    kernel = replace(two, in_height=one.in_height, in_width=one.in_width, padding="same")
+    rows, columns = _same_padding(kernel)
+    if pad.pads != (*rows, *columns):
+        if not rules.padding.any:
+            return None
+        kernel = replace(kernel, padding="valid", pads=pad.pads)
+    return replace(convolution, kernel=kernel, inputs=(*pad.inputs, *convolution.inputs[1:]))
 
 
 def canonical(kernel: Kernel) -> Kernel:
@@ -104,7 +119,7 @@ def canonical(kernel: Kernel) -> Kernel:
         if (kernel.kernel_height, kernel.kernel_width) == (kernel.in_height, kernel.in_width):
             return replace(kernel, padding="valid")
         return kernel
-    if kernel.op != "transpose_conv2d" and kernel.padding == "valid":
+    if kernel.op != "transpose_conv2d" and kernel.padding == "valid" and not kernel.pads:
         rows, columns = _same_padding(kernel)
         if not any(rows + columns):
             return replace(kernel, padding="same")

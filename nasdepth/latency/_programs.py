@@ -17,6 +17,7 @@ from nasdepth.latency._graph import Node, canonical
 from nasdepth.latency._pieces import Piece
 from nasdepth.latency._skeleton import Skeleton
 from nasdepth.latency.kernels import Kernel
+from nasdepth.latency.rules import module_rules
 
 Channels = tuple[int, ...]
 Hw = tuple[int, int]
@@ -28,50 +29,52 @@ _NAMES = [field.name for field in fields(Kernel)]
 _CHANNEL_FIELDS = ("in_channels", "out_channels", "groups")
 
 
-def run(piece: Piece, channels: Channels, hw: Hw) -> tuple[Kernel, ...]:
+def run(piece: Piece, channels: Channels, hw: Hw, runtime: str) -> tuple[Kernel, ...]:
     """The kernels of a piece at the given channels and input height and width, in order."""
     if 1 in channels:  # a depthwise convolution of one channel is an ordinary one
-        return _trace(piece, channels, hw)
+        return _trace(piece, channels, hw, runtime)
     equal = tuple(map(channels.index, channels))
-    if program := _symbolic(piece, equal):
+    if program := _symbolic(piece, equal, runtime):
         return program.kernels(piece, channels, hw)
-    if _sizes_are_free(piece, equal):
-        return _sized(piece, channels).kernels(piece, channels, hw)
-    return _trace(piece, channels, hw)
+    if _sizes_are_free(piece, equal, runtime):
+        return _sized(piece, channels, runtime).kernels(piece, channels, hw)
+    return _trace(piece, channels, hw, runtime)
 
 
 @lru_cache(maxsize=4096)
-def _symbolic(piece: Piece, equal: tuple[int, ...]) -> Program | None:
+def _symbolic(piece: Piece, equal: tuple[int, ...], runtime: str) -> Program | None:
     """The piece at any channels of which exactly those at the same index in `equal` are equal."""
-    program = Program.read(piece, tuple(_BASE ** (index + 1) for index in equal), symbolic=True)
+    program = Program.read(piece, tuple(_BASE ** (index + 1) for index in equal), runtime, symbolic=True)
     for probe, hw in _PROBES:
         channels = tuple(probe[index] for index in equal)
-        if program.kernels(piece, channels, hw) != _trace(piece, channels, hw):
+        if program.kernels(piece, channels, hw) != _trace(piece, channels, hw, runtime):
             return None
     return program
 
 
 @lru_cache(maxsize=4096)
-def _sizes_are_free(piece: Piece, equal: tuple[int, ...]) -> bool:
+def _sizes_are_free(piece: Piece, equal: tuple[int, ...], runtime: str) -> bool:
     channels = tuple(_PROBES[0][0][index] for index in equal)
-    program = _sized(piece, channels)
-    return all(program.kernels(piece, channels, hw) == _trace(piece, channels, hw) for _, hw in _PROBES)
+    program = _sized(piece, channels, runtime)
+    return all(
+        program.kernels(piece, channels, hw) == _trace(piece, channels, hw, runtime) for _, hw in _PROBES
+    )
 
 
 @lru_cache(maxsize=16384)
-def _sized(piece: Piece, channels: Channels) -> Program:
-    return Program.read(piece, channels, symbolic=False)
+def _sized(piece: Piece, channels: Channels, runtime: str) -> Program:
+    return Program.read(piece, channels, runtime, symbolic=False)
 
 
 @lru_cache(maxsize=16384)
-def _trace(piece: Piece, channels: Channels, hw: Hw) -> tuple[Kernel, ...]:
-    return tuple(node.kernel for node in _nodes(piece, channels, hw))
+def _trace(piece: Piece, channels: Channels, hw: Hw, runtime: str) -> tuple[Kernel, ...]:
+    return tuple(node.kernel for node in _nodes(piece, channels, hw, runtime))
 
 
-def _nodes(piece: Piece, channels: Channels, hw: Hw) -> tuple[Node, ...]:
+def _nodes(piece: Piece, channels: Channels, hw: Hw, runtime: str) -> tuple[Node, ...]:
     with Skeleton():
         function = piece.build(channels, hw)
-    return trace(function, piece.inputs(channels, hw), type(piece).__name__)
+    return trace(function, piece.inputs(channels, hw), type(piece).__name__, module_rules(runtime))
 
 
 @dataclass(frozen=True)
@@ -81,9 +84,9 @@ class Program:
     steps: tuple[_Step, ...]
 
     @classmethod
-    def read(cls, piece: Piece, channels: Channels, *, symbolic: bool) -> Program:
+    def read(cls, piece: Piece, channels: Channels, runtime: str, *, symbolic: bool) -> Program:
         """Trace a piece; with `symbolic`, channels are powers of `_BASE`."""
-        nodes = _nodes(piece, channels, _REFERENCE_HW)
+        nodes = _nodes(piece, channels, _REFERENCE_HW, runtime)
         return cls(tuple(_Step.of(node, len(channels) if symbolic else 0) for node in nodes))
 
     def kernels(self, piece: Piece, channels: Channels, hw: Hw) -> tuple[Kernel, ...]:
@@ -152,12 +155,7 @@ class _Step:
             case "equal":
                 out = height, width
             case "window":
-                out = (
-                    _windows(
-                        height, kernel.kernel_height, kernel.stride_height, kernel.dilation_height, kernel
-                    ),
-                    _windows(width, kernel.kernel_width, kernel.stride_width, kernel.dilation_width, kernel),
-                )
+                out = _windows(kernel, height, width)
             case "all":
                 values[_KERNEL_HEIGHT], values[_KERNEL_WIDTH] = height, width
                 out = 1, 1
@@ -202,8 +200,11 @@ def _growth(kernel: Kernel) -> str:
     return "equal" if out == whole else "fixed"
 
 
-def _windows(size: int, kernel: int, stride: int, dilation: int, of: Kernel) -> int:
-    """Positions of a window along an axis."""
-    if of.padding == "same":
-        return -(-size // stride)
-    return (size - dilation * (kernel - 1) - 1) // stride + 1
+def _windows(kernel: Kernel, height: int, width: int) -> Hw:
+    """Positions of the kernel's window over an input."""
+    if kernel.padding == "same":
+        return -(-height // kernel.stride_height), -(-width // kernel.stride_width)
+    top, bottom, left, right = kernel.pads or (0, 0, 0, 0)
+    rows = height + top + bottom - kernel.dilation_height * (kernel.kernel_height - 1) - 1
+    columns = width + left + right - kernel.dilation_width * (kernel.kernel_width - 1) - 1
+    return rows // kernel.stride_height + 1, columns // kernel.stride_width + 1

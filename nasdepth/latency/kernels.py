@@ -2,62 +2,97 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
+CONVOLUTIONS = ("conv2d", "depthwise_conv2d", "transpose_conv2d", "fully_connected")
+BINARY = ("add", "mul", "sub", "div", "maximum", "minimum")
+UNARY = (
+    "relu",
+    "relu6",
+    "relu_0_to_1",
+    "relu_n1_to_1",
+    "leaky_relu",
+    "elu",
+    "gelu",
+    "hard_swish",
+    "logistic",
+    "tanh",
+    "exp",
+    "abs",
+    "neg",
+    "sqrt",
+    "rsqrt",
+    "square",
+)
 OPERATIONS = (
-    "conv2d",
-    "depthwise_conv2d",
-    "transpose_conv2d",
-    "fully_connected",
-    "add",
-    "mul",
+    *CONVOLUTIONS,
+    *BINARY,
+    *UNARY,
+    "prelu",
     "concat",
+    "split",
     "resize_bilinear",
     "resize_nearest",
     "average_pool2d",
     "max_pool2d",
     "mean",
     "pad",
-    "relu",
-    "relu6",
-    "leaky_relu",
-    "hard_swish",
-    "logistic",
     "softmax",
     "reshape",
+    "squeeze",
+    "expand_dims",
+    "transpose",
+    "slice",
+    "strided_slice",
+    "depth_to_space",
+    "space_to_depth",
+    "quantize",
+    "dequantize",
 )
-CONVOLUTIONS = ("conv2d", "depthwise_conv2d", "transpose_conv2d", "fully_connected")
 
 _CHOICES = {
     "op": OPERATIONS,
     "padding": ("", "same", "valid"),
-    "activation": ("none", "relu", "relu6"),
-    "operand": ("", "tensor", "gate", "plane", "vector", "scalar"),
+    "activation": ("none", "relu", "relu6", "relu_n1_to_1"),
+    "operand": ("", "tensor", "gate", "plane", "vector", "scalar", "constant"),
     "sampling": ("", "half_pixel", "align_corners", "asymmetric"),
-    "precision": ("float32",),
+    "precision": ("float32", "int8", "uint8"),
 }
-_FLOAT_BYTES = 4
+_BYTES = {"float32": 4, "int8": 1, "uint8": 1}
+_BIAS_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Kernel:
-    """One operation with its exact shapes; batch 1, channels last.
+    """One operation with its exact shapes, channels last.
 
     Attributes:
         op: one of `OPERATIONS`.
-        in_height, in_width, in_channels: of the (first, or for add and mul the larger) input. Tensors of
-            rank 2 have height and width 1.
-        out_height, out_width, out_channels: of the output.
-        other_channels: concat only; the channels of the further inputs, in order.
+        in_height, in_width, in_channels: of the (first, or of two operands the larger) input of shape
+            (1, H, W, C). In any other shape the last two axes are width and channels, and all before them
+            are multiplied into the height.
+        out_height, out_width, out_channels: of the (first) output, in the same way.
+        other_channels: concat only; the sizes of the further inputs along the concatenated axis, in order.
         kernel_height, kernel_width, stride_height, stride_width, dilation_height, dilation_width, groups:
             of convolutions and pools, otherwise 1. `groups` of a depthwise convolution is `in_channels`.
         padding: `same` or `valid` for convolutions and pools (`same` where both mean no padding).
-        activation: fused `none`, `relu` or `relu6`.
-        operand: add and mul only; the second input is a `tensor` of the same shape, a `gate` (1, 1, C),
-            a `plane` (H, W, 1), or a constant `vector` (C) or `scalar`.
+        activation: fused; `none`, `relu`, `relu6` or `relu_n1_to_1`.
+        operand: of operations on two values (`BINARY`) and prelu; the second is a `tensor` of the same
+            shape, a `gate` (1, 1, C), a `plane` (H, W, 1), or a `vector` (C), a `scalar` or, of the same
+            shape, a `constant` that is part of the model. Which of the two comes first is not kept. A
+            convolution with a `tensor` adds it to its output.
         sampling: resize only; `half_pixel`, `align_corners` or `asymmetric`.
-        precision: of activations and weights.
+        precision: of activations and weights; of quantize and dequantize, on the quantised side. Biases of
+            quantised convolutions are int32.
+        in_shape, out_shape: where they are not (1, H, W, C).
+        axes: of transpose, the permutation; of concat and split, the axis where it is not the last; of mean,
+            the axes where they are not height and width.
+        begin: of slices, where they begin on each axis; of pad, what comes before each axis where that is
+            not half (rounded down) of all that the axis gets.
+        steps: strided_slice only; the step along each axis.
+        pads: (top, bottom, left, right) zeros that a `valid` convolution adds by itself.
     """
 
     op: str
@@ -80,6 +115,12 @@ class Kernel:
     operand: str = ""
     sampling: str = ""
     precision: str = "float32"
+    in_shape: tuple[int, ...] = ()
+    out_shape: tuple[int, ...] = ()
+    axes: tuple[int, ...] = ()
+    begin: tuple[int, ...] = ()
+    steps: tuple[int, ...] = ()
+    pads: tuple[int, ...] = ()
 
     @property
     def macs(self) -> int:
@@ -97,29 +138,65 @@ class Kernel:
         return self.out_height * self.out_width
 
     @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Of the first input."""
+        return self.in_shape or (1, self.in_height, self.in_width, self.in_channels)
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """Of every output."""
+        return self.out_shape or (1, self.out_height, self.out_width, self.out_channels)
+
+    @property
+    def concat_axis(self) -> int:
+        """The axis of concat and split, from 0."""
+        return self.axes[0] if self.axes else len(self.input_shape) - 1
+
+    @property
+    def outputs(self) -> int:
+        """Number of outputs; 1 for all but split."""
+        if self.op != "split":
+            return 1
+        return self.input_shape[self.concat_axis] // self.output_shape[self.concat_axis]
+
+    @property
     def weight_bytes(self) -> int:
         """Bytes of constants read: filter and bias, or the constant operand."""
+        size = _BYTES[self.precision]
         if self.op in CONVOLUTIONS:
             window = self.kernel_height * self.kernel_width
-            return _FLOAT_BYTES * self.out_channels * (window * self.in_channels // self.groups + 1)
-        return _FLOAT_BYTES * {"vector": self.in_channels, "scalar": 1}.get(self.operand, 0)
+            return self.out_channels * (size * window * self.in_channels // self.groups + _BIAS_BYTES)
+        elements = {"vector": self.in_channels, "scalar": 1, "constant": math.prod(self.input_shape)}
+        return size * elements.get(self.operand, 0)
 
     @property
     def in_bytes(self) -> int:
         """Bytes of all inputs that are not constants."""
         pixels = self.in_height * self.in_width
-        elements = pixels * (self.in_channels + sum(self.other_channels))
-        second = {"tensor": pixels * self.in_channels, "gate": self.in_channels, "plane": pixels}
-        return _FLOAT_BYTES * (elements + second.get(self.operand, 0))
+        elements = pixels * self.in_channels
+        if self.other_channels:
+            along = self.input_shape[self.concat_axis]
+            elements = elements // along * (along + sum(self.other_channels))
+        whole = self.out_pixels * self.out_channels if self.op in CONVOLUTIONS else pixels * self.in_channels
+        second = {"tensor": whole, "gate": self.in_channels, "plane": pixels}
+        size = _BYTES["float32" if self.op == "quantize" else self.precision]
+        return size * (elements + second.get(self.operand, 0))
 
     @property
     def out_bytes(self) -> int:
-        """Bytes of the output."""
-        return _FLOAT_BYTES * self.out_pixels * self.out_channels
+        """Bytes of all outputs."""
+        size = _BYTES["float32" if self.op == "dequantize" else self.precision]
+        return size * self.out_pixels * self.out_channels * self.outputs
 
     @property
     def kind(self) -> str:
         """The group within which times are interpolated: one inner loop of the runtime."""
+        kind = self._kind()
+        if self.op in CONVOLUTIONS and self.operand:
+            kind += "_add"
+        return kind if self.precision == "float32" else f"{kind}_{self.precision}"
+
+    def _kind(self) -> str:
         window = f"k{self.kernel_height}x{self.kernel_width}"
         match self.op:
             case "conv2d" if self.groups > 1:
@@ -128,41 +205,45 @@ class Kernel:
                 return "conv1x1" if window == "k1x1" else "conv_kxk"
             case "depthwise_conv2d":
                 return f"dw_{window}s{self.stride_height}"
-            case "add" | "mul":
-                return f"{self.op}_{self.operand}"
-        return self.op
+        return f"{self.op}_{self.operand}" if self.op in BINARY else self.op
 
     def __str__(self) -> str:
         extra = "".join(f"+{channels}" for channels in self.other_channels)
         text = f"{self.kind} {self.in_height}x{self.in_width}x{self.in_channels}{extra}"
         text += f" -> {self.out_height}x{self.out_width}x{self.out_channels}"
-        if self.kernel_height * self.kernel_width > 1 and not self.kind.startswith("dw_"):
+        if self.kernel_height * self.kernel_width > 1 and self.op != "depthwise_conv2d":
             text += f" k{self.kernel_height}x{self.kernel_width}"
-        if (self.stride_height, self.stride_width) != (1, 1) and not self.kind.startswith("dw_"):
+        if (self.stride_height, self.stride_width) != (1, 1) and self.op != "depthwise_conv2d":
             text += f" s{self.stride_height}"
         if (self.dilation_height, self.dilation_width) != (1, 1):
             text += f" d{self.dilation_height}"
-        if self.kind == "conv_grouped":
+        if self.op == "conv2d" and self.groups > 1:
             text += f" g{self.groups}"
         if self.padding == "valid":
             text += " valid"
+        for name in ("in_shape", "out_shape", "axes", "begin", "steps", "pads"):
+            if values := getattr(self, name):
+                text += f" {name.removesuffix('_shape')}({','.join(map(str, values))})"
         return text + (f" {self.activation}" if self.activation != "none" else "")
 
     def to_row(self) -> dict[str, str]:
         """The kernel as flat text columns, the inverse of `from_row`."""
-        row = {name: str(getattr(self, name)) for name in KERNEL_COLUMNS}
-        row["other_channels"] = " ".join(map(str, self.other_channels))
-        return row
+        row = {name: getattr(self, name) for name in KERNEL_COLUMNS}
+        return {
+            name: " ".join(map(str, value)) if name in _TUPLES else str(value) for name, value in row.items()
+        }
 
     @classmethod
     def from_row(cls, row: Mapping[str, str]) -> Kernel:
-        """Read `to_row`'s columns.
+        """Read `to_row`'s columns; `OPTIONAL_COLUMNS` may be missing.
 
         Raises:
             ValueError: a column does not read; the message names column, value and what is allowed.
         """
         values = {}
         for name in KERNEL_COLUMNS:
+            if name not in row and name in OPTIONAL_COLUMNS:
+                continue
             text = row[name]
             if name in _CHOICES:
                 if text not in _CHOICES[name]:
@@ -170,15 +251,31 @@ class Kernel:
                     raise ValueError(f"column {name} is {text!r}; it must be one of {allowed}")
                 values[name] = text
                 continue
-            numbers = text.split() if name == "other_channels" else [text]
-            if not all(number.isascii() and number.isdigit() and int(number) > 0 for number in numbers):
-                raise ValueError(f"column {name} is {text!r}; it must be a positive integer")
+            numbers = text.split() if name in _TUPLES else [text]
+            least = 0 if name in ("axes", "begin", "pads") else 1
+            if not all(number.isascii() and number.isdigit() and int(number) >= least for number in numbers):
+                expected = "positive" if least else "non-negative"
+                raise ValueError(f"column {name} is {text!r}; it must be a {expected} integer")
             parsed = tuple(map(int, numbers))
-            values[name] = parsed if name == "other_channels" else parsed[0]
+            values[name] = parsed if name in _TUPLES else parsed[0]
         return cls(**values)
 
 
 KERNEL_COLUMNS = tuple(field.name for field in fields(Kernel))
+_TUPLES = {field.name for field in fields(Kernel) if field.default == ()}
+# Tables written before these columns existed hold none of the kernels that need them
+OPTIONAL_COLUMNS = KERNEL_COLUMNS[KERNEL_COLUMNS.index("in_shape") :]
+
+
+def hwc(shape: Sequence[int]) -> tuple[int, int, int]:
+    """Height, width and channels of any shape, as `Kernel` counts them."""
+    *outer, width, channels = (1, 1, *shape)
+    return math.prod(outer), width, channels
+
+
+def unusual(shape: Sequence[int]) -> tuple[int, ...]:
+    """The shape where it is not (1, H, W, C), otherwise ()."""
+    return () if len(shape) == 4 and shape[0] == 1 else tuple(shape)
 
 
 def same_padding(size: int, kernel: int, stride: int, dilation: int = 1) -> tuple[int, int]:
@@ -188,7 +285,7 @@ def same_padding(size: int, kernel: int, stride: int, dilation: int = 1) -> tupl
 
 
 def operand_of(shape: tuple[int, int, int], second: tuple[int, int, int]) -> str | None:
-    """How a second input of (H, W, C) enters an add or mul of a larger first; None where it cannot."""
+    """How a second input of (H, W, C) joins a larger first of `BINARY`; None where it cannot."""
     height, width, channels = shape
     if second == shape:
         return "tensor"

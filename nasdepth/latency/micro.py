@@ -1,25 +1,31 @@
-"""Micro models: .tflite files that hold exactly one operation, written in about a millisecond."""
+"""Micro models: .tflite files that hold exactly one kernel, written in about a millisecond."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import flatbuffers
 import numpy as np
 
 from nasdepth.files import whole_file
-from nasdepth.latency._schema import ACTIVATION_CODES, BUILTIN_OF_OP, PADDING_CODES, schema
-from nasdepth.latency.kernels import Kernel
+from nasdepth.latency._micro_options import operator_options, operator_version
+from nasdepth.latency._schema import BUILTIN_OF_OP, PRECISION_CODES, schema
+from nasdepth.latency.kernels import CONVOLUTIONS, Kernel
 
-# Operator versions that the runtime wants for what we use; all others are version 1
-_VERSIONS = {"RESIZE_BILINEAR": 3, "RESIZE_NEAREST_NEIGHBOR": 3, "TRANSPOSE_CONV": 3}
+# What quantised activations and weights stand for: any scales do, as long as they differ as they usually do
+_ACTIVATION_SCALE, _WEIGHT_SCALE = 0.05, 0.01
+_ZERO_POINTS = {"int8": -128, "uint8": 0}
+# Operations whose output range TFLite prescribes: (scale, offset of the zero point from the lowest integer)
+_FIXED_RANGES = {"logistic": (1 / 256, 0), "softmax": (1 / 256, 0), "tanh": (1 / 128, 128)}
 
 
 def write_micro_model(kernel: Kernel, path: str | Path, copies: int = 1) -> None:
     """Write `kernel` as a .tflite whose inputs and outputs are the kernel's own.
 
-    Weights are random with a fixed seed, float32. Inputs are (1, H, W, C).
+    Weights are random with a fixed seed, of the kernel's precision. A convolution that pads or adds by itself
+    is written as the two operations that the runtime fuses.
 
     Args:
         kernel: what the file runs.
@@ -35,34 +41,14 @@ def write_micro_model(kernel: Kernel, path: str | Path, copies: int = 1) -> None
 
 
 def _micro_model(kernel: Kernel, copies: int) -> bytes:
-    writer = _Writer()
-    inputs = _data(kernel, writer)
-    name = BUILTIN_OF_OP[kernel.op]
-    code = getattr(schema.BuiltinOperator, name)
-    options_name, options = _options(kernel)
-    operators = [
-        schema.OperatorT(
-            inputs=_inputs(kernel, inputs, writer),
-            outputs=[writer.tensor((1, kernel.out_height, kernel.out_width, kernel.out_channels), "output")],
-            builtinOptionsType=getattr(schema.BuiltinOptions, options_name) if options else 0,
-            builtinOptions=options,
-        )
-        for _ in range(copies)
-    ]
+    writer = _Writer(kernel.precision)
+    data = _data(kernel, writer)
+    outputs = [output for _ in range(copies) for output in _write(kernel, data, writer)]
     model = schema.ModelT(
         version=3,
-        operatorCodes=[
-            schema.OperatorCodeT(
-                deprecatedBuiltinCode=min(code, 127), builtinCode=code, version=_VERSIONS.get(name, 1)
-            )
-        ],
+        operatorCodes=writer.codes,
         subgraphs=[
-            schema.SubGraphT(
-                tensors=writer.tensors,
-                inputs=inputs,
-                outputs=[operator.outputs[0] for operator in operators],
-                operators=operators,
-            )
+            schema.SubGraphT(tensors=writer.tensors, inputs=data, outputs=outputs, operators=writer.operators)
         ],
         description=str(kernel).encode(),
         buffers=writer.buffers,
@@ -73,130 +59,196 @@ def _micro_model(kernel: Kernel, copies: int) -> bytes:
 
 
 class _Writer:
-    def __init__(self) -> None:
+    def __init__(self, precision: str) -> None:
+        self.precision = precision
         self.tensors: list[schema.TensorT] = []
         self.buffers = [schema.BufferT()]
+        self.codes: list[schema.OperatorCodeT] = []
+        self.operators: list[schema.OperatorT] = []
         self._random = np.random.default_rng(0)
         self._integers: dict[bytes, int] = {}
 
-    def tensor(self, shape: Sequence[int], name: str) -> int:
-        self.tensors.append(schema.TensorT(shape=list(shape), type=0, buffer=0, name=name.encode()))
+    def tensor(
+        self,
+        shape: Sequence[int],
+        name: str,
+        precision: str | None = None,
+        scale=_ACTIVATION_SCALE,
+        offset=128,
+    ) -> int:
+        """Index of a tensor without values; quantised, zero is `offset` above the lowest integer."""
+        precision = precision or self.precision
+        tensor = schema.TensorT(
+            shape=list(shape), type=PRECISION_CODES[precision], buffer=0, name=name.encode()
+        )
+        if precision != "float32":
+            tensor.quantization = _quantization([scale], [_ZERO_POINTS[precision] + offset])
+        self.tensors.append(tensor)
         return len(self.tensors) - 1
 
-    def constant(self, values: np.ndarray, name: str) -> int:
-        index = self.tensor(values.shape, name)
-        kind = schema.TensorType.INT32 if values.dtype == np.int32 else schema.TensorType.FLOAT32
-        self.tensors[index].type = kind
-        self.tensors[index].buffer = len(self.buffers)
+    def constant(self, values: np.ndarray, name: str, kind: int, quantization=None) -> int:
+        tensor = schema.TensorT(
+            shape=list(values.shape), type=kind, buffer=len(self.buffers), name=name.encode()
+        )
+        tensor.quantization = quantization
         self.buffers.append(schema.BufferT(data=np.frombuffer(values.tobytes(), np.uint8)))
-        return index
+        self.tensors.append(tensor)
+        return len(self.tensors) - 1
 
-    def weights(self, *shape: int) -> int:
-        # Small values: no activation overflows, none is denormal
-        return self.constant(self._random.uniform(0.01, 0.1, shape).astype(np.float32), "weights")
+    def weights(self, *shape: int, channel_axis: int | None = None) -> int:
+        """Random weights; int8 filters have a scale for each output channel, the `channel_axis`."""
+        if self.precision == "float32":
+            # Small values: no activation overflows, none is denormal
+            values = self._random.uniform(0.01, 0.1, shape).astype(np.float32)
+            return self.constant(values, "weights", schema.TensorType.FLOAT32)
+        if self.precision == "uint8":
+            values = self._random.integers(1, 256, shape).astype(np.uint8)
+            quantization = _quantization([_WEIGHT_SCALE], [128])
+        else:
+            values = self._random.integers(-127, 128, shape).astype(np.int8)
+            channels = 1 if channel_axis is None else shape[channel_axis]
+            quantization = _quantization([_WEIGHT_SCALE] * channels, [0] * channels, channel_axis or 0)
+        return self.constant(values, "weights", PRECISION_CODES[self.precision], quantization)
 
-    def integers(self, *values: int | Sequence[int]) -> int:
-        array = np.array(values, np.int32)
-        key = array.tobytes()
+    def bias(self, channels: int, *, scales: int | None = None) -> int:
+        """Random biases; int8 ones have a scale for each channel, or `scales` in all."""
+        if self.precision == "float32":
+            return self.weights(channels)
+        values = self._random.integers(-1000, 1000, channels).astype(np.int32)
+        count = (scales or channels) if self.precision == "int8" else 1
+        quantization = _quantization([_ACTIVATION_SCALE * _WEIGHT_SCALE] * count, [0] * count)
+        return self.constant(values, "bias", schema.TensorType.INT32, quantization)
+
+    def integers(self, *values: int | Sequence[int], scalar: bool = False) -> int:
+        """An int32 constant, written once."""
+        array = np.array(values[0] if scalar else values, np.int32)
+        key = array.tobytes() + bytes(array.ndim)
         if key not in self._integers:
-            self._integers[key] = self.constant(array, "shape")
+            self._integers[key] = self.constant(array, "shape", schema.TensorType.INT32)
         return self._integers[key]
+
+    def operator(self, kernel: Kernel, inputs: list[int], outputs: list[int]) -> None:
+        name = BUILTIN_OF_OP[kernel.op]
+        code = getattr(schema.BuiltinOperator, name)
+        known = [one.builtinCode for one in self.codes]
+        if code not in known:
+            version = operator_version(kernel)
+            self.codes.append(
+                schema.OperatorCodeT(deprecatedBuiltinCode=min(code, 127), builtinCode=code, version=version)
+            )
+            known.append(code)
+        options = operator_options(kernel)
+        kind = getattr(schema.BuiltinOptions, type(options).__name__.removesuffix("T")) if options else 0
+        self.operators.append(
+            schema.OperatorT(
+                opcodeIndex=known.index(code),
+                inputs=inputs,
+                outputs=outputs,
+                builtinOptionsType=kind,
+                builtinOptions=options,
+            )
+        )
+
+
+def _quantization(scales, zero_points, axis: int = 0) -> schema.QuantizationParametersT:
+    return schema.QuantizationParametersT(
+        scale=np.array(scales, np.float32),
+        zeroPoint=np.array(zero_points, np.int64),
+        quantizedDimension=axis,
+    )
 
 
 def _data(kernel: Kernel, writer: _Writer) -> list[int]:
     """Tensor indices of what the operator reads from outside."""
-    pixels = (1, kernel.in_height, kernel.in_width)
-    inputs = [writer.tensor((*pixels, kernel.in_channels), "input")]
-    second = {
-        "tensor": (*pixels, kernel.in_channels),
-        "gate": (1, 1, 1, kernel.in_channels),
-        "plane": (*pixels, 1),
-    }
-    if kernel.operand in second:
+    shape = kernel.input_shape
+    inputs = [writer.tensor(shape, "input", "float32" if kernel.op == "quantize" else None)]
+    if kernel.op in CONVOLUTIONS and kernel.operand:
+        inputs.append(writer.tensor(kernel.output_shape, "operand"))
+    elif kernel.operand in ("tensor", "gate", "plane"):
+        ones = (1,) * (len(shape) - 1)
+        second = {"tensor": shape, "gate": (*ones, shape[-1]), "plane": (*shape[:-1], 1)}
         inputs.append(writer.tensor(second[kernel.operand], "operand"))
-    return inputs + [writer.tensor((*pixels, other), "input") for other in kernel.other_channels]
+    for other in kernel.other_channels:
+        other_shape = list(shape)
+        other_shape[kernel.concat_axis] = other
+        inputs.append(writer.tensor(other_shape, "input"))
+    return inputs
+
+
+def _write(kernel: Kernel, data: list[int], writer: _Writer) -> list[int]:
+    """Write the operator, or the two that make the kernel; returns the output tensors."""
+    if kernel.pads:
+        top, bottom, left, right = kernel.pads
+        height, width = kernel.in_height + top + bottom, kernel.in_width + left + right
+        padded = writer.tensor((1, height, width, kernel.in_channels), "padded")
+        sides = writer.integers((0, 0), (top, bottom), (left, right), (0, 0))
+        writer.operator(replace(kernel, op="pad", activation="none"), [data[0], sides], [padded])
+        inner = replace(kernel, in_height=height, in_width=width, pads=())
+        return _write(inner, [padded, *data[1:]], writer)
+    if kernel.op in CONVOLUTIONS and kernel.operand:
+        inner = replace(kernel, operand="", activation="none")
+        (convolved,) = _write(inner, data[:1], writer)
+        output = writer.tensor(kernel.output_shape, "output")
+        writer.operator(
+            Kernel("add", *(1,) * 6, activation=kernel.activation), [convolved, data[1]], [output]
+        )
+        return [output]
+    precision = "float32" if kernel.op == "dequantize" else None
+    ranged = dict(zip(("scale", "offset"), _FIXED_RANGES.get(kernel.op, ()), strict=False))
+    outputs = [
+        writer.tensor(kernel.output_shape, "output", precision, **ranged) for _ in range(kernel.outputs)
+    ]
+    writer.operator(kernel, _inputs(kernel, data, writer), outputs)
+    return outputs
 
 
 def _inputs(kernel: Kernel, data: list[int], writer: _Writer) -> list[int]:
     """Tensor indices of all inputs of one operator in TFLite's order, with constants of its own."""
     channels, window = kernel.in_channels, (kernel.kernel_height, kernel.kernel_width)
-    out = (kernel.out_height, kernel.out_width)
+    shape, out_shape = kernel.input_shape, kernel.output_shape
     match kernel.op:
         case "conv2d":
-            filters = writer.weights(kernel.out_channels, *window, channels // kernel.groups)
-            return [*data, filters, writer.weights(kernel.out_channels)]
+            filters = writer.weights(kernel.out_channels, *window, channels // kernel.groups, channel_axis=0)
+            return [*data, filters, writer.bias(kernel.out_channels)]
         case "depthwise_conv2d":
-            filters = writer.weights(1, *window, kernel.out_channels)
-            return [*data, filters, writer.weights(kernel.out_channels)]
+            filters = writer.weights(1, *window, kernel.out_channels, channel_axis=3)
+            return [*data, filters, writer.bias(kernel.out_channels)]
         case "transpose_conv2d":
-            shape = writer.integers(1, *out, kernel.out_channels)
-            filters = writer.weights(kernel.out_channels, *window, channels)
-            return [shape, filters, *data, writer.weights(kernel.out_channels)]
+            filters = writer.weights(kernel.out_channels, *window, channels, channel_axis=0)
+            return [writer.integers(*out_shape), filters, *data, writer.bias(kernel.out_channels)]
         case "fully_connected":
             filters = writer.weights(kernel.out_channels, channels)
-            return [*data, filters, writer.weights(kernel.out_channels)]
-        case "add" | "mul" if kernel.operand in ("vector", "scalar"):
-            return [*data, writer.weights(channels if kernel.operand == "vector" else 1)]
+            return [*data, filters, writer.bias(kernel.out_channels, scales=1)]
+        case "prelu":
+            return [*data, _operand(kernel, writer, (1, 1, channels))]
         case "resize_bilinear" | "resize_nearest":
-            return [*data, writer.integers(*out)]
+            return [*data, writer.integers(kernel.out_height, kernel.out_width)]
         case "mean":
-            return [*data, writer.integers(1, 2)]
+            return [*data, writer.integers(*(kernel.axes or (1, 2)))]
         case "pad":
-            rows, columns = kernel.out_height - kernel.in_height, kernel.out_width - kernel.in_width
-            sides = (rows // 2, rows - rows // 2), (columns // 2, columns - columns // 2)
-            return [*data, writer.integers((0, 0), *sides, (0, 0))]
+            extra = [after - before for before, after in zip(shape, out_shape, strict=True)]
+            begin = kernel.begin or [size // 2 for size in extra]
+            sides = [(first, size - first) for first, size in zip(begin, extra, strict=True)]
+            return [*data, writer.integers(*sides)]
         case "reshape":
-            return [*data, writer.integers(1, *out, kernel.out_channels)]
+            return [*data, writer.integers(*out_shape)]
+        case "expand_dims":
+            return [*data, writer.integers(kernel.axes[0], scalar=True)]
+        case "transpose":
+            return [*data, writer.integers(*kernel.axes)]
+        case "slice":
+            return [*data, writer.integers(*kernel.begin), writer.integers(*out_shape)]
+        case "strided_slice":
+            axes = zip(kernel.begin, out_shape, kernel.steps, strict=True)
+            end = [begin + (size - 1) * step + 1 for begin, size, step in axes]
+            return [*data, *(writer.integers(*values) for values in (kernel.begin, end, kernel.steps))]
+        case "split":
+            return [writer.integers(kernel.concat_axis, scalar=True), *data]
+    if kernel.operand in ("vector", "scalar", "constant"):
+        return [*data, _operand(kernel, writer, (channels,))]
     return list(data)
 
 
-def _options(kernel: Kernel) -> tuple[str, object | None]:
-    """Name and value of the operator's entry in TFLite's union of options."""
-    activation = ACTIVATION_CODES[kernel.activation]
-    window = {
-        "padding": PADDING_CODES.get(kernel.padding, 0),
-        "strideH": kernel.stride_height,
-        "strideW": kernel.stride_width,
-        "fusedActivationFunction": activation,
-    }
-    dilation = {"dilationHFactor": kernel.dilation_height, "dilationWFactor": kernel.dilation_width}
-    sampling = {
-        "alignCorners": kernel.sampling == "align_corners",
-        "halfPixelCenters": kernel.sampling == "half_pixel",
-    }
-    match kernel.op:
-        case "conv2d":
-            return "Conv2DOptions", schema.Conv2DOptionsT(**window, **dilation)
-        case "depthwise_conv2d":
-            multiplier = kernel.out_channels // kernel.in_channels
-            options = schema.DepthwiseConv2DOptionsT(**window, **dilation, depthMultiplier=multiplier)
-            return "DepthwiseConv2DOptions", options
-        case "transpose_conv2d":
-            return "TransposeConvOptions", schema.TransposeConvOptionsT(**window)
-        case "fully_connected":
-            options = schema.FullyConnectedOptionsT(fusedActivationFunction=activation, keepNumDims=True)
-            return "FullyConnectedOptions", options
-        case "add":
-            return "AddOptions", schema.AddOptionsT(fusedActivationFunction=activation, potScaleInt16=False)
-        case "mul":
-            return "MulOptions", schema.MulOptionsT(fusedActivationFunction=activation)
-        case "concat":
-            return "ConcatenationOptions", schema.ConcatenationOptionsT(axis=3)
-        case "resize_bilinear":
-            return "ResizeBilinearOptions", schema.ResizeBilinearOptionsT(**sampling)
-        case "resize_nearest":
-            return "ResizeNearestNeighborOptions", schema.ResizeNearestNeighborOptionsT(**sampling)
-        case "average_pool2d" | "max_pool2d":
-            sizes = {"filterHeight": kernel.kernel_height, "filterWidth": kernel.kernel_width}
-            return "Pool2DOptions", schema.Pool2DOptionsT(**window, **sizes)
-        case "mean":
-            return "ReducerOptions", schema.ReducerOptionsT(keepDims=True)
-        case "leaky_relu":
-            return "LeakyReluOptions", schema.LeakyReluOptionsT(alpha=0.1)
-        case "softmax":
-            return "SoftmaxOptions", schema.SoftmaxOptionsT(beta=1.0)
-        case "hard_swish":
-            return "HardSwishOptions", schema.HardSwishOptionsT()
-        case "pad":
-            return "PadOptions", schema.PadOptionsT()
-    return "NONE", None
+def _operand(kernel: Kernel, writer: _Writer, vector: tuple[int, ...]) -> int:
+    """The constant that an operation on two values takes."""
+    return writer.weights(*{"vector": vector, "scalar": (1,), "constant": kernel.input_shape}[kernel.operand])

@@ -14,7 +14,7 @@ from pathlib import Path
 from nasdepth.errors import TableError
 from nasdepth.files import find_shipped, whole_file
 from nasdepth.latency.card import DeviceCard
-from nasdepth.latency.kernels import KERNEL_COLUMNS, Kernel
+from nasdepth.latency.kernels import KERNEL_COLUMNS, OPTIONAL_COLUMNS, Kernel
 
 _TIME_COLUMNS = ("latency_ms", "median_ms", "spread", "runs")
 COLUMNS = (*KERNEL_COLUMNS, *_TIME_COLUMNS, "error")
@@ -104,8 +104,9 @@ def _read_rows(path: Path) -> tuple[dict[Kernel, Timing], dict[Kernel, str]]:
         raise TableError(f"{path}, line {line}: the last line is cut off; restore the file or build it again")
     reader = csv.reader(io.StringIO(text))
     header = tuple(next(reader, ()))
-    if header != COLUMNS:
-        missing, unknown = sorted(set(COLUMNS) - set(header)), sorted(set(header) - set(COLUMNS))
+    columns = tuple(name for name in COLUMNS if name in header or name not in OPTIONAL_COLUMNS)
+    if header != columns:
+        missing, unknown = sorted(set(columns) - set(header)), sorted(set(header) - set(COLUMNS))
         problem = f"missing columns {missing}" if missing else f"unknown columns {unknown}"
         if not missing and not unknown:
             problem = "columns in another order or twice"
@@ -114,9 +115,9 @@ def _read_rows(path: Path) -> tuple[dict[Kernel, Timing], dict[Kernel, str]]:
     rejected: dict[Kernel, str] = {}
     for cells in reader:
         where = f"{path}, line {reader.line_num}"
-        if len(cells) != len(COLUMNS):
-            raise TableError(f"{where}: {len(cells)} cells instead of {len(COLUMNS)}; restore or build again")
-        row = dict(zip(COLUMNS, cells, strict=True))
+        if len(cells) != len(columns):
+            raise TableError(f"{where}: {len(cells)} cells instead of {len(columns)}; restore or build again")
+        row = dict(zip(columns, cells, strict=True))
         try:
             kernel = Kernel.from_row(row)
         except ValueError as error:

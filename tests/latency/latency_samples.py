@@ -3,12 +3,15 @@
 import datetime
 
 from nasdepth.latency import DeviceCard, Kernel, LatencyTable, Timing
+from nasdepth.latency.kernels import KERNEL_COLUMNS, UNARY
 
 K3 = {"kernel_height": 3, "kernel_width": 3}
 S2 = {"stride_height": 2, "stride_width": 2}
 BIG, SAME = (8, 12, 16), {"padding": "same"}
 
-EVERY_OPERATION = (
+# TFLite has no kernel for one of int8 and uint8, or refuses the values that the tests feed
+_NOT_QUANTISED = {"elu", "exp", "abs", "neg", "sqrt", "rsqrt", "square", "div", "prelu"}
+FLOAT = (
     Kernel("conv2d", *BIG, 8, 12, 24, **SAME, activation="relu6"),
     Kernel("conv2d", *BIG, 4, 6, 24, **K3, **S2, **SAME),
     Kernel("conv2d", *BIG, 6, 10, 24, **K3, padding="valid"),
@@ -31,9 +34,44 @@ EVERY_OPERATION = (
     Kernel("max_pool2d", *BIG, 4, 6, 16, kernel_height=2, kernel_width=2, **S2, **SAME),
     Kernel("mean", *BIG, 1, 1, 16),
     Kernel("pad", *BIG, 9, 14, 16),
-    *(Kernel(op, *BIG, *BIG) for op in ("relu", "relu6", "leaky_relu", "hard_swish", "logistic", "softmax")),
-    Kernel("reshape", 1, 1, 16, 1, 1, 16),
+    *(Kernel(op, *BIG, *BIG) for op in (*UNARY, "softmax")),
+    Kernel("reshape", 1, 1, 16, 1, 1, 16, out_shape=(1, 16)),
+    Kernel("sub", *BIG, *BIG, operand="scalar"),
+    Kernel("div", *BIG, *BIG, operand="tensor"),
+    Kernel("maximum", *BIG, *BIG, operand="scalar"),
+    Kernel("minimum", *BIG, *BIG, operand="tensor"),
+    Kernel("add", *BIG, *BIG, operand="constant"),
+    Kernel("prelu", *BIG, *BIG, operand="vector"),
+    Kernel("split", *BIG, 8, 12, 4),
+    Kernel("concat", *BIG, 24, 12, 16, other_channels=(10, 6), axes=(1,)),
+    Kernel("fully_connected", 1, 1, 16, 1, 1, 10, in_shape=(1, 16), out_shape=(1, 10), activation="relu"),
+    Kernel("mean", *BIG, 1, 1, 16, out_shape=(1, 16)),
+    Kernel("mean", *BIG, 8, 12, 1, axes=(3,)),
+    Kernel("pad", *BIG, 9, 14, 20, begin=(0, 0, 1, 3)),
+    Kernel("softmax", 1, 1, 16, 1, 1, 16, in_shape=(1, 16), out_shape=(1, 16)),
+    Kernel("reshape", *BIG, 1, 96, 16, out_shape=(1, 96, 16)),
+    Kernel("squeeze", 1, 1, 16, 1, 1, 16, out_shape=(1, 16), axes=(1, 2)),
+    Kernel("expand_dims", 1, 96, 16, 96, 1, 16, in_shape=(1, 96, 16), axes=(2,)),
+    Kernel("transpose", *BIG, 16, 8, 12, axes=(0, 3, 1, 2)),
+    Kernel("slice", *BIG, 4, 12, 8, begin=(0, 2, 0, 8)),
+    Kernel("strided_slice", *BIG, 4, 6, 16, begin=(0, 1, 0, 0), steps=(1, 2, 2, 1)),
+    Kernel("strided_slice", *BIG, 4, 12, 16, begin=(0, 1, 0, 0), steps=(1, 1, 1, 1)),
+    Kernel("depth_to_space", *BIG, 16, 24, 4),
+    Kernel("space_to_depth", *BIG, 4, 6, 64),
 )
+QUANTISED = (
+    Kernel("quantize", *BIG, *BIG, precision="int8"),
+    Kernel("dequantize", *BIG, *BIG, precision="int8"),
+    Kernel("quantize", *BIG, *BIG, precision="uint8"),
+    Kernel("dequantize", *BIG, *BIG, precision="uint8"),
+    *(
+        Kernel(**{name: getattr(kernel, name) for name in KERNEL_COLUMNS} | {"precision": precision})
+        for precision in ("int8", "uint8")
+        for kernel in FLOAT
+        if kernel.op not in _NOT_QUANTISED
+    ),
+)
+EVERY_OPERATION = (*FLOAT, *QUANTISED)
 
 
 def card(**changes) -> DeviceCard:

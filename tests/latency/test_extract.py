@@ -1,7 +1,6 @@
 """Extraction against hand-made answers, hooks that count on their own, and converted networks."""
 
 from collections import Counter
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,8 +12,6 @@ from nasdepth.deploy import export_tflite
 from nasdepth.errors import ModelFileError, UnknownKernelError
 from nasdepth.latency import Kernel, architecture_kernels, module_kernels, tflite_kernels
 from nasdepth.models import build, named_designs
-
-THIRD_PARTY = Path(__file__).parents[3] / "shared" / "data" / "tflite"
 
 
 class _SameConv(nn.Module):
@@ -47,10 +44,34 @@ def test_asymmetric_padding_and_relu6_become_one_same_convolution():
     assert module_kernels(_SameConv(), (8, 12)) == (expected,)
 
 
-def test_padding_other_than_same_stays_a_kernel_of_its_own():
-    kernels = module_kernels(nn.Conv2d(3, 8, 3, stride=2, padding=1), (8, 12))
+def test_padding_other_than_same_is_a_kernel_of_its_own_where_the_runtime_does_not_fold_it():
+    strided = nn.Conv2d(3, 8, 3, stride=2, padding=1)
+    kernels = module_kernels(strided, (8, 12), "tflite")
     assert [kernel.op for kernel in kernels] == ["pad", "conv2d"]
     assert (kernels[0].out_height, kernels[0].out_width, kernels[1].padding) == (10, 14, "valid")
+    (folded,) = module_kernels(strided, (8, 12), "xnnpack")
+    assert (folded.in_height, folded.in_width, folded.out_height, folded.out_width) == (8, 12, 4, 6)
+    assert folded.pads == (1, 1, 1, 1) and folded.padding == "valid"
+
+
+def test_the_gpu_adds_within_its_convolutions():
+    convolution = nn.Conv2d(3, 3, 3, padding=1)
+
+    def residual(x):
+        y = F.relu(x)
+        return F.relu(convolution(y) + y)
+
+    kernels = module_kernels(_Lambda(residual), (8, 12), "gpu")
+    assert [(one.op, one.operand, one.activation) for one in kernels] == [
+        ("relu", "", "none"),
+        ("conv2d", "tensor", "relu"),
+    ]
+    kernels = module_kernels(_Lambda(residual), (8, 12), "xnnpack")
+    assert [(one.op, one.activation) for one in kernels] == [
+        ("relu", "none"),
+        ("conv2d", "none"),
+        ("add", "relu"),
+    ]
 
 
 def test_batch_normalisation_folds_into_its_convolution():
@@ -177,30 +198,25 @@ def test_module_and_converted_network_have_equal_kernels(text, tmp_path):
         ("mediapipe_hand_landmark_lite", 65, 145.6),
         ("unet_person_128_float", 51, 191.6),
         ("vww_96_float", 31, 7.49),
+        ("mobilenet_v1_0.5_160_quant", 31, 76.53),
+        ("mobilenet_v2_1.0_224_quant", 66, 300.8),
     ],
 )
-def test_third_party_models(name, count, mmac):
-    path = THIRD_PARTY / f"{name}.tflite"
-    if not path.exists():
-        pytest.skip(f"{path} is not on this machine")
-    kernels = tflite_kernels(path)
+def test_third_party_models(third_party, name, count, mmac):
+    kernels = tflite_kernels(third_party / f"{name}.tflite")
     assert len(kernels) == count
     assert sum(kernel.macs for kernel in kernels) / 1e6 == pytest.approx(mmac, rel=1e-3)
 
 
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("mediapipe_selfie_segmentation", "Convolution2DTransposeBias"),
-        ("mobilenet_v1_0.5_160_quant", "not float32"),
-    ],
-)
-def test_third_party_operations_without_a_kernel_are_named(name, words):
-    path = THIRD_PARTY / f"{name}.tflite"
-    if not path.exists():
-        pytest.skip(f"{path} is not on this machine")
-    with pytest.raises(UnknownKernelError, match=words):
-        tflite_kernels(path)
+@pytest.mark.parametrize("name", ["mobilenet_v1_0.5_160_quant", "mobilenet_v2_1.0_224_quant"])
+def test_quantised_models_have_quantised_kernels(third_party, name):
+    kernels = tflite_kernels(third_party / f"{name}.tflite")
+    assert {kernel.precision for kernel in kernels} == {"uint8"}
+
+
+def test_a_third_party_operation_without_a_kernel_is_named(third_party):
+    with pytest.raises(UnknownKernelError, match="CUSTOM Convolution2DTransposeBias"):
+        tflite_kernels(third_party / "mediapipe_selfie_segmentation.tflite")
 
 
 def test_a_file_that_is_no_model(tmp_path):

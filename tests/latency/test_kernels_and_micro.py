@@ -1,5 +1,6 @@
 """Kernels as values, and the micro models that hold one each."""
 
+import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 from latency_samples import EVERY_OPERATION
@@ -23,11 +24,16 @@ def test_micro_model_runs_and_is_exactly_the_kernel(kernel: Kernel, tmp_path):
     interpreter = Interpreter(model_path=str(path))
     interpreter.allocate_tensors()
     interpreter.invoke()
-    (output,) = interpreter.get_output_details()
-    assert output["shape"].tolist() == [1, kernel.out_height, kernel.out_width, kernel.out_channels]
-    assert sum(tensor["shape"].prod() * 4 for tensor in interpreter.get_input_details()) == kernel.in_bytes
+    outputs = interpreter.get_output_details()
+    assert [tuple(output["shape"].tolist()) for output in outputs] == [kernel.output_shape] * kernel.outputs
+    assert _bytes(interpreter.get_input_details()) == kernel.in_bytes
+    assert _bytes(outputs) == kernel.out_bytes
     operations = {operation["op_name"] for operation in interpreter._get_ops_details()}
     assert operations - {"DELEGATE"} == {BUILTIN_OF_OP[kernel.op]}
+
+
+def _bytes(tensors) -> int:
+    return sum(tensor["shape"].prod() * np.dtype(tensor["dtype"]).itemsize for tensor in tensors)
 
 
 @pytest.mark.parametrize("kernel", EVERY_OPERATION, ids=str)
@@ -38,7 +44,7 @@ def test_copies_share_their_inputs_and_nothing_else(kernel: Kernel, tmp_path):
 
     model = read_model(path)
     graph = model.subgraphs[0]
-    assert len(set(map(int, graph.outputs))) == 3
+    assert len(set(map(int, graph.outputs))) == 3 * kernel.outputs
     weights = [
         [
             bytes(model.buffers[graph.tensors[index].buffer].data)
@@ -55,12 +61,14 @@ def test_copies_share_their_inputs_and_nothing_else(kernel: Kernel, tmp_path):
     interpreter = Interpreter(model_path=str(path))
     interpreter.allocate_tensors()
     interpreter.invoke()
-    assert len(interpreter.get_output_details()) == 3
+    assert len(interpreter.get_output_details()) == 3 * kernel.outputs
 
 
 def _is_weight(model, index) -> bool:
     tensor = model.subgraphs[0].tensors[index]
-    return tensor.type == schema.TensorType.FLOAT32 and model.buffers[tensor.buffer].data is not None
+    # shapes and axes are int32 too, but stand for nothing quantised
+    is_float = tensor.type == schema.TensorType.FLOAT32
+    return (is_float or tensor.quantization is not None) and model.buffers[tensor.buffer].data is not None
 
 
 @pytest.mark.parametrize("kernel", EVERY_OPERATION, ids=str)

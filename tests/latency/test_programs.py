@@ -9,6 +9,7 @@ from torch import nn
 from nasdepth.latency import architecture_kernels, module_kernels
 from nasdepth.latency._pieces import Piece
 from nasdepth.latency._programs import run
+from nasdepth.latency.rules import RUNTIMES
 from nasdepth.models import DepthNet, named_designs
 from nasdepth.models.blocks import SqueezeExcite
 from nasdepth.space import SearchSpace
@@ -58,10 +59,11 @@ class _Wrapped(Piece):
         return self.module(*channels).eval()
 
 
+@pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("module", [_Rounding, _Growing])
 @pytest.mark.parametrize("channels", [(16, 24), (40, 40), (24, 1), (1, 8)])
 @pytest.mark.parametrize("hw", [(8, 12), (9, 7), (64, 96), (1, 1)])
-def test_pieces_that_need_more_than_one_look(module, channels, hw):
+def test_pieces_that_need_more_than_one_look(module, channels, hw, runtime):
     class Whole(nn.Module):
         def __init__(self):
             super().__init__()
@@ -70,4 +72,4 @@ def test_pieces_that_need_more_than_one_look(module, channels, hw):
         def forward(self, x):
             return self.piece(self.entry(x))
 
-    assert run(_Wrapped(module), channels, hw) == module_kernels(Whole(), hw)[1:]
+    assert run(_Wrapped(module), channels, hw, runtime) == module_kernels(Whole(), hw, runtime)[1:]
