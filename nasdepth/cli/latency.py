@@ -1,4 +1,4 @@
-"""nasdepth latency: measure tables, predict from them."""
+"""nasdepth latency: measure tables, check them, predict from them."""
 
 from __future__ import annotations
 
@@ -8,34 +8,49 @@ from typing import Annotated
 import typer
 
 from nasdepth.cli.console import Json, notes, out, print_json, progress
-from nasdepth.report.terminal import figures_table, layers_table
+from nasdepth.report.terminal import figures_table, layers_table, table_words, worst_table
 
 app = typer.Typer(help="Latency tables and predictions.", no_args_is_help=True, rich_markup_mode="markdown")
 
 DEFAULT_TABLE = "x86-64-xnnpack-1t"
 Table = Annotated[str, typer.Option("--table", help="CSV file, or the name of a shipped table.")]
-DeviceUri = Annotated[str, typer.Option("--device", help="local: this machine's CPU.")]
-Threads = Annotated[int, typer.Option("--threads", min=1, help="Threads of the runtime.")]
+DeviceUri = Annotated[
+    str,
+    typer.Option("--device", help="local, local-gpu, ssh://user@host or adb://serial."),
+]
+Threads = Annotated[
+    int | None, typer.Option("--threads", min=1, help="Threads of the runtime; 1 unless the URI says.")
+]
+_WORST = 3
 
 
 @app.command()
 def build(
     device: DeviceUri = "local",
-    threads: Threads = 1,
+    threads: Threads = None,
     space: Annotated[str, typer.Option("--space", help="Whose kernels to measure.")] = "depth",
     out_folder: Annotated[Path, typer.Option("--out", help="Folder of the table.")] = Path("latency_tables"),
     name: Annotated[str | None, typer.Option(help="Of the table; device-runtime-threads by default.")] = None,
     minutes: Annotated[
-        float | None, typer.Option(min=0.1, help="Stop measuring in time to end by then.")
-    ] = None,
-    validate: Annotated[int, typer.Option(min=0, help="Whole networks to check the table against.")] = 24,
+        float, typer.Option(min=0, help="End by then, with the kernels that matter most; 0 measures all.")
+    ] = 45,
+    calibrate: Annotated[int, typer.Option(min=0, help="Whole networks to fit the table to.")] = 60,
+    validate: Annotated[int, typer.Option(min=0, help="Whole networks to check it against.")] = 24,
+    general: Annotated[
+        bool, typer.Option(help="Also kernels of other makers' networks, for their .tflite files.")
+    ] = True,
     as_json: Json = False,
 ) -> None:
-    """Measure every kernel that a space needs on a device, and write a table with its device card.
+    """Measure the kernels that a space needs on a device, and write a table with its device card.
 
-    Ctrl-C loses nothing: the same command goes on where it stopped.
+    Ctrl-C, a lost connection or a crash lose nothing: the same command goes on where it stopped. A finished
+    table of the same device is extended: what it has is not measured again.
 
-    Example: `nasdepth latency build --device local --threads 1 --space quick`
+    Examples:
+
+    `nasdepth latency build --device local --space quick --minutes 10`
+
+    `nasdepth latency build --device ssh://pi@raspberrypi --threads 4`
     """
     from nasdepth.devices import open_device
     from nasdepth.latency.build import build as build_table
@@ -48,11 +63,11 @@ def build(
             SearchSpace.load(space),
             out_folder,
             name,
-            minutes=minutes,
+            minutes=minutes or None,
+            calibration=calibrate,
             validate=validate,
-            progress=lambda done, total, label: bar.update(
-                task, completed=done, total=total, description=f"measuring {label[:60]}"
-            ),
+            general=general,
+            progress=_reporter(bar, task),
         )
     path = out_folder / f"{table.name}.csv"
     card = table.card.model_dump(mode="json")
@@ -60,9 +75,119 @@ def build(
         print_json("table", path=str(path), **card)
         return
     out.print(figures_table(str(path), card))
-    for kernel, words in table.rejected.items():
-        notes.print(f"[yellow]the device cannot run[/yellow] {kernel}: {words}")
+    if table.rejected:
+        notes.print(f"[yellow]the device cannot run {len(table.rejected)} kernels[/yellow], among them")
+        for kernel, words in list(table.rejected.items())[:_WORST]:
+            notes.print(f"  {kernel}: {words}")
+    if table.card.validation is None:
+        notes.print("unvalidated: check it with `nasdepth latency validate`")
     out.print(f"search with it: nasdepth search --budget 200 --table {path}")
+
+
+@app.command()
+def validate(
+    models: Annotated[list[Path] | None, typer.Argument(help=".tflite files to check as well.")] = None,
+    table: Table = DEFAULT_TABLE,
+    device: DeviceUri = "local",
+    threads: Threads = None,
+    space: Annotated[str, typer.Option("--space", help="Where the architectures are drawn from.")] = "depth",
+    sample: Annotated[int, typer.Option("--sample", min=0, help="How many architectures to draw.")] = 24,
+    seed: Annotated[int, typer.Option(help="Of the draw; another seed draws others.")] = 1000,
+    plot: Annotated[
+        Path | None,
+        typer.Option("--plot", help="PNG of predicted against measured; beside the table by default."),
+    ] = None,
+    save: Annotated[bool, typer.Option(help="Write the figures into the table's device card.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Measure whole models that the table never saw, and say how far its predictions can be trusted.
+
+    Examples:
+
+    `nasdepth latency validate --table x86-64-xnnpack-1t --sample 100`
+
+    `nasdepth latency validate --device ssh://pi@raspberrypi --table pi4.csv --sample 0 mine.tflite`
+    """
+    import platformdirs
+
+    from nasdepth.devices import open_device
+    from nasdepth.files import find_shipped
+    from nasdepth.latency import LatencyTable
+    from nasdepth.latency.validate import validate as validate_table
+    from nasdepth.report.validation import plot_validation
+    from nasdepth.space import SearchSpace
+
+    path = find_shipped("latency_tables", table, ".csv")
+    loaded = LatencyTable.load(path)
+    with progress() as bar:
+        task = bar.add_task("predicting", total=None)
+        report = validate_table(
+            loaded,
+            open_device(device, threads or loaded.card.threads if device == "local" else threads),
+            Path(platformdirs.user_cache_dir("nasdepth")),
+            space=SearchSpace.load(space) if sample else None,
+            sample=sample,
+            models=models or (),
+            seed=seed,
+            progress=_reporter(bar, task),
+        )
+    picture = plot or path.with_suffix(".png")
+    if report.checked:
+        plot_validation(report.checked, loaded.name, picture)
+    if save and report.validation is not None and sample:
+        loaded.with_card(validation=report.validation).save(path.parent)
+    figures = report.validation.model_dump(mode="json") if report.validation else {}
+    if as_json:
+        print_json(
+            "validation",
+            table=loaded.name,
+            validation=figures or None,
+            refused=report.refused,
+            models=[
+                {
+                    "model": one.name,
+                    "measured_ms": one.measured_ms,
+                    "error": one.error,
+                    "inside_interval_90": one.inside,
+                    **_estimate_json(one.estimate, by_layer=False),
+                }
+                for one in report.checked
+            ],
+        )
+        return
+    out.print(figures_table(f"{loaded.name} on {len(report.checked)} models", figures))
+    if not figures:
+        notes.print("fewer than 3 models ran: the table's card stays as it was")
+    out.print(worst_table(report.checked[: max(_WORST, len(models or ()))]))
+    for one in report.checked[:_WORST]:
+        out.print(layers_table(one.estimate, f"{one.name}: {one.error:+.1%}", most=8))
+    for name, words in report.refused.items():
+        notes.print(f"[yellow]no answer for[/yellow] {name}: {words}")
+    if report.checked:
+        out.print(f"predicted against measured: {picture}")
+
+
+@app.command()
+def merge(
+    tables: Annotated[list[str], typer.Argument(help="Tables of one device and setting, the newest first.")],
+    out_folder: Annotated[Path, typer.Option("--out", help="Folder of the result.")],
+    as_json: Json = False,
+) -> None:
+    """Put the kernels of several tables of one device together, under the first one's name and card.
+
+    Example: `nasdepth latency merge new/pi.csv old/pi.csv --out latency_tables`
+    """
+    from nasdepth.latency import LatencyTable
+
+    first, *others = map(LatencyTable.load, tables)
+    for other in others:
+        first = first.merged(other)
+    path = first.save(out_folder)
+    card = first.card.model_dump(mode="json")
+    if as_json:
+        print_json("table", path=str(path), **card)
+        return
+    out.print(figures_table(str(path), card))
 
 
 @app.command()
@@ -83,15 +208,20 @@ def predict(
 
     loaded = LatencyTable.load(table)
     predictor = TablePredictor(loaded)
-    answers = []
-    for text in architectures:
-        kernels = tflite_kernels(text) if text.endswith(".tflite") else architecture_kernels(resolve(text))
-        answers.append((text, predictor.estimate(kernels)))
+    kernels = [
+        tflite_kernels(text, predictor.runtime)
+        if text.endswith(".tflite")
+        else architecture_kernels(resolve(text), predictor.runtime)
+        for text in architectures
+    ]
+    answers = list(zip(architectures, predictor.estimate_all(kernels), strict=True))
     if as_json:
         print_json(
             "latency",
             table=loaded.name,
-            estimates=[_estimate_json(text, estimate, by_layer) for text, estimate in answers],
+            estimates=[
+                {"architecture": text, **_estimate_json(estimate, by_layer)} for text, estimate in answers
+            ],
         )
         return
     for text, estimate in answers:
@@ -101,21 +231,22 @@ def predict(
             "90 % interval": f"{low:.3f} to {high:.3f} ms",
             "of that time measured": f"{estimate.measured_share:.0%}",
             "of that time interpolated": f"{estimate.interpolated_share:.0%}",
-            "table": f"{loaded.name}, {loaded.card.kind} {loaded.card.date}, {loaded.card.soc}",
+            "of that time unknown": f"{estimate.unknown_share:.0%}",
+            "table": table_words(loaded),
         }
         out.print(figures_table(text, figures))
         if by_layer:
             out.print(layers_table(estimate))
 
 
-def _estimate_json(text: str, estimate, by_layer: bool) -> dict:
+def _estimate_json(estimate, by_layer: bool) -> dict:
     content = {
-        "architecture": text,
         "latency_ms": estimate.latency_ms,
         "sd_ms": estimate.sd_ms,
         "interval_90_ms": list(estimate.interval_90),
         "measured_share": estimate.measured_share,
         "interpolated_share": estimate.interpolated_share,
+        "unknown_share": estimate.unknown_share,
     }
     if by_layer:
         content["kernels"] = [
@@ -123,3 +254,9 @@ def _estimate_json(text: str, estimate, by_layer: bool) -> dict:
             for kernel, latency_ms, source in estimate.kernels
         ]
     return content
+
+
+def _reporter(bar, task):
+    return lambda done, total, label: bar.update(
+        task, completed=done, total=total, description=f"measuring {label[:60]}"
+    )

@@ -1,6 +1,6 @@
 """Latency: kernels of networks, tables of measured kernels, and predictions from them."""
 
-from nasdepth.latency.card import DeviceCard, Validation
+from nasdepth.latency.card import Calibration, DeviceCard, Validation
 from nasdepth.latency.extract import architecture_kernels, module_kernels, tflite_kernels
 from nasdepth.latency.kernels import Kernel
 from nasdepth.latency.micro import write_micro_model
@@ -8,6 +8,7 @@ from nasdepth.latency.predictor import LatencyEstimate, Predictor, TablePredicto
 from nasdepth.latency.table import LatencyTable, Timing
 
 __all__ = [
+    "Calibration",
     "DeviceCard",
     "Kernel",
     "LatencyEstimate",

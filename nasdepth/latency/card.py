@@ -9,9 +9,25 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from nasdepth.devices import DeviceInfo
 from nasdepth.errors import TableError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+
+# What times depend on; host name, kernel release and date may change
+SETTING = (
+    "soc",
+    "architecture",
+    "cores",
+    "threads",
+    "runtime",
+    "runtime_version",
+    "delegate",
+    "os_bits",
+    "governor",
+    "pinned",
+    "gpu",
+)
 
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -19,17 +35,22 @@ _Percent = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Validation(BaseModel):
-    """Error on whole models, each predicted with the scale of the others (leave one out).
+    """Error on whole models that the table and its calibration never saw.
 
     Attributes:
-        models: how many were measured.
+        date: when they were measured.
+        models: how many.
         mape_percent, bias_percent: mean absolute and mean signed error, of the measured latency.
         within_5_percent, within_10_percent, within_15_percent: share of the models, in percent.
         spearman: rank correlation.
+        interval_90_coverage_percent: share of the models inside their 90 % interval.
+        drift: how many times slower the reference kernels ran than when the table was built; the measured
+            latencies were divided by it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    date: datetime.date
     models: Annotated[int, Field(ge=1)]
     mape_percent: _NotNegative
     bias_percent: _Percent
@@ -37,6 +58,31 @@ class Validation(BaseModel):
     within_10_percent: _Percent
     within_15_percent: _Percent
     spearman: Annotated[float, Field(ge=-1, le=1)]
+    interval_90_coverage_percent: _Percent
+    drift: _Positive = 1.0
+
+
+class Calibration(BaseModel):
+    """From a sum of kernels to a network's latency; see `nasdepth.latency.calibration`.
+
+    Attributes:
+        networks: how many were measured for it.
+        factors: {group of kernels: a network's time over the table's}.
+        default_factor: of groups that those networks do not have.
+        base_ms, partition_ms: of every call, and of every switch between delegate and built-in kernels.
+        relative_sd: of a network, beside what the kernels' own errors explain.
+        sd_factor: makes nine in ten of the left-out networks fall into their 90 % interval.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    networks: Annotated[int, Field(ge=1)]
+    factors: dict[str, _Positive]
+    default_factor: _Positive
+    base_ms: _NotNegative
+    partition_ms: _NotNegative
+    relative_sd: _Positive
+    sd_factor: _Positive
 
 
 class DeviceCard(BaseModel):
@@ -48,14 +94,15 @@ class DeviceCard(BaseModel):
         kind: `measured` on the device, or `calibrated` from another one's table.
         space: the search space whose kernels were measured.
         kernels: rows of the table; tells a table that lost its end.
-        overhead_ms: of one call of the interpreter, taken off every row.
-        scale: a network's latency over the sum of its rows and the overhead; 1 until validated.
+        overhead_ms: of one call of the interpreter with nothing to do; no row contains it.
+        reference_ms: the reference kernels at their fastest during the build, by name.
+        calibration: None where no network was measured for it; then times are added up as they are.
         validation: None where no whole model was measured.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[2] = SCHEMA_VERSION
     device: str
     soc: str
     architecture: str
@@ -74,8 +121,26 @@ class DeviceCard(BaseModel):
     space: str
     kernels: Annotated[int, Field(ge=1)]
     overhead_ms: _NotNegative
-    scale: _Positive = 1.0
+    reference_ms: dict[str, _Positive] = {}
+    calibration: Calibration | None = None
     validation: Validation | None = None
+
+    def require_same(
+        self, other: DeviceCard | DeviceInfo, table: str, other_name: str = "the device"
+    ) -> None:
+        """Refuse what was measured on another device or under another setting.
+
+        Raises:
+            TableError: the message names the field and both values.
+        """
+        for field in SETTING:
+            here, there = getattr(self, field), getattr(other, field)
+            if here != there:
+                raise TableError(
+                    f"table {table} was measured with {field} {here!r}, but {other_name} has {there!r}; "
+                    "times of one say nothing about the other. Use that setting, or another table (--name, "
+                    "--table)"
+                )
 
     def to_yaml(self) -> str:
         """The card as YAML text."""

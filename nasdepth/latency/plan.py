@@ -5,24 +5,27 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nasdepth.architecture import Architecture
-from nasdepth.latency._interpolation import shape_position
+from nasdepth.latency._regression import dimensions
 from nasdepth.latency.extract import architecture_kernels
 from nasdepth.latency.kernels import Kernel
 
 if TYPE_CHECKING:
+    from nasdepth.latency.predictor import TablePredictor
     from nasdepth.space import SearchSpace
 
 _ENUMERABLE = 5000
-_MAX_SAMPLES = 1500
+_MAX_SAMPLES = 3000
 # Sampling stops when this many architectures in a row brought less than this share of new kernels
 _BATCH = 50
 _FEW_NEW = 0.005
+# Farthest-first is quadratic; beyond so many of a kind the order is by use alone
+_MOST_SPACED = 600
 
 
 def plan(space: SearchSpace, seed: int = 0, max_kernels: int | None = None) -> list[Kernel]:
@@ -36,14 +39,44 @@ def plan(space: SearchSpace, seed: int = 0, max_kernels: int | None = None) -> l
         seed: of the sample.
         max_kernels: length at most.
     """
+    return ordered(uses_of(space, seed))[:max_kernels]
+
+
+def uses_of(space: SearchSpace, seed: int = 0, runtime: str = "xnnpack") -> Counter[Kernel]:
+    """How many of the space's (sampled) architectures use each kernel."""
     uses: Counter[Kernel] = Counter()
     for architecture in _architectures(space, seed, uses):
-        uses.update(set(architecture_kernels(architecture)))
+        uses.update(set(architecture_kernels(architecture, runtime)))
+    return uses
+
+
+def ordered(uses: Counter[Kernel]) -> list[Kernel]:
+    """All kernels: frequent ones and far ones in turn; `plan` says why."""
     frequent = sorted(uses, key=lambda kernel: (-uses[kernel], kernel))
-    ordered: dict[Kernel, None] = {}
-    for pair in zip(_space_filling(frequent), frequent, strict=True):
-        ordered.update(dict.fromkeys(pair))
-    return list(ordered)[:max_kernels]
+    spaced = _space_filling(frequent)
+    order: dict[Kernel, None] = {}
+    for pair in zip(spaced, frequent, strict=False):
+        order.update(dict.fromkeys(pair))
+    return list(order | dict.fromkeys(frequent))
+
+
+def least_sure(
+    predictor: TablePredictor, candidates: Sequence[Kernel], uses: Counter[Kernel], count: int
+) -> list[Kernel]:
+    """Those of the candidates whose measurement promises most: uses times standard deviation in ms.
+
+    Of two that are alike, measuring one makes the other sure too; so a kernel is taken at random with a
+    probability that grows with its promise.
+    """
+    promise = np.array(
+        [
+            max(uses[kernel], 1) * sd_ms
+            for kernel, (_, sd_ms) in zip(candidates, predictor.uncertainty(candidates), strict=True)
+        ]
+    )
+    rng = np.random.default_rng(len(candidates))
+    keys = np.log(np.maximum(promise, 1e-12)) + rng.gumbel(size=len(promise))
+    return [candidates[index] for index in np.argsort(-keys)[:count]]
 
 
 def _architectures(space: SearchSpace, seed: int, uses: Counter[Kernel]) -> Iterator[Architecture]:
@@ -67,9 +100,9 @@ def _space_filling(kernels: list[Kernel]) -> list[Kernel]:
         kinds[kernel.kind].append(kernel)
     ranked = []
     for members in kinds.values():
-        positions = np.stack([shape_position(kernel) for kernel in members])
+        positions = np.log2(dimensions(members) + 1)
         distance = np.full(len(members), math.inf)
-        for _ in members:
+        for _ in range(min(len(members), _MOST_SPACED)):
             chosen = int(np.argmax(distance))
             ranked.append((-distance[chosen], members[chosen]))
             distance = np.minimum(distance, np.linalg.norm(positions - positions[chosen], axis=1))

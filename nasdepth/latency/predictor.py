@@ -1,26 +1,33 @@
-"""Latency of a network from its kernels, with an honest width."""
+"""From kernels and a table to a latency with its uncertainty, without converting or running anything."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from nasdepth.errors import UnknownKernelError
-from nasdepth.latency._interpolation import KindModel
+from nasdepth.latency._regression import KindModel
+from nasdepth.latency.calibration import Decomposition, group_of
 from nasdepth.latency.kernels import Kernel
+from nasdepth.latency.rules import partitions
 from nasdepth.latency.table import LatencyTable
 
-Source = Literal["measured", "interpolated"]
+Source = Literal["measured", "interpolated", "unknown"]
 
-# Percentiles of the normal distribution
-_P90_TO_P10_IN_SD = 2.563
+_RUNTIMES = {"xnnpack": "xnnpack", "none": "tflite", "webgpu": "gpu", "gpu": "gpu"}
+_P90_TO_P10_IN_SD = 2.56
+# Without networks measured whole nobody knows how far off a sum of kernels is; so much it often was
+_UNCALIBRATED_SD = 0.15
 _INTERVAL_90_IN_SD = 1.645
-_SD_PER_MEAN_ABSOLUTE_ERROR = 1.2533
-# What a sum of isolated kernels is typically off by where nobody measured how far
-_UNVALIDATED_ERROR = 0.1
+# Share of its variance that an interpolated kernel has in common with the others of its kind
+_SHARED = 0.5
+# Beyond so many octaves outside of everything measured, an interpolation is a guess
+_OCTAVES_KNOWN = 1.0
+# Another kind of the same operation answers for one that was never measured, about this badly
+_OTHER_KIND_SD = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +37,8 @@ class LatencyEstimate:
     Attributes:
         latency_ms, sd_ms: mean and standard deviation.
         interval_90: (low, high) in ms that hold the measured latency nine times in ten.
-        measured_share, interpolated_share: of the kernels' time; they add up to 1.
+        measured_share, interpolated_share, unknown_share: of the kernels' time; they add up to 1. Unknown
+            are kernels far outside of all sizes measured, or of a kind that only its relatives answer for.
         kernels: (kernel, ms, source) in order; their times and the device's overhead make `latency_ms`.
     """
 
@@ -40,6 +48,12 @@ class LatencyEstimate:
     measured_share: float
     interpolated_share: float
     kernels: tuple[tuple[Kernel, float, Source], ...]
+    unknown_share: float = 0.0
+
+
+def runtime_of(delegate: str) -> str:
+    """Whose fusion and partition rules apply under a device card's delegate."""
+    return _RUNTIMES[delegate]
 
 
 class Predictor(ABC):
@@ -53,72 +67,148 @@ class Predictor(ABC):
             UnknownKernelError: a kernel that the predictor knows nothing about, or the device refuses.
         """
 
+    def estimate_all(self, networks: Iterable[Sequence[Kernel]]) -> list[LatencyEstimate]:
+        """`estimate` for many networks; subclasses may do it faster."""
+        return [self.estimate(kernels) for kernels in networks]
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A kernel's time before calibration."""
+
+    latency_ms: float
+    sd_ms: float
+    source: Source
+    group: str
+
 
 class TablePredictor(Predictor):
-    """The table's own time where it has the kernel, an interpolation among kernels of its kind otherwise."""
+    """The table's own time where it has the kernel, a monotone regression within its kind otherwise.
+
+    Attributes:
+        table: where the times come from.
+        runtime: whose fusion and partition rules apply, as `nasdepth.latency.extract` takes it.
+    """
 
     def __init__(self, table: LatencyTable) -> None:
         self.table = table
-        card = table.card
-        self._scale = card.scale
-        self._overhead_ms = card.overhead_ms * card.scale
-        self._model_error = (
-            card.validation.mape_percent / 100 * _SD_PER_MEAN_ABSOLUTE_ERROR
-            if card.validation
-            else _UNVALIDATED_ERROR
-        )
+        self.runtime = runtime_of(table.card.delegate)
         self._by_kind: dict[str, list[Kernel]] = defaultdict(list)
         for kernel in table.timings:
             self._by_kind[kernel.kind].append(kernel)
         self._models: dict[str, KindModel] = {}
-        self._known: dict[Kernel, tuple[float, float, Source]] = {
-            kernel: (
-                timing.latency_ms * self._scale,
-                timing.latency_ms * self._scale * timing.spread / _P90_TO_P10_IN_SD,
+        self._parts: dict[Kernel, _Part] = {
+            kernel: _Part(
+                timing.latency_ms,
+                timing.latency_ms * timing.spread / _P90_TO_P10_IN_SD,
                 "measured",
+                group_of(kernel),
             )
             for kernel, timing in table.timings.items()
         }
 
     def estimate(self, kernels: Sequence[Kernel]) -> LatencyEstimate:
-        parts = []
-        spent_ms = {"measured": 0.0, "interpolated": 0.0}
-        variance = 0.0
+        self._interpolate(kernels)
+        calibration = self.table.card.calibration
+        factors = calibration.factors if calibration else {}
+        common = calibration.default_factor if calibration else 1.0
+        shares: dict[Source, float] = {"measured": 0.0, "interpolated": 0.0, "unknown": 0.0}
+        answers = []
         for kernel in kernels:
-            latency_ms, sd_ms, source = self._known.get(kernel) or self._interpolate(kernel)
-            parts.append((kernel, latency_ms, source))
-            spent_ms[source] += latency_ms
-            variance += sd_ms**2
-        kernels_ms = sum(spent_ms.values())
-        total_ms = self._overhead_ms + kernels_ms
-        share = spent_ms["measured"] / kernels_ms if kernels_ms else 1.0
-        sd_ms = (variance + (self._model_error * total_ms) ** 2) ** 0.5
+            part = self._parts[kernel]
+            latency_ms = part.latency_ms * factors.get(part.group, common)
+            shares[part.source] += latency_ms
+            answers.append((kernel, latency_ms, part.source))
+        kernels_ms = sum(shares.values())
+        rest_ms = (
+            calibration.base_ms + calibration.partition_ms * partitions(kernels, self.runtime)
+            if calibration
+            else self.table.card.overhead_ms
+        )
+        total_ms = rest_ms + kernels_ms
+        relative_sd = calibration.relative_sd if calibration else _UNCALIBRATED_SD
+        sd_ms = (self._variance(kernels) * common**2 + (relative_sd * total_ms) ** 2) ** 0.5
+        sd_ms *= calibration.sd_factor if calibration else 1.0
         half = _INTERVAL_90_IN_SD * sd_ms
+        share = {source: ms / kernels_ms if kernels_ms else 0.0 for source, ms in shares.items()}
         return LatencyEstimate(
             latency_ms=total_ms,
             sd_ms=sd_ms,
             interval_90=(max(total_ms - half, 0.0), total_ms + half),
-            measured_share=share,
-            interpolated_share=1 - share,
-            kernels=tuple(parts),
+            measured_share=share["measured"] if kernels_ms else 1.0,
+            interpolated_share=share["interpolated"],
+            unknown_share=share["unknown"],
+            kernels=tuple(answers),
         )
 
-    def _interpolate(self, kernel: Kernel) -> tuple[float, float, Source]:
-        if kernel in self.table.rejected:
-            raise UnknownKernelError(
-                f"{kernel}: {self.table.card.device} cannot run it; its runtime says: "
-                f"{self.table.rejected[kernel]}"
-            )
-        if kernel.kind not in self._by_kind:
-            raise UnknownKernelError(
-                f"{kernel}: table {self.table.name} holds no kernel of kind {kernel.kind!r}; build a table "
-                "for a space that has it with `nasdepth latency build`"
-            )
-        if kernel.kind not in self._models:
-            known = self._by_kind[kernel.kind]
-            times = [self.table.timings[one].latency_ms for one in known]
-            self._models[kernel.kind] = KindModel(known, times)
-        latency_ms, relative_sd = self._models[kernel.kind].predict(kernel)
-        latency_ms *= self._scale
-        self._known[kernel] = (latency_ms, latency_ms * relative_sd, "interpolated")
-        return self._known[kernel]
+    def estimate_all(self, networks: Iterable[Sequence[Kernel]]) -> list[LatencyEstimate]:
+        networks = list(networks)
+        self._interpolate({kernel: None for kernels in networks for kernel in kernels})
+        return [self.estimate(kernels) for kernels in networks]
+
+    def decompose(self, kernels: Sequence[Kernel]) -> Decomposition:
+        """The uncalibrated sums that a calibration is fitted to."""
+        self._interpolate(kernels)
+        groups: dict[str, float] = defaultdict(float)
+        for kernel in kernels:
+            part = self._parts[kernel]
+            groups[part.group] += part.latency_ms
+        return Decomposition(dict(groups), partitions(kernels, self.runtime), self._variance(kernels))
+
+    def uncertainty(self, kernels: Sequence[Kernel]) -> list[tuple[float, float]]:
+        """(ms, standard deviation in ms) of every kernel by itself, before calibration."""
+        self._interpolate(kernels)
+        return [(self._parts[kernel].latency_ms, self._parts[kernel].sd_ms) for kernel in kernels]
+
+    def _variance(self, kernels: Sequence[Kernel]) -> float:
+        own, shared = 0.0, defaultdict(float)
+        for kernel in kernels:
+            part = self._parts[kernel]
+            if part.source == "measured":
+                own += part.sd_ms**2
+            else:
+                own += (1 - _SHARED) * part.sd_ms**2
+                shared[part.group] += part.sd_ms
+        return own + _SHARED * sum(sd_ms**2 for sd_ms in shared.values())
+
+    def _interpolate(self, kernels: Iterable[Kernel]) -> None:
+        """Make sure that `_parts` has every kernel."""
+        missing: dict[str, dict[Kernel, None]] = defaultdict(dict)
+        for kernel in kernels:
+            if kernel not in self._parts:
+                if kernel in self.table.rejected:
+                    raise UnknownKernelError(
+                        f"{kernel}: {self.table.card.device} cannot run it; its runtime says: "
+                        f"{self.table.rejected[kernel]}"
+                    )
+                missing[kernel.kind][kernel] = None
+        for kind, unknown in missing.items():
+            asked = list(unknown)
+            model = self._model(kind, asked[0])
+            answer = model.predict(asked)
+            related = kind not in self._by_kind
+            for kernel, latency_ms, sd, octaves in zip(
+                asked, answer.latency_ms, answer.relative_sd, answer.octaves_outside, strict=True
+            ):
+                far = related or octaves > _OCTAVES_KNOWN
+                sd = max(sd, _OTHER_KIND_SD) if related else sd
+                self._parts[kernel] = _Part(
+                    float(latency_ms),
+                    float(latency_ms * sd),
+                    "unknown" if far else "interpolated",
+                    group_of(kernel),
+                )
+
+    def _model(self, kind: str, kernel: Kernel) -> KindModel:
+        if kind not in self._models:
+            known = self._by_kind.get(kind) or [
+                one for one in self.table.timings if (one.op, one.precision) == (kernel.op, kernel.precision)
+            ]
+            if not known:
+                raise UnknownKernelError(
+                    f"{kernel}: table {self.table.name} holds no kernel of kind {kind!r} nor any other "
+                    f"{kernel.op} ({kernel.precision}); build a table for a space that has it with "
+                    "`nasdepth latency build`"
+                )
+            self._models[kind] = KindModel(known, [self.table.timings[one].latency_ms for one in known])
+        return self._models[kind]

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from nasdepth.errors import TableError
 from nasdepth.files import find_shipped, whole_file
@@ -63,6 +64,33 @@ class LatencyTable:
             rows.write_text(self._csv(), encoding="utf-8")
             card.write_text(self.card.to_yaml(), encoding="utf-8")
         return path
+
+    def with_card(self, **changes: Any) -> LatencyTable:
+        """The same times under a card with other fields."""
+        count = len(self.timings) + len(self.rejected)
+        card = self.card.model_copy(update={"kernels": count, **changes})
+        return LatencyTable(self.name, card, self.timings, self.rejected)
+
+    def merged(self, other: LatencyTable) -> LatencyTable:
+        """Both tables' kernels under this one's card; where both have a kernel, this one's time stands.
+
+        The calibration stays, it is of the device; the validation goes, it was of fewer kernels.
+
+        Raises:
+            TableError: they are of different devices or settings; the message names the field.
+        """
+        self.card.require_same(other.card, self.name, f"table {other.name}")
+        timings = {**other.timings, **self.timings}
+        rejected = {**other.rejected, **self.rejected}
+        rejected = {kernel: error for kernel, error in rejected.items() if kernel not in timings}
+        merged = LatencyTable(self.name, self.card, timings, rejected)
+        same = set(timings) == set(self.timings)
+        return self if same else merged.with_card(validation=None)
+
+    @classmethod
+    def load_if_there(cls, path: Path) -> LatencyTable | None:
+        """`load` of a path, None where neither the table nor its card exists."""
+        return cls.load(path) if path.exists() or path.with_suffix(".yaml").exists() else None
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> LatencyTable:

@@ -10,6 +10,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:  # a table costs no second of torch's import
     from nasdepth.latency import LatencyEstimate, LatencyTable
+    from nasdepth.latency.validate import Checked
     from nasdepth.search import Retrained, TrialRecord
 
 
@@ -91,12 +92,33 @@ def figures_table(title: str, figures: dict[str, object]) -> Table:
     return table
 
 
-def layers_table(estimate: LatencyEstimate) -> Table:
-    """Kernels of a network with their estimated times."""
-    table = Table(title="Kernels in order", title_justify="left", box=box.SIMPLE_HEAD)
+def layers_table(
+    estimate: LatencyEstimate, title: str = "Kernels in order", most: int | None = None
+) -> Table:
+    """Kernels of a network with their estimated times; with `most`, the slowest only."""
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("kernel", overflow="fold")
     for heading in ("kMAC", "ms (est.)", "from"):
         table.add_column(heading, justify="right")
-    for kernel, latency_ms, source in estimate.kernels:
+    kernels = estimate.kernels if most is None else sorted(estimate.kernels, key=lambda one: -one[1])[:most]
+    for kernel, latency_ms, source in kernels:
         table.add_row(str(kernel), f"{kernel.macs / 1e3:.0f}", f"{latency_ms:.4f}", source)
+    return table
+
+
+def worst_table(checked: Iterable[Checked]) -> Table:
+    """Models of a validation with what was predicted and what was measured."""
+    table = Table(title="Largest errors", title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("model", overflow="fold")
+    for heading in ("ms (est.)", "90 % interval (est.)", "measured ms", "error", "of it measured"):
+        table.add_column(heading, justify="right")
+    for one in checked:
+        table.add_row(
+            one.name,
+            f"{one.estimate.latency_ms:.3f}",
+            interval(*one.estimate.interval_90),
+            f"{one.measured_ms:.3f}",
+            f"{one.error:+.1%}",
+            f"{one.estimate.measured_share:.0%}",
+        )
     return table

@@ -12,7 +12,8 @@ from latency_samples import EVERY_OPERATION
 
 from nasdepth.devices import LocalDevice, Measurement
 from nasdepth.errors import TableError
-from nasdepth.latency import LatencyTable, TablePredictor, architecture_kernels
+from nasdepth.latency import LatencyTable, TablePredictor, architecture_kernels, tflite_kernels
+from nasdepth.latency._bench import REFERENCES
 from nasdepth.latency.build import build, plan, table_name
 from nasdepth.space import SearchSpace
 
@@ -20,20 +21,21 @@ TINY = """
 name: tiny
 input: {height: 32, width: [32, 64]}
 encoder: {family: mobilenetv1, width: 0.25, stride: 8}
-decoder: {skip: [none, add], block: conv, kernel: 1, width: 8, upsampling: bilinear}
+decoder: {skip: [none, add], block: conv, kernel: [1, 3], width: [8, 16], upsampling: bilinear}
 head: {stride: 4, upsampling: bilinear}
 """
 
 
 class QuickDevice(LocalDevice):
-    """This machine, measured in a hurry; counts what it is asked."""
+    """This machine, measured in a hurry; remembers which kernels it is asked for."""
 
     def __init__(self, threads=1):
         super().__init__(threads)
-        self.asked = 0
+        self.asked = set()
 
     def measure(self, models, **_):
-        self.asked += len(models)
+        for model in models:
+            self.asked |= set(tflite_kernels(model))
         return super().measure(models, min_runs=3, min_seconds=0)
 
 
@@ -73,16 +75,17 @@ def test_interrupted_build_resumes_without_measuring_again(space, tmp_path):
     kernels = len(plan(space))
     device, out = QuickDevice(), tmp_path / "tables"
     with pytest.raises(KeyboardInterrupt):
-        build(device, space, out, validate=0, progress=_stop_at(21))
+        build(device, space, out, calibration=0, validate=0, progress=_stop_at(21))
     (journal,) = out.iterdir()
     assert journal.name == f"{table_name(device.describe())}.partial.jsonl"
-    assert len(journal.read_text().splitlines()) == 1 + 21
+    kept = [json.loads(line)["key"] for line in journal.read_text().splitlines()[1:]]
+    assert len([key for key in kept if not key.startswith("reference")]) == 21
     with journal.open("a") as file:
         file.write('{"key": "cut of')
 
     again, seen = QuickDevice(), []
-    table = build(again, space, out, validate=0, progress=lambda *step: seen.append(step))
-    assert again.asked == kernels + 1 - 21
+    table = build(again, space, out, calibration=0, validate=0, progress=lambda *step: seen.append(step))
+    assert again.asked == {*plan(space)[20:], *REFERENCES.values()}
     assert [done for done, _, _ in seen] == list(range(1, kernels + 2))
     assert {total for _, total, _ in seen} == {kernels + 1}
     assert set(table.timings) == set(plan(space)) and table.card.validation is None
@@ -98,7 +101,7 @@ def test_ctrl_c_in_a_real_process_keeps_what_was_measured(space, tmp_path):
         from nasdepth.latency.build import build
         from nasdepth.space import SearchSpace
         build(LocalDevice(), SearchSpace.load({str(tmp_path / "tiny.yaml")!r}), {str(tmp_path)!r}, "one",
-              validate=0, progress=lambda *step: print(*step, flush=True))
+              calibration=0, validate=0, progress=lambda *step: print(*step, flush=True))
     """
     process = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(script)],
@@ -117,15 +120,15 @@ def test_ctrl_c_in_a_real_process_keeps_what_was_measured(space, tmp_path):
 
 def test_journal_of_another_setting_is_refused(space, tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        build(QuickDevice(1), space, tmp_path, "one", validate=0, progress=_stop_at(1))
+        build(QuickDevice(1), space, tmp_path, "one", calibration=0, validate=0, progress=_stop_at(1))
     with pytest.raises(TableError, match=r"one\.partial\.jsonl: begun with threads 1, but now it is 2"):
-        build(QuickDevice(2), space, tmp_path, "one", validate=0)
+        build(QuickDevice(2), space, tmp_path, "one", calibration=0, validate=0)
 
 
 def test_damaged_journal_is_named(space, tmp_path):
     (tmp_path / "one.partial.jsonl").write_text("nonsense\n")
     with pytest.raises(TableError, match=r"one\.partial\.jsonl, line 1: damaged"):
-        build(QuickDevice(), space, tmp_path, "one", validate=0)
+        build(QuickDevice(), space, tmp_path, "one", calibration=0, validate=0)
 
 
 def test_a_refused_kernel_is_a_row_and_not_the_end(space, tmp_path):
@@ -135,22 +138,56 @@ def test_a_refused_kernel_is_a_row_and_not_the_end(space, tmp_path):
                 refused = b"dw_k3x3s2" in one.model.read_bytes()
                 yield Measurement(one.model, error="op is not supported") if refused else one
 
-    table = build(Picky(), space, tmp_path, validate=0)
+    table = build(Picky(), space, tmp_path, calibration=0, validate=0)
     assert table.rejected and {kernel.kind for kernel in table.rejected} == {"dw_k3x3s2"}
     assert LatencyTable.load(tmp_path / f"{table.name}.csv").rejected == table.rejected
 
 
 def test_time_limit_ends_with_a_usable_table(space, tmp_path):
-    table = build(QuickDevice(), space, tmp_path, minutes=1e-6, validate=0, progress=None)
+    table = build(QuickDevice(), space, tmp_path, minutes=1e-6, calibration=0, validate=0, progress=None)
     assert len(table.timings) < len(plan(space))
     assert {kernel.kind for kernel in table.timings} == {kernel.kind for kernel in plan(space)}
 
 
 def test_validation_on_whole_networks(space, tmp_path):
-    table = build(QuickDevice(), space, tmp_path, validate=3)
-    validation = table.card.validation
-    assert validation.models == 3 and validation.mape_percent >= 0 and table.card.scale > 0
+    table = build(QuickDevice(), space, tmp_path, calibration=6, validate=3)
+    validation, calibration = table.card.validation, table.card.calibration
+    assert validation.models == 3 and validation.mape_percent >= 0
+    assert calibration.networks == 6 and set(table.card.reference_ms) == set(REFERENCES)
     network = next(space.architectures())
     estimate = TablePredictor(table).estimate(architecture_kernels(network))
     assert estimate.measured_share == 1 and estimate.latency_ms > 0
     assert not any(kernel in table.timings for kernel in EVERY_OPERATION)
+
+
+def test_a_finished_table_is_extended_and_not_measured_again(space, tmp_path):
+    first = build(QuickDevice(), space, tmp_path, minutes=1e-6, calibration=0, validate=0)
+    again = QuickDevice()
+    table = build(again, space, tmp_path, calibration=0, validate=0)
+    assert set(first.timings) < set(table.timings) == set(plan(space))
+    for kernel, timing in first.timings.items():
+        assert table.timings[kernel].latency_ms == pytest.approx(timing.latency_ms, rel=1e-4)
+    assert not again.asked & set(first.timings)
+
+
+def test_a_table_of_another_setting_is_not_extended(space, tmp_path):
+    build(QuickDevice(1), space, tmp_path, "one", minutes=1e-6, calibration=0, validate=0)
+    with pytest.raises(TableError, match=r"table one was measured with threads 1, but the device has 2"):
+        build(QuickDevice(2), space, tmp_path, "one", calibration=0, validate=0)
+
+
+def test_a_slow_reference_repeats_the_measurement(space, tmp_path):
+    class Disturbed(QuickDevice):
+        calls = 0
+
+        def measure(self, models, **options):
+            Disturbed.calls += 1
+            slow = 3.0 if Disturbed.calls == 2 else 1.0
+            for one in super().measure(models):
+                scaled = one.latency_ms * slow
+                yield Measurement(one.model, scaled, one.median_ms * slow, scaled, one.spread, one.runs)
+
+    device = Disturbed()
+    table = build(device, space, tmp_path, minutes=1e-6, calibration=0, validate=0)
+    chunks = -(-len(table.timings) // 14)
+    assert Disturbed.calls > 1 + chunks  # the overhead's call, the chunks, and at least one again

@@ -1,17 +1,23 @@
 """Extraction against hand-made answers, hooks that count on their own, and converted networks."""
 
+import random
 from collections import Counter
+from itertools import groupby
+from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from ai_edge_litert.interpreter import Interpreter
 from torch import nn
 
 from nasdepth.architecture import Architecture
 from nasdepth.deploy import export_tflite
 from nasdepth.errors import ModelFileError, UnknownKernelError
 from nasdepth.latency import Kernel, architecture_kernels, module_kernels, tflite_kernels
+from nasdepth.latency.rules import RUNTIMES, load_rules, partitions
 from nasdepth.models import build, named_designs
+from nasdepth.space import SearchSpace
 
 
 class _SameConv(nn.Module):
@@ -182,13 +188,31 @@ _TRICKY = (
 )
 
 
+def _convert_and_compare(architecture: Architecture, path: Path) -> None:
+    export_tflite(build(architecture), path, verify=False)
+    for runtime in RUNTIMES:
+        from_module, from_file = architecture_kernels(architecture, runtime), tflite_kernels(path, runtime)
+        assert Counter(map(str, from_module)) == Counter(map(str, from_file))
+        assert Counter(from_module) == Counter(from_file)
+
+    interpreter = Interpreter(model_path=str(path))
+    interpreter.allocate_tensors()
+    operations = [operation["op_name"] for operation in interpreter._get_ops_details()]
+    delegated = map(load_rules("xnnpack").delegates, from_module := architecture_kernels(architecture))
+    assert operations.count("DELEGATE") == [taken for taken, _ in groupby(delegated)].count(True)
+    assert partitions(from_module, "xnnpack") == partitions(tflite_kernels(path), "xnnpack")
+
+
 @pytest.mark.parametrize("text", [*map(str, named_designs().values()), *_TRICKY])
 def test_module_and_converted_network_have_equal_kernels(text, tmp_path):
-    architecture = Architecture.parse(text)
-    export_tflite(build(architecture), tmp_path / "model.tflite", verify=False)
-    from_module, from_file = architecture_kernels(architecture), tflite_kernels(tmp_path / "model.tflite")
-    assert Counter(map(str, from_module)) == Counter(map(str, from_file))
-    assert Counter(from_module) == Counter(from_file)
+    _convert_and_compare(Architecture.parse(text), tmp_path / "model.tflite")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(12))
+def test_random_networks_have_equal_kernels_when_converted(seed, tmp_path):
+    architecture = SearchSpace.load("depth").sample(random.Random(f"agreement {seed}"))
+    _convert_and_compare(architecture, tmp_path / "model.tflite")
 
 
 @pytest.mark.parametrize(

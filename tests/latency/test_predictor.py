@@ -7,7 +7,17 @@ import pytest
 from latency_samples import EVERY_OPERATION, card, table
 
 from nasdepth.errors import UnknownKernelError
-from nasdepth.latency import Kernel, LatencyTable, TablePredictor, Timing, Validation
+from nasdepth.latency import Calibration, Kernel, LatencyTable, TablePredictor, Timing
+
+CALIBRATION = Calibration(
+    networks=20,
+    factors={},
+    default_factor=1.1,
+    base_ms=0.5,
+    partition_ms=0.1,
+    relative_sd=0.03,
+    sd_factor=1.0,
+)
 
 
 def _conv(height, width, channels, out_channels) -> Kernel:
@@ -31,13 +41,14 @@ def predictor():
 
 def test_measured_kernels_add_up_exactly():
     first, second = EVERY_OPERATION[:2]
-    estimate = TablePredictor(table({first: 2.0, second: 3.0}, overhead_ms=0.5, scale=1.1)).estimate(
+    calibration = CALIBRATION.model_copy(update={"factors": {"conv1x1": 1.2}})
+    estimate = TablePredictor(table({first: 2.0, second: 3.0}, calibration=calibration)).estimate(
         [first, second, first]
     )
-    assert estimate.latency_ms == pytest.approx(1.1 * (0.5 + 7))
+    assert estimate.latency_ms == pytest.approx(0.5 + 0.1 + 4 * 1.2 + 3 * 1.1)
     assert (estimate.measured_share, estimate.interpolated_share) == (1, 0)
     assert [source for _, _, source in estimate.kernels] == ["measured"] * 3
-    assert sum(ms for _, ms, _ in estimate.kernels) == pytest.approx(1.1 * 7)
+    assert [ms for _, ms, _ in estimate.kernels] == pytest.approx([2.4, 3.3, 2.4])
     low, high = estimate.interval_90
     assert low < estimate.latency_ms < high
 
@@ -69,26 +80,19 @@ def test_predictions_are_positive_far_outside_and_on_nonsense():
 
 def test_one_measured_kernel_of_a_kind_is_enough_to_answer_but_unsurely():
     known = TablePredictor(table({_conv(8, 8, 8, 8): 1.0}, overhead_ms=0))
+    assert known.estimate([_conv(8, 8, 8, 8)]).measured_share == 1
     estimate = known.estimate([_conv(8, 8, 8, 16)])
     assert estimate.latency_ms > 0 and estimate.sd_ms / estimate.latency_ms > 0.3
 
 
-def test_spread_and_validation_widen_the_interval():
+def test_spread_and_calibration_set_the_interval():
     kernel = EVERY_OPERATION[0]
     timings = {kernel: Timing(1.0, 1.1, 0.5, 30)}
     noisy = TablePredictor(LatencyTable("t", card(kernels=1), timings)).estimate([kernel])
     calm = TablePredictor(table({kernel: 1.0})).estimate([kernel])
     assert noisy.sd_ms > calm.sd_ms
-    validation = Validation(
-        models=3,
-        mape_percent=1,
-        bias_percent=0,
-        within_5_percent=100,
-        within_10_percent=100,
-        within_15_percent=100,
-        spearman=1,
-    )
-    assert TablePredictor(table({kernel: 1.0}, validation=validation)).estimate([kernel]).sd_ms < calm.sd_ms
+    sure = table({kernel: 1.0}, calibration=CALIBRATION.model_copy(update={"relative_sd": 0.01}))
+    assert TablePredictor(sure).estimate([kernel]).sd_ms < calm.sd_ms
 
 
 @pytest.mark.parametrize("kernel", EVERY_OPERATION, ids=str)
@@ -96,6 +100,32 @@ def test_every_operation_interpolates(kernel):
     times = {kernel: 1.0, replace(kernel, in_height=kernel.in_height * 2): 2.0}
     unseen = replace(kernel, in_height=kernel.in_height * 3)
     assert TablePredictor(table(times)).estimate([unseen]).latency_ms > 0.5
+
+
+def test_a_related_kind_answers_and_says_that_it_guesses():
+    k3, k5 = (
+        Kernel(
+            "depthwise_conv2d", 8, 8, 16, 8, 8, 16, kernel_height=k, kernel_width=k, groups=16, padding="same"
+        )
+        for k in (3, 5)
+    )
+    estimate = TablePredictor(table({k3: 1.0})).estimate([k5])
+    assert estimate.latency_ms > 1 and estimate.unknown_share == 1 and estimate.sd_ms > 0.3
+
+
+def test_far_outside_of_what_was_measured_is_unknown(predictor):
+    near, far = _conv(16, 20, 12, 40), _conv(2048, 2048, 16, 16)
+    assert predictor.estimate([near]).unknown_share == 0
+    assert predictor.estimate([far]).unknown_share == 1
+
+
+def test_many_networks_at_once_are_the_same_as_one_by_one(predictor):
+    networks = [_convolutions(5, seed) for seed in range(20)]
+    fresh = TablePredictor(predictor.table)
+    for together, kernels in zip(fresh.estimate_all(networks), networks, strict=True):
+        alone = predictor.estimate(kernels)
+        assert together.latency_ms == pytest.approx(alone.latency_ms)
+        assert together.interval_90 == pytest.approx(alone.interval_90)
 
 
 def test_unknown_kind_is_named():

@@ -1,5 +1,7 @@
 """Tables: round trip, and a clear word for every way of being damaged."""
 
+import datetime
+
 import pytest
 import yaml
 from latency_samples import EVERY_OPERATION, table
@@ -24,8 +26,10 @@ def test_round_trip(tmp_path):
         within_10_percent=90,
         within_15_percent=100,
         spearman=0.97,
+        interval_90_coverage_percent=90,
+        date=datetime.date(2026, 1, 3),
     )
-    original = table(dict.fromkeys(EVERY_OPERATION, 0.123456789), scale=1.1, validation=validation)
+    original = table(dict.fromkeys(EVERY_OPERATION, 0.123456789), validation=validation)
     loaded = LatencyTable.load(original.save(tmp_path))
     assert loaded.card == original.card
     assert list(loaded.timings) == list(EVERY_OPERATION)
@@ -42,7 +46,7 @@ def test_rejected_kernels_survive(saved):
 def test_fingerprint_follows_times_and_card():
     one = table({FIRST: 1.0})
     assert one.fingerprint != table({FIRST: 1.1}).fingerprint
-    assert one.fingerprint != table({FIRST: 1.0}, scale=2.0).fingerprint
+    assert one.fingerprint != table({FIRST: 1.0}, overhead_ms=2.0).fingerprint
 
 
 def _edit(path, old, new):
@@ -120,3 +124,21 @@ def test_missing_or_unreadable_card(saved):
 def test_unknown_table():
     with pytest.raises(NasdepthError, match="no-such-table"):
         LatencyTable.load("no-such-table")
+
+
+def test_merging_keeps_the_first_ones_times():
+    one, other = table({FIRST: 1.0}), table({FIRST: 2.0, THIRD: 3.0})
+    merged = one.merged(other)
+    assert merged.timings[FIRST].latency_ms == 1.0 and merged.timings[THIRD].latency_ms == 3.0
+    assert merged.card.kernels == 2 and one.merged(one) == one
+
+
+def test_a_kernel_that_runs_now_is_no_longer_rejected():
+    merged = table({THIRD: 1.0}).merged(table({FIRST: 1.0}, {THIRD: "no such op"}))
+    assert not merged.rejected and set(merged.timings) == {FIRST, THIRD}
+
+
+@pytest.mark.parametrize(("field", "value"), [("threads", 4), ("runtime_version", "2.0"), ("pinned", "0,1")])
+def test_tables_of_different_settings_are_not_merged(field, value):
+    with pytest.raises(TableError, match=f"measured with {field} .* but table pi-xnnpack-1t has"):
+        table({FIRST: 1.0}).merged(table({THIRD: 1.0}, **{field: value}))

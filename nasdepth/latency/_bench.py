@@ -1,0 +1,199 @@
+"""Measuring kernels and networks on a device: differences of chains, reference kernels, a journal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+
+from nasdepth.devices import Device, Measurement
+from nasdepth.errors import DeviceError
+from nasdepth.latency._journal import Journal
+from nasdepth.latency.kernels import Kernel
+from nasdepth.latency.micro import write_micro_model
+
+Progress = Callable[[int, int, str], None]
+Write = Callable[[Path], None]
+
+# One that computes and one that moves memory: a machine can be slow at either
+REFERENCES = {
+    "conv1x1": Kernel("conv2d", 28, 28, 128, 28, 28, 128, padding="same"),
+    "add": Kernel("add", 96, 96, 32, 96, 96, 32, operand="tensor"),
+}
+# So little work that all its time is the interpreter's
+_NOTHING = Kernel("add", 1, 1, 8, 1, 1, 8, operand="tensor")
+_LEAST_MS = 1e-4
+# What a device interleaves in one process
+_FILES_AT_ONCE = 30
+# References this much slower than at their fastest: something else was running, measure again
+_DRIFT = 1.06
+_ATTEMPTS = 3
+# Enough for a low percentile; long kernels would take minutes otherwise
+_RUNS, _SECONDS = 15, 0.05
+_NETWORK_RUNS, _NETWORK_SECONDS = 30, 0.3
+# The call is nothing beside such kernels, and copies of their outputs would crowd a cache that they have to
+# themselves in a network: alone they predict networks better (docs/latency.md)
+_LARGE_MACS, _LARGE_BYTES = 2e7, 3e5
+
+
+def chain_lengths(kernel: Kernel, delegate: str) -> tuple[int, ...]:
+    """Copies of a kernel in the two models whose difference is its time; one length where one is better.
+
+    On a GPU every copy would read back an output of its own, so that a difference measures reading back.
+    """
+    large = kernel.macs > _LARGE_MACS or kernel.in_bytes + kernel.out_bytes > _LARGE_BYTES
+    return (1,) if large or delegate in ("webgpu", "gpu") else (1, 4)
+
+
+class Bench:
+    """Measures what the journal does not hold yet; every result is on disk before the next begins.
+
+    Args:
+        device: what to measure on.
+        journal: of an earlier, unfinished run, or new.
+        scratch: folder for model files.
+        total: number of things that will be measured, for `progress`.
+        progress: called with (done, total, label) after each of them.
+    """
+
+    def __init__(
+        self,
+        device: Device,
+        journal: Journal,
+        scratch: Path,
+        total: int = 0,
+        progress: Progress | None = None,
+    ) -> None:
+        self._device, self._journal, self._scratch = device, journal, scratch
+        self._delegate = device.describe().delegate
+        self.total, self._progress = total, progress
+        self.done = 0
+        for name, kernel in REFERENCES.items():
+            write_micro_model(kernel, scratch / f"reference-{name}.tflite")
+
+    @property
+    def reference_ms(self) -> dict[str, float]:
+        """The reference kernels at their fastest so far."""
+        keys = {name: f"reference {name}" for name in REFERENCES}
+        return {name: self._journal[key].latency_ms for name, key in keys.items() if key in self._journal}
+
+    def overhead_ms(self) -> float:
+        """One call of the interpreter with almost nothing to do.
+
+        Raises:
+            DeviceError: the device cannot run a single addition; its own words.
+        """
+        path = self._scratch / "nothing.tflite"
+        write_micro_model(_NOTHING, path)
+        measured = self.files({"overhead": (str(_NOTHING), path)})["overhead"]
+        if measured.error:
+            raise DeviceError(f"device {self._device.uri}: cannot run a single addition: {measured.error}")
+        return measured.latency_ms
+
+    def kernels(
+        self, kernels: Iterable[Kernel], overhead_ms: float, deadline: float | None = None
+    ) -> dict[Kernel, Measurement]:
+        """Times of kernels without the interpreter's overhead, of all that the deadline leaves time for."""
+        lengths = {kernel: chain_lengths(kernel, self._delegate) for kernel in kernels}
+        keys = {kernel: "|".join(kernel.to_row().values()) for kernel in lengths}
+        pending = []
+        for kernel, key in keys.items():
+            if key in self._journal:
+                self._advance(str(kernel))
+            else:
+                pending.append(kernel)
+        at_once = (_FILES_AT_ONCE - len(REFERENCES)) // 2
+        for first in range(0, len(pending), at_once):
+            if deadline is not None and time.monotonic() > deadline:
+                break
+            chunk = pending[first : first + at_once]
+            paths = {}
+            for index, kernel in enumerate(chunk):
+                for length in lengths[kernel]:
+                    paths[kernel, length] = self._scratch / f"{index}-{length}.tflite"
+                    write_micro_model(kernel, paths[kernel, length], copies=length)
+            measured = self._interleaved(list(paths.values()), _RUNS, _SECONDS)
+            for kernel in chunk:
+                chain = {length: measured[paths[kernel, length]] for length in lengths[kernel]}
+                self._journal.add(keys[kernel], _difference(chain, overhead_ms))
+                self._advance(str(kernel))
+            for path in paths.values():
+                path.unlink()
+        return {kernel: self._journal[key] for kernel, key in keys.items() if key in self._journal}
+
+    def files(self, models: Mapping[str, tuple[str, Path | Write]]) -> dict[str, Measurement]:
+        """Times of whole models, by key; a value is a label and a file, or what writes the file."""
+        pending = []
+        for key, (label, _) in models.items():
+            if key in self._journal:
+                self._advance(label)
+            else:
+                pending.append(key)
+        at_once = _FILES_AT_ONCE // 2
+        for first in range(0, len(pending), at_once):
+            paths = {}
+            for index, key in enumerate(pending[first : first + at_once]):
+                source = models[key][1]
+                paths[key] = source if isinstance(source, Path) else self._scratch / f"model-{index}.tflite"
+                if not isinstance(source, Path):
+                    source(paths[key])
+            measured = self._interleaved(list(paths.values()), _NETWORK_RUNS, _NETWORK_SECONDS)
+            for key, path in paths.items():
+                self._journal.add(key, measured[path])
+                self._advance(models[key][0])
+        return {key: self._journal[key] for key in models}
+
+    def _interleaved(self, paths: Sequence[Path], runs: int, seconds: float) -> dict[Path, Measurement]:
+        """Measure with the references among them; again, and the faster of both, where those were slow."""
+        references = {name: self._scratch / f"reference-{name}.tflite" for name in REFERENCES}
+        best: dict[Path, Measurement] = {}
+        for _ in range(_ATTEMPTS):
+            files = [*references.values(), *paths]
+            with closing(self._device.measure(files, min_runs=runs, min_seconds=seconds)) as measurements:
+                for path, one in zip(files, measurements, strict=True):
+                    if path not in best or one.error or one.latency_ms < best[path].latency_ms:
+                        best[path] = one
+            if not self._slow({name: best[path] for name, path in references.items()}):
+                break
+        return best
+
+    def _slow(self, references: Mapping[str, Measurement]) -> bool:
+        slow = False
+        for name, now in references.items():
+            if now.error:
+                continue
+            key = f"reference {name}"
+            if key not in self._journal or now.latency_ms < self._journal[key].latency_ms:
+                self._journal.add(key, now)
+            slow |= now.latency_ms > _DRIFT * self._journal[key].latency_ms
+        return slow
+
+    def _advance(self, label: str) -> None:
+        self.done += 1
+        if self._progress:
+            self._progress(self.done, max(self.total, self.done), label)
+
+
+def _difference(chain: Mapping[int, Measurement], overhead_ms: float) -> Measurement:
+    """Time of one more copy, which has neither call nor first-touch in it."""
+    short, long = chain[min(chain)], chain[max(chain)]
+    for measurement in (short, long):
+        if measurement.error:
+            return measurement
+    more = max(chain) - min(chain)
+    if not more:
+        low, middle = short.latency_ms - overhead_ms, short.median_ms - overhead_ms
+    else:
+        low = (long.latency_ms - short.latency_ms) / more
+        middle = (long.median_ms - short.median_ms) / more
+    # noise in both can bring a difference of tiny kernels to nothing; a copy costs a share of the chain
+    low = max(low, 0.5 * (long.latency_ms - overhead_ms) / max(chain), _LEAST_MS)
+    return Measurement(
+        long.model,
+        latency_ms=low,
+        median_ms=max(middle, low),
+        min_ms=low,
+        spread=long.spread,
+        runs=min(short.runs, long.runs),
+    )

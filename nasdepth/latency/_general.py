@@ -1,0 +1,194 @@
+"""Kernels that any convolutional network may have, so that a table answers for models of other makers too."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+
+from nasdepth.latency.kernels import Kernel
+
+_MOST_MACS = 4e8
+_MOST_BYTES = 16e6
+_PER_FORM = 30
+
+
+def general_kernels(seed: int = 0) -> list[Kernel]:
+    """About 1,000 kernels: what published networks are made of, at sizes drawn evenly on a log scale."""
+    rng = random.Random(seed)
+    drawn: dict[Kernel, None] = {}
+    for form, count in _FORMS:
+        found = 0
+        while found < count:
+            kernel = form(rng)
+            if kernel in drawn or not _fits(kernel):
+                continue
+            drawn[kernel] = None
+            found += 1
+    return list(drawn)
+
+
+def _fits(kernel: Kernel) -> bool:
+    return (
+        kernel.macs <= _MOST_MACS and kernel.in_bytes + kernel.out_bytes + kernel.weight_bytes <= _MOST_BYTES
+    )
+
+
+def _log(rng: random.Random, low: int, high: int) -> int:
+    return round(math.exp(rng.uniform(math.log(low), math.log(high))))
+
+
+def _side(rng: random.Random) -> int:
+    return _log(rng, 4, 256)
+
+
+def _channels(rng: random.Random) -> int:
+    # most networks use multiples of 8; the others show what rounding up costs
+    return 8 * _log(rng, 1, 96) if rng.random() < 0.8 else _log(rng, 1, 96)
+
+
+def _convolution(window: tuple[int, ...], stride: int = 1, dilation: int = 1, groups: int = 1) -> Callable:
+    def form(rng: random.Random) -> Kernel:
+        side, kernel = _side(rng), rng.choice(window)
+        channels = groups * _log(rng, 2, 48) if groups > 1 else _channels(rng)
+        out_channels = groups * _log(rng, 2, 48) if groups > 1 else _channels(rng)
+        out = -(-side // stride)
+        return Kernel(
+            "conv2d",
+            *(side, side, channels, out, out, out_channels),
+            kernel_height=kernel,
+            kernel_width=kernel,
+            stride_height=stride,
+            stride_width=stride,
+            dilation_height=dilation,
+            dilation_width=dilation,
+            groups=groups,
+            padding="same",
+        )
+
+    return form
+
+
+def _depthwise(window: int, stride: int, dilation: int = 1) -> Callable:
+    def form(rng: random.Random) -> Kernel:
+        side, channels = _side(rng), _channels(rng)
+        out = -(-side // stride)
+        return Kernel(
+            "depthwise_conv2d",
+            *(side, side, channels, out, out, channels),
+            kernel_height=window,
+            kernel_width=window,
+            stride_height=stride,
+            stride_width=stride,
+            dilation_height=dilation,
+            dilation_width=dilation,
+            groups=channels,
+            padding="same",
+        )
+
+    return form
+
+
+def _transposed(window: int, stride: int) -> Callable:
+    def form(rng: random.Random) -> Kernel:
+        side, channels = _log(rng, 4, 128), _channels(rng)
+        return Kernel(
+            "transpose_conv2d",
+            *(side, side, channels, side * stride, side * stride, _channels(rng)),
+            kernel_height=window,
+            kernel_width=window,
+            stride_height=stride,
+            stride_width=stride,
+            padding="same",
+        )
+
+    return form
+
+
+def _fully_connected(rng: random.Random) -> Kernel:
+    return Kernel("fully_connected", 1, 1, _log(rng, 8, 2048), 1, 1, _log(rng, 1, 1024))
+
+
+def _elementwise(op: str, operand: str = "") -> Callable:
+    def form(rng: random.Random) -> Kernel:
+        shape = (_side(rng), _side(rng), _channels(rng))
+        return Kernel(op, *shape, *shape, operand=operand)
+
+    return form
+
+
+def _concat(rng: random.Random) -> Kernel:
+    side, channels = _side(rng), _channels(rng)
+    others = tuple(_channels(rng) for _ in range(rng.choice((1, 1, 1, 2, 3))))
+    return Kernel("concat", side, side, channels, side, side, channels + sum(others), other_channels=others)
+
+
+def _resize(op: str, sampling: str) -> Callable:
+    def form(rng: random.Random) -> Kernel:
+        side, channels, factor = _log(rng, 1, 128), _channels(rng), rng.choice((2, 2, 2, 4, 8))
+        return Kernel(op, side, side, channels, side * factor, side * factor, channels, sampling=sampling)
+
+    return form
+
+
+def _pool(op: str, window: int, stride: int) -> Callable:
+    def form(rng: random.Random) -> Kernel:
+        side, channels = _log(rng, 8, 256), _channels(rng)
+        out = -(-side // stride)
+        return Kernel(
+            op,
+            *(side, side, channels, out, out, channels),
+            kernel_height=window,
+            kernel_width=window,
+            stride_height=stride,
+            stride_width=stride,
+            padding="same",
+        )
+
+    return form
+
+
+def _global_pool(op: str) -> Callable:
+    def form(rng: random.Random) -> Kernel:
+        side, channels = _log(rng, 2, 64), _channels(rng)
+        if op == "mean":
+            return Kernel(op, side, side, channels, 1, 1, channels)
+        window = {"kernel_height": side, "kernel_width": side, "padding": "valid"}
+        return Kernel(op, side, side, channels, 1, 1, channels, **window)
+
+    return form
+
+
+def _pad(rng: random.Random) -> Kernel:
+    side, channels, extra = _side(rng), _channels(rng), rng.choice((1, 2, 3))
+    return Kernel("pad", side, side, channels, side + extra, side + extra, channels)
+
+
+_FORMS: tuple[tuple[Callable, int], ...] = (
+    (_convolution((1,)), 4 * _PER_FORM),
+    (_convolution((3,)), 3 * _PER_FORM),
+    (_convolution((3,), stride=2), _PER_FORM),
+    (_convolution((5, 7)), _PER_FORM),
+    (_convolution((1,), stride=2), _PER_FORM // 2),
+    (_convolution((3,), dilation=2), _PER_FORM // 2),
+    (_convolution((1, 3), groups=4), _PER_FORM),
+    *((_depthwise(window, stride), _PER_FORM) for window in (3, 5, 7) for stride in (1, 2)),
+    (_depthwise(3, 1, dilation=2), _PER_FORM // 2),
+    *((_transposed(window, 2), _PER_FORM // 2) for window in (2, 3, 4)),
+    (_fully_connected, _PER_FORM),
+    *((_elementwise(op, "tensor"), _PER_FORM) for op in ("add", "mul")),
+    *((_elementwise(op, "vector"), _PER_FORM // 2) for op in ("add", "mul")),
+    *((_elementwise(op, "scalar"), _PER_FORM // 2) for op in ("add", "mul")),
+    *((_elementwise("mul", operand), _PER_FORM // 2) for operand in ("gate", "plane")),
+    (_concat, _PER_FORM),
+    *((_resize("resize_bilinear", sampling), _PER_FORM) for sampling in ("half_pixel", "align_corners")),
+    (_resize("resize_nearest", "asymmetric"), _PER_FORM),
+    *((_pool(op, 2, 2), _PER_FORM // 2) for op in ("max_pool2d", "average_pool2d")),
+    *((_pool(op, 3, 2), _PER_FORM // 2) for op in ("max_pool2d", "average_pool2d")),
+    *((_global_pool(op), _PER_FORM // 2) for op in ("mean", "average_pool2d")),
+    (_pad, _PER_FORM),
+    *(
+        (_elementwise(op), _PER_FORM // 2)
+        for op in ("relu", "relu6", "leaky_relu", "hard_swish", "logistic", "softmax")
+    ),
+)

@@ -1,0 +1,199 @@
+"""Times of unmeasured kernels from measured ones of their kind: monotone by construction.
+
+Two steps, each of which never falls when a size grows and is never negative:
+
+1. Non-negative least squares on what an operation's time is made of: multiplications in the runtime's
+   tiles, bytes moved, bytes beyond each cache.
+2. An envelope: no kernel is faster than a measured one that is smaller in every dimension, nor slower than
+   one that is larger in every dimension, after both are moved part of the way by step 1. The maximum (or
+   minimum) of monotone functions over a set that only grows (or shrinks) with the query is monotone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import nnls
+
+from nasdepth.latency.kernels import Kernel
+
+# Channels and pixels are computed in blocks of the vector width and the tile; least squares picks which
+_CHANNEL_BLOCKS = (4, 8, 16, 32, 64)
+_PIXEL_BLOCK = 8
+_CACHES_BYTES = (32e3, 256e3, 1e6, 2e6, 8e6)
+# Share of the way, in octaves, that a measured time is moved by the form before it bounds another kernel;
+# 1 would trust the form's ratios entirely and keep nothing but noise to bound with (held-out errors on the
+# committed tables are lowest from 0.5 to 0.8)
+_MOVED = 0.7
+_FOLDS = 5
+# Held-out errors are estimated on at most this many kernels: beyond, only loading gets slower
+_MOST_HELD_OUT = 300
+_LEAST_SD = 0.02
+# One or two kernels of a kind say nothing about how far off the form is
+_SD_OF_FEW = 0.3
+_BATCH = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Interpolation:
+    """Answers for n kernels.
+
+    Attributes:
+        latency_ms: (n,) float64, above 0.
+        relative_sd: (n,) float64.
+        octaves_outside: (n,) float64; how far beyond all measured sizes, 0 inside.
+    """
+
+    latency_ms: np.ndarray
+    relative_sd: np.ndarray
+    octaves_outside: np.ndarray
+
+
+def dimensions(kernels: Sequence[Kernel]) -> np.ndarray:
+    """(n, 10) float64: every size that time can only grow with."""
+    return np.array(
+        [
+            (
+                one.in_height,
+                one.in_width,
+                one.out_height,
+                one.out_width,
+                one.in_channels,
+                sum(one.other_channels),
+                one.out_channels,
+                one.in_channels / one.groups,
+                one.kernel_height,
+                one.kernel_width,
+            )
+            for one in kernels
+        ],
+        np.float64,
+    ).reshape(-1, 10)
+
+
+def physical_features(kernels: Sequence[Kernel]) -> np.ndarray:
+    """(n, 31) float64, none negative, none falling with any of `dimensions`."""
+    sizes = dimensions(kernels)
+    in_height, in_width, out_height, out_width, channels, others, out_channels, depth, *window = sizes.T
+    taps = window[0] * window[1]
+    pixels = out_height * out_width
+    in_bytes = np.array([one.in_bytes for one in kernels], np.float64)
+    out_bytes = np.array([one.out_bytes for one in kernels], np.float64)
+    weight_bytes = np.array([one.weight_bytes for one in kernels], np.float64)
+    work = taps * depth
+    features = [
+        np.ones(len(sizes)),
+        out_height,
+        pixels,
+        in_height * in_width,
+        in_bytes,
+        out_bytes,
+        weight_bytes,
+        np.sqrt(in_bytes + out_bytes),
+        channels + others,
+        out_channels,
+        pixels * out_channels * work,
+        pixels * (channels + others),
+        pixels * taps,
+        pixels * work,
+        _up(pixels, _PIXEL_BLOCK) * _up(out_channels, 16) * work,
+        out_height * _up(out_width, _PIXEL_BLOCK) * _up(out_channels, 16) * work,
+    ]
+    for block in _CHANNEL_BLOCKS:
+        features += [pixels * _up(out_channels, block) * work, pixels * _up(out_channels, block)]
+    features += [np.maximum(in_bytes + out_bytes + weight_bytes - size, 0) for size in _CACHES_BYTES]
+    return np.stack(features, axis=1)
+
+
+def _up(values: np.ndarray, block: int) -> np.ndarray:
+    return np.ceil(values / block) * block
+
+
+class KindModel:
+    """Interpolates among measured kernels of one kind.
+
+    Args:
+        kernels: measured, all of one kind; at least one.
+        times_ms: their times.
+    """
+
+    def __init__(self, kernels: Sequence[Kernel], times_ms: Sequence[float]) -> None:
+        times = np.asarray(times_ms, np.float64)
+        self._form = _Form(physical_features(kernels), dimensions(kernels), times)
+        self._low, self._high = (
+            np.maximum(ends, 1) for ends in (self._form.sizes.min(0), self._form.sizes.max(0))
+        )
+        self._sd = self._held_out_sd()
+
+    def predict(self, kernels: Sequence[Kernel]) -> Interpolation:
+        """Times of kernels of this kind, measured or not."""
+        sizes = dimensions(kernels)
+        times, width = self._form.predict(physical_features(kernels), sizes)
+        some = np.maximum(sizes, 1)
+        octaves = np.log2(np.maximum(np.maximum(some / self._high, self._low / some), 1)).max(1)
+        # Bounds that lie close together know more than the average error of the kind
+        sd = np.minimum(self._sd, _LEAST_SD + width / 2)
+        return Interpolation(times, sd * (1 + octaves), octaves)
+
+    def _held_out_sd(self) -> float:
+        form = self._form
+        count = len(form.times)
+        if count < 2 * _FOLDS:
+            return _SD_OF_FEW
+        order = np.random.default_rng(0).permutation(count)
+        errors = []
+        for fold in range(_FOLDS):
+            held = order[fold::_FOLDS][: _MOST_HELD_OUT // _FOLDS]
+            kept = np.setdiff1d(order, order[fold::_FOLDS])
+            other = _Form(form.features[kept], form.sizes[kept], form.times[kept])
+            guess, _ = other.predict(form.features[held], form.sizes[held])
+            errors.append(np.log(guess / form.times[held]))
+        return max(float(np.sqrt(np.mean(np.concatenate(errors) ** 2))), _LEAST_SD)
+
+
+class _Form:
+    """The two steps, fitted."""
+
+    def __init__(self, features: np.ndarray, sizes: np.ndarray, times: np.ndarray) -> None:
+        self.features, self.sizes, self.times = features, sizes, times
+        # Relative errors: a kernel of 10 us counts as much as one of 10 ms
+        rows = features / times[:, None]
+        norm = np.maximum(rows.max(0), 1e-30)
+        # the triangle of a QR decomposition has the same least squares and a hundredth of the rows
+        triangle = np.linalg.qr(np.column_stack([rows / norm, np.ones(len(times))]), mode="r")
+        self._weights = nnls(triangle[:, :-1], triangle[:, -1], maxiter=10_000)[0] / norm
+        self._bounds = times / self._base(features) ** _MOVED
+        # narrow integers compare several times faster, and comparing is all the time there is
+        self._compact = _compact(sizes)
+
+    def _base(self, features: np.ndarray) -> np.ndarray:
+        return np.maximum(features @ self._weights, 1e-9)
+
+    def predict(self, features: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(n,) times in ms, and (n,) the envelope's width as a logarithm (infinite where it is open)."""
+        base = self._base(features)
+        times, width = np.empty_like(base), np.empty_like(base)
+        for first in range(0, len(base), _BATCH):
+            part = slice(first, first + _BATCH)
+            times[part], width[part] = self._envelope(base[part], sizes[part])
+        return times, width
+
+    def _envelope(self, base: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        smaller = np.ones((len(base), len(self.times)), bool)
+        larger = smaller.copy()
+        for known, asked in zip(self._compact, _compact(sizes), strict=True):
+            smaller &= known <= asked[:, None]
+            larger &= known >= asked[:, None]
+        low = np.where(smaller, self._bounds, 0).max(1) * base**_MOVED
+        high = np.where(larger, self._bounds, np.inf).min(1) * base**_MOVED
+        # Noise can turn the bounds around: then meet half way, which is monotone too
+        times = np.sqrt(np.minimum(np.maximum(base, low), high) * np.maximum(np.minimum(base, high), low))
+        with np.errstate(divide="ignore"):
+            return times, np.abs(np.log(high) - np.log(low))
+
+
+def _compact(sizes: np.ndarray) -> np.ndarray:
+    """(n, d) sizes as (d, n) contiguous 16-bit integers."""
+    return np.ascontiguousarray(np.minimum(sizes, 65535).astype(np.uint16).T)

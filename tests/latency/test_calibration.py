@@ -1,0 +1,57 @@
+"""Calibration finds the factors that whole networks were made with, and an honest error."""
+
+import numpy as np
+import pytest
+
+from nasdepth.latency.calibration import Decomposition, calibrate
+
+FACTORS = {"conv1x1": 1.3, "resize_nearest": 1.0, "add": 1.15}
+
+
+def _networks(count: int, noise: float, seed: int = 0):
+    rng = np.random.default_rng(seed)
+    networks, latencies = [], []
+    for _ in range(count):
+        groups = {group: float(rng.uniform(0.2, 3)) for group in FACTORS}
+        partitions = int(rng.integers(1, 9))
+        truth = sum(FACTORS[group] * ms for group, ms in groups.items()) + 0.004 * partitions + 0.01
+        networks.append(Decomposition(groups, partitions, 0.0))
+        latencies.append(truth * float(np.exp(rng.normal(0, noise))))
+    return networks, latencies
+
+
+def _predict(calibration, network) -> float:
+    kernels = sum(
+        calibration.factors.get(group, calibration.default_factor) * ms
+        for group, ms in network.groups.items()
+    )
+    return calibration.base_ms + calibration.partition_ms * network.partitions + kernels
+
+
+def test_factors_are_found():
+    calibration = calibrate(*_networks(60, 0.01))
+    for group, factor in FACTORS.items():
+        assert calibration.factors[group] == pytest.approx(factor, rel=0.05)
+    assert calibration.networks == 60
+
+
+def test_the_interval_covers_nine_in_ten_of_networks_not_seen():
+    calibration = calibrate(*_networks(60, 0.05))
+    unseen, latencies = _networks(400, 0.05, seed=1)
+    half = 1.645 * calibration.relative_sd * calibration.sd_factor
+    inside = [
+        abs(_predict(calibration, network) - latency) <= half * _predict(calibration, network)
+        for network, latency in zip(unseen, latencies, strict=True)
+    ]
+    assert 0.82 < np.mean(inside) < 0.97
+
+
+def test_a_group_that_one_network_alone_has_keeps_to_the_others():
+    networks, latencies = _networks(30, 0.01)
+    odd = Decomposition({**networks[0].groups, "softmax": 5.0}, 1, 0.0)
+    calibration = calibrate([odd, *networks[1:]], [latencies[0] + 5.0 * 2.4, *latencies[1:]])
+    assert "softmax" not in calibration.factors and 1.0 < calibration.default_factor < 1.4
+
+
+def test_few_networks_are_no_calibration():
+    assert calibrate(*_networks(5, 0.01)) is None
