@@ -7,11 +7,12 @@ BUDGET ?= 20
 VENV = .venv
 INSTALLED = $(VENV)/.installed
 
-.PHONY: help venv search test test-fast lint clean
+.PHONY: help venv search test test-fast test-arm64 lint clean
 
 help:
 	@echo "make search [BUDGET=20]  install, then search on the built-in data"
 	@echo "make test                install, then run every test (make test-fast: without the slow ones)"
+	@echo "make test-arm64          only the tests on an emulated arm64 Debian (root; says why where it skips)"
 	@echo "make venv                install only; then: . $(VENV)/bin/activate && nasdepth --help"
 	@echo "make lint                ruff"
 	@echo "make clean               remove the environment"
@@ -35,6 +36,9 @@ test: venv
 
 test-fast: venv
 	$(VENV)/bin/python -m pytest -m 'not slow'
+
+test-arm64: venv
+	$(VENV)/bin/python -m pytest -rs tests/devices/test_arm64.py
 
 lint: venv
 	$(VENV)/bin/ruff check .

@@ -1,5 +1,6 @@
 """The local device and its runner, as real processes."""
 
+import ast
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from sshd_server import children_of, wait_until
 
 from nasdepth.devices import LocalDevice, open_device
 from nasdepth.devices import local as local_module
@@ -74,6 +76,23 @@ def test_closing_the_iterator_ends_the_runner(models):
     measuring.close()
     children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
     assert not any(b"runner.py" in Path(f"/proc/{child}/cmdline").read_bytes() for child in children)
+
+
+def test_a_runner_whose_caller_was_killed_ends_too(models):
+    script = "import sys; from nasdepth.devices import LocalDevice; "
+    script += "list(LocalDevice().measure(sys.argv[1:], min_seconds=100))"
+    caller = subprocess.Popen([sys.executable, "-c", script, *map(str, models)])
+    try:
+        assert wait_until(lambda: len(children_of(caller.pid)) == 1, 60)
+        (child,) = children_of(caller.pid)
+    finally:
+        caller.kill()
+        caller.wait()
+    assert wait_until(lambda: not Path(f"/proc/{child}/cmdline").exists())
+
+
+def test_the_runner_is_python_3_7():
+    ast.parse(RUNNER.read_text(), feature_version=(3, 7))
 
 
 def test_a_runner_that_cannot_start_is_a_device_error(tmp_path, monkeypatch):
