@@ -90,7 +90,7 @@ def table_file(tmp_path_factory, tiny_space_file) -> Path:
     from nasdepth.space import SearchSpace
 
     folder = tmp_path_factory.mktemp("tables")
-    build(LocalDevice(1), SearchSpace.load(tiny_space_file), folder, "here", validate=0)
+    build(LocalDevice(1), SearchSpace.load(tiny_space_file), folder, "here", calibration=0, validate=0)
     return folder / "here.csv"
 
 
