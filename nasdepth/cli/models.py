@@ -35,7 +35,7 @@ def retrain(
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of the full training.")] = 30,
     batch_size: Annotated[int, typer.Option(min=1, help="Images a step.")] = 16,
     device: DeviceUri = "local",
-    threads: Threads = 1,
+    threads: Threads = None,
     seed: Annotated[int, typer.Option(help="Of the training.")] = 0,
     out_folder: Annotated[
         Path | None, typer.Option("--out", help="Where checkpoints, models and results go.")
@@ -69,13 +69,14 @@ def retrain(
     loaded_table = LatencyTable.load(table)
     predictor = TablePredictor(loaded_table)
     measuring = open_device(device, threads)
+    measured_with = measuring.describe().threads
     splits = load_split(data, "train"), load_split(data, "test")
     notes.print(
         f"{data}: {len(splits[0])} images to train, {len(splits[1])} to test; {epochs} epochs; {folder}; "
         f"latencies estimated from {table_words(loaded_table)}"
     )
     results = []
-    with progress() as bar:
+    with measuring, progress() as bar:
         for one in compared:
             label = name_of(one) or str(one.encoder)
             steps = EpochBar(bar, label, epochs)
@@ -99,27 +100,17 @@ def retrain(
                 )
             )
             steps.close()
-    rows = [result.to_row() for result in results]
-    write_json(
-        folder / "results.json",
-        {
-            "schema": "nasdepth-retrain-1",
-            "data": data,
-            "recipe": recipe.model_dump(mode="json"),
-            "table": describe_table(loaded_table),
-            "results": rows,
-        },
-    )
+    content = {
+        "data": data,
+        "device": device,
+        "threads": measured_with,
+        "recipe": recipe.model_dump(mode="json"),
+        "table": describe_table(loaded_table),
+        "results": [result.to_row() for result in results],
+    }
+    write_json(folder / "results.json", {"schema": "nasdepth-retrain-1", **content})
     if as_json:
-        print_json(
-            "retrain",
-            data=data,
-            epochs=epochs,
-            device=device,
-            threads=threads,
-            table=describe_table(loaded_table),
-            results=rows,
-        )
+        print_json("retrain", **content)
         return
     out.print(retrained_table(results))
     for result in results:
@@ -191,7 +182,7 @@ def evaluate(
 def benchmark(
     models: Annotated[list[Path], typer.Argument(help="One or more .tflite files.")],
     device: DeviceUri = "local",
-    threads: Threads = 1,
+    threads: Threads = None,
     min_runs: Annotated[int, typer.Option(min=1, help="Timed runs at least.")] = 50,
     as_json: Json = False,
 ) -> None:
@@ -205,9 +196,9 @@ def benchmark(
 
     for path in models:
         read_model(path)
-    opened = open_device(device, threads)
-    measured = list(opened.measure(models, min_runs=min_runs, min_seconds=1.0))
-    info = opened.describe()
+    with open_device(device, threads) as opened:
+        measured = list(opened.measure(models, min_runs=min_runs, min_seconds=1.0))
+        info = opened.describe()
     rows = [
         {
             "model": str(one.model),
@@ -228,7 +219,7 @@ def benchmark(
         for row in rows:
             if row["error"] is None:
                 runtime = f"{info.runtime} {info.runtime_version}"
-                title = f"{row['model']} on {info.soc}, {threads} thread(s), {runtime}"
+                title = f"{row['model']} on {info.soc}, {info.threads} thread(s), {runtime}"
                 out.print(figures_table(title, {k: v for k, v in row.items() if k not in ("model", "error")}))
     failed = [f"{row['model']}: {row['error']}" for row in rows if row["error"]]
     if failed:

@@ -136,6 +136,9 @@ def search(
                 f"stopped; continue with: nasdepth search --resume --out {run.folder} --budget {budget}"
             )
             raise
+        finally:
+            if session.bench:
+                session.bench.device.close()
     run.write_results(records)
     plot_pareto(records, run.folder / "pareto.png")
     if session.spent < budget:

@@ -15,11 +15,10 @@ from nasdepth.deploy import export_tflite
 from nasdepth.devices import Device, DeviceInfo, Measurement
 from nasdepth.errors import DeviceError
 from nasdepth.latency import DeviceCard
+from nasdepth.latency.card import SETTING
 from nasdepth.models import build
 from nasdepth.search.records import Outcome, TrialRecord
 
-# What a latency depends on; the host's name, its kernel release and the number of idle cores are not among it
-COMPARED = ("soc", "architecture", "os_bits", "threads", "runtime", "runtime_version", "delegate")
 _MIN_RUNS = 50
 _MIN_SECONDS = 1.0
 # kept with the study, not with a trial: workers share them, and an ended trial cannot be written
@@ -30,7 +29,7 @@ def differences(info: DeviceInfo, card: DeviceCard) -> str:
     """Every field in which a device is not the one that a table's card names; empty if it is the same."""
     return "; ".join(
         f"{field} is {getattr(info, field)!r}, the table's is {getattr(card, field)!r}"
-        for field in COMPARED
+        for field in SETTING
         if getattr(info, field) != getattr(card, field)
     )
 

@@ -9,7 +9,7 @@ import torch
 
 from nasdepth.architecture import Architecture
 from nasdepth.data import DepthSplit, hold_out
-from nasdepth.latency import Kernel, LatencyEstimate, Predictor, architecture_kernels
+from nasdepth.latency import Kernel, LatencyEstimate, TablePredictor, architecture_kernels
 from nasdepth.models import build
 from nasdepth.models.pretrained import Start, load_pretrained
 from nasdepth.training import Epoch, Recipe, StepReport, train
@@ -29,7 +29,7 @@ class ProxyObjective:
     fit: DepthSplit
     validation: DepthSplit
     recipe: Recipe
-    predictor: Predictor
+    predictor: TablePredictor
     seed: int = 0
     rejected: Mapping[Kernel, str] = field(default_factory=dict)
 
@@ -38,7 +38,7 @@ class ProxyObjective:
         cls,
         split: DepthSplit,
         recipe: Recipe,
-        predictor: Predictor,
+        predictor: TablePredictor,
         seed: int,
         rejected: Mapping[Kernel, str],
     ) -> ProxyObjective:
@@ -50,8 +50,11 @@ class ProxyObjective:
         """Which kernel the table's device cannot run and what its runtime says; empty if it runs all."""
         if not self.rejected:
             return ""
-        refused = (kernel for kernel in architecture_kernels(architecture) if kernel in self.rejected)
+        refused = (kernel for kernel in self._kernels(architecture) if kernel in self.rejected)
         return next((f"{kernel}: {self.rejected[kernel]}" for kernel in refused), "")
+
+    def _kernels(self, architecture: Architecture) -> tuple[Kernel, ...]:
+        return architecture_kernels(architecture, self.predictor.runtime)
 
     def latency(self, architecture: Architecture) -> LatencyEstimate:
         """The table's estimate; costs milliseconds.
@@ -59,7 +62,7 @@ class ProxyObjective:
         Raises:
             UnknownKernelError: the table cannot answer for this architecture.
         """
-        return self.predictor.estimate(architecture_kernels(architecture))
+        return self.predictor.estimate(self._kernels(architecture))
 
     def train(
         self,

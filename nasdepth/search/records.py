@@ -43,7 +43,8 @@ class TrialRecord:
         measured_latency_ms: of the exported network on the table's device.
         estimated_latency_ms, estimated_latency_sd_ms: the table's estimate, and its standard deviation.
         estimated_latency_low_ms, estimated_latency_high_ms: the estimate's 90 % interval.
-        measured_share: the share of the estimate that stands in the table as measured kernels.
+        measured_share, unknown_share: of the estimate; what stands in the table as measured kernels, and what
+            lies far outside of all that was measured.
         si_rmse: under the proxy, on images held out of the training split; None if never validated.
         curve: si-RMSE after every validated epoch.
         start: where the encoder's first weights came from.
@@ -60,6 +61,7 @@ class TrialRecord:
     estimated_latency_low_ms: float | None = None
     estimated_latency_high_ms: float | None = None
     measured_share: float | None = None
+    unknown_share: float | None = None
     si_rmse: float | None = None
     curve: tuple[float, ...] = ()
     start: str = ""
@@ -85,6 +87,7 @@ class TrialRecord:
             estimated_latency_low_ms=low_ms,
             estimated_latency_high_ms=high_ms,
             measured_share=estimate.measured_share,
+            unknown_share=estimate.unknown_share,
         )
 
     def with_measurement(self, latency_ms: float) -> TrialRecord:

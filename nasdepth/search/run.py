@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nasdepth.architecture import Architecture
 from nasdepth.data import load_split
-from nasdepth.devices import Device, open_device
+from nasdepth.devices import Device, open_device, parse_uri
 from nasdepth.errors import StudyError
 from nasdepth.files import whole_file, write_json
 from nasdepth.latency import LatencyTable, TablePredictor
@@ -143,7 +143,9 @@ class Run:
 
     @cached_property
     def _device(self) -> Device:
-        return open_device(self.settings.device or "local", self.table.card.threads)
+        uri = self.settings.device or "local"
+        # a URI that says another number is a difference to the table, and named as one
+        return open_device(uri, parse_uri(uri).threads or self.table.card.threads)
 
     def search(self, events: SearchEvents | None = None, *, progress: bool = True) -> Search:
         """Load everything the settings name and open the study.

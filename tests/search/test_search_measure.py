@@ -248,5 +248,8 @@ def test_another_device_than_the_tables_is_refused_or_said(tmp_path, settings, t
     with pytest.raises(StudyError, match="needs the latency table's own device"):
         session.measure_top(1)
     assert Run(tmp_path, settings).unmeasured_because == ""
+    two_threads = settings.model_copy(update={"device": "local?threads=2"})
+    with pytest.raises(DeviceError, match="threads is 2, the table's is 1"):
+        Run.create(tmp_path / "threads", two_threads).search(progress=False)
     off = settings.model_copy(update={"measure_top": 0})
     assert Run(tmp_path, off).unmeasured_because == "--measure-top is 0"
