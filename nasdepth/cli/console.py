@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,8 +30,18 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instea
 
 
 def print_json(schema: str, **content: Any) -> None:
-    """One JSON object on standard output; `schema` names its layout."""
-    sys.stdout.write(json.dumps({"schema": f"nasdepth-{schema}-1", **content}, indent=2, default=str) + "\n")
+    """One JSON object on standard output; `schema` names its layout, which `docs/json.md` describes."""
+    whole = {"schema": f"nasdepth-{schema}-1", **content}
+    sys.stdout.write(json.dumps(_finite(whole), indent=2, default=str, allow_nan=False) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no word for what is not finite: null."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {name: _finite(one) for name, one in value.items()}
+    return [_finite(one) for one in value] if isinstance(value, (list, tuple)) else value
 
 
 @contextmanager

@@ -25,6 +25,7 @@ def make(
     train: Annotated[int, typer.Option(min=1, help="Images to train on.")] = 480,
     test: Annotated[int, typer.Option(min=1, help="Images to test on.")] = 80,
     seed: Annotated[int, typer.Option(help="Another seed is another data set.")] = 0,
+    as_json: Json = False,
 ) -> None:
     """Render built-in scenes into folders, in the layout of the challenge.
 
@@ -36,10 +37,15 @@ def make(
 
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"{folder}: exists and is not an empty folder; name another")
+    images = {}
     for name in ("train", "test"):
         split = load_split(f"scenes:{train}+{test}@{seed}", name)
         write_folder(split, folder / name)
-        out.print(f"{folder / name}: {len(split)} images")
+        images[name] = len(split)
+        if not as_json:
+            out.print(f"{folder / name}: {len(split)} images")
+    if as_json:
+        print_json("folders", folder=str(folder), seed=seed, images=images)
 
 
 @app.command()

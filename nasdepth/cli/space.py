@@ -50,6 +50,7 @@ def sample(
     space: Space = "depth",
     count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many.")] = 10,
     seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
+    as_json: Json = False,
 ) -> None:
     """Draw architectures at random, one string a line.
 
@@ -59,8 +60,12 @@ def sample(
 
     loaded = SearchSpace.load(space)
     rng = random.Random(seed)
-    for _ in range(count):
-        typer.echo(str(loaded.sample(rng)))
+    drawn = [str(loaded.sample(rng)) for _ in range(count)]
+    if as_json:
+        print_json("sample", space=loaded.name, seed=seed, architectures=drawn)
+        return
+    for architecture in drawn:
+        typer.echo(architecture)
 
 
 @app.command()

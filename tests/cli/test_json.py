@@ -1,0 +1,189 @@
+"""What every command prints with --json is what docs/json.md says, field by field."""
+
+import csv
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from nasdepth.cli import app
+
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "json.md"
+DATA = "scenes:24+6"
+TINY = "64x64,mobilenetv3_small_minimal@0.5:2,none-conv-k1-w8,up-nearest-nearest"
+PLAIN = {"string": str, "integer": int, "number": (int, float), "boolean": bool, "null": type(None)}
+
+
+def sections() -> dict[str, dict[str, str]]:
+    """{heading: {field: type}}, included fields and all."""
+    found: dict[str, dict[str, str]] = {}
+    heading = ""
+    for line in DOCUMENT.read_text(encoding="utf-8").splitlines():
+        if match := re.match(r"##+ (.+)", line):
+            heading = match[1]
+            assert heading not in found, f"{heading} is described twice"
+            found[heading] = {}
+        elif match := re.search(r"the fields of \*\*(.+?)\*\*", line, re.IGNORECASE):
+            found[heading]["*"] = match[1]
+        elif match := re.match(r"\| `(\w+)` \| ([^|]+) \|", line):
+            assert match[1] not in found[heading], f"{heading}.{match[1]} is described twice"
+            found[heading][match[1]] = match[2].strip()
+    return {name: _with_included(fields, found) for name, fields in found.items()}
+
+
+def _with_included(fields: dict[str, str], found: dict[str, dict[str, str]]) -> dict[str, str]:
+    own = {name: kind for name, kind in fields.items() if name != "*"}
+    return own | (_with_included(found[fields["*"]], found) if "*" in fields else {})
+
+
+def documented_commands() -> dict[str, str]:
+    """{command: schema}."""
+    commands, heading = {}, ""
+    for line in DOCUMENT.read_text(encoding="utf-8").splitlines():
+        heading = line.removeprefix("## ") if line.startswith("## ") else heading
+        if line.startswith("Printed by"):
+            commands |= dict.fromkeys(re.findall(r"`nasdepth ([a-z ]+)`", line), heading)
+    return commands
+
+
+def existing_commands(group=None, prefix=()) -> dict[str, bool]:
+    """{command: whether it takes --json}."""
+    found = {}
+    for name, command in (group or get_command(app)).commands.items():
+        if hasattr(command, "commands"):
+            found |= existing_commands(command, (*prefix, name))
+        else:
+            options = {option for parameter in command.params for option in parameter.opts}
+            found[" ".join((*prefix, name))] = "--json" in options
+    return found
+
+
+def check(value, kind: str, where: str, described: dict[str, dict[str, str]]) -> None:
+    """Assert that a value is of a documented type."""
+    kinds = [one for one in kind.split(" or ") if one != "absent"]
+    assert any(_is(value, one, where, described) for one in kinds), f"{where} is {value!r}, not {kind}"
+
+
+def _is(value, kind: str, where: str, described: dict[str, dict[str, str]]) -> bool:
+    if kind in PLAIN:
+        return isinstance(value, PLAIN[kind]) and (kind == "boolean") == isinstance(value, bool)
+    outer, of, inner = kind.partition(" of ")
+    if of:
+        whole = list if outer == "list" else dict
+        entries = value.items() if isinstance(value, dict) else enumerate(value or ())
+        return isinstance(value, whole) and all(
+            _is(one, inner, f"{where}[{name}]", described) for name, one in entries
+        )
+    if not isinstance(value, dict):
+        return False
+    fields(value, described[kind.strip("*")], where, described)
+    return True
+
+
+def fields(value: dict, documented: dict[str, str], where: str, described: dict) -> None:
+    """Assert that an object has all documented fields and no others."""
+    assert not set(value) - set(documented), f"{where}: not documented: {set(value) - set(documented)}"
+    for name, kind in documented.items():
+        if name not in value:
+            assert "absent" in kind.split(" or "), f"{where}.{name} is missing"
+        else:
+            check(value[name], kind, f"{where}.{name}", described)
+
+
+def matches(content: dict, schema: str) -> None:
+    described = sections()
+    assert content.pop("schema") == schema
+    fields(content, described[schema], schema, described)
+
+
+@pytest.fixture(scope="module")
+def printed(tmp_path_factory, tiny_space_file, two_space_file, table_file, litedepth_file, shared_cache):
+    """Run a command once, in a folder of this module, and return what it printed."""
+    search = ("search", "--space", two_space_file, "--data", DATA, "--table", table_file, "--epochs", 1,
+              "--budget", 1)  # fmt: skip
+    build = ("latency", "build", "--space", two_space_file, "--out", "tables", "--name", "mine",
+             "--minutes", 0, "--calibrate", 0, "--validate", 0, "--no-general")  # fmt: skip
+    cases = {
+        "space show": ("space", "show", "--space", "quick"),
+        "space sample": ("space", "sample", "--space", "quick", "-n", 2),
+        "space describe": ("space", "describe", "litedepth"),
+        "data make": ("data", "make", "made", "--train", 2, "--test", 1),
+        "data inspect": ("data", "inspect", DATA, "--split", "test"),
+        "latency build": build,
+        "latency merge": ("latency", "merge", table_file, table_file, "--out", "merged"),
+        "latency predict": ("latency", "predict", TINY, "--table", table_file, "--by-layer"),
+        "latency validate": ("latency", "validate", "--table", table_file, "--space", tiny_space_file,
+                             "--sample", 3, "--no-save", "--plot", "plot.png"),
+        "doctor": ("doctor",),
+        "search": search,
+        "retrain": ("retrain", "--run", "runs/search-1", "--epochs", 1, "--baseline", "none"),
+        "export": ("export", TINY, "tiny.tflite"),
+        "evaluate": ("evaluate", litedepth_file, "--data", DATA),
+        "benchmark": ("benchmark", litedepth_file, "--min-runs", 2),
+    }  # fmt: skip
+    needed = {"retrain": "search"}
+    answers: dict[str, dict] = {}
+
+    def run(command: str) -> dict:
+        if command in needed:
+            run(needed[command])
+        if command not in answers:
+            result = CliRunner().invoke(app, [*map(str, cases[command]), "--json"])
+            # a machine like this one may well be a problem to the doctor
+            allowed = (0, 1) if command == "doctor" else (0,)
+            assert result.exit_code in allowed, result.output + str(result.exception)
+            answers[command] = json.loads(result.stdout)
+        return dict(answers[command])
+
+    before = Path.cwd()
+    os.chdir(tmp_path_factory.mktemp("json"))
+    yield run
+    os.chdir(before)
+
+
+def test_every_command_has_json_and_is_documented():
+    existing = existing_commands()
+    assert [command for command, has_json in existing.items() if not has_json] == []
+    assert set(documented_commands()) == set(existing)
+
+
+@pytest.mark.parametrize("command", sorted(documented_commands()))
+def test_what_is_printed_is_documented(printed, command):
+    matches(printed(command), documented_commands()[command])
+
+
+def test_files_of_a_run_are_documented(printed):
+    printed("retrain")
+    run = Path("runs/search-1")
+    matches(json.loads((run / "results.json").read_text()), "nasdepth-results-1")
+    matches(json.loads((run / "retrain" / "results.json").read_text()), "nasdepth-retrain-1")
+    (result,) = run.glob("retrain/*/result.json")
+    matches(json.loads(result.read_text()), "nasdepth-retrained-1")
+    for name in ("trials.csv", "pareto.csv"):
+        assert set(next(csv.reader((run / name).open()))) == set(sections()["trial"])
+
+
+def test_what_is_not_documented_is_found():
+    described = {"thing": {"size": "integer", "names": "list of string or absent"}}
+    fields({"size": 3}, described["thing"], "thing", described)
+    for wrong in (
+        {},
+        {"size": "3"},
+        {"size": True},
+        {"size": 3, "names": [1]},
+        {"size": 3, "names": "a"},
+        {"size": 3, "new": 1},
+    ):
+        with pytest.raises(AssertionError, match="thing"):
+            fields(wrong, described["thing"], "thing", described)
+
+
+def test_figures_that_are_not_finite_are_null(capsys):
+    from nasdepth.cli.console import print_json
+
+    print_json("test", values=(1.5, float("nan"), {"most": float("inf")}))
+    assert json.loads(capsys.readouterr().out)["values"] == [1.5, None, {"most": None}]
