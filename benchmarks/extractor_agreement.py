@@ -3,7 +3,7 @@
 python benchmarks/extractor_agreement.py [--space depth] [--sample 200] [--seed 0] [--skip 0] [--count N]
 
 Converts every named design and a sample of the space (about four seconds each) and compares kernels one by
-one. Exits with 1 if any differs. `--skip` and `--count` pick a part of the architectures, for a run in pieces.
+one. Exits with 1 if any differs. `--skip` and `--count` pick a part of them, for a run in pieces.
 """
 
 from __future__ import annotations

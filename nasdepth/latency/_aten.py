@@ -55,20 +55,9 @@ def _convolution(trace, x, weight, bias, stride, padding, dilation, transposed, 
         "stride_width": stride[1],
     }
     if transposed:
-        out = [
-            (size - 1) * s - 2 * p + k + extra
-            for size, s, p, k, extra in zip(x.shape[2:], stride, padding, window, output_padding, strict=True)
-        ]
-        fits = {
-            "same": [size * s for size, s in zip(x.shape[2:], stride, strict=True)],
-            "valid": [(size - 1) * s + k for size, s, k in zip(x.shape[2:], stride, window, strict=True)],
-        }
-        mode = next((name for name, shape in fits.items() if shape == out), None)
-        if mode is None or groups != 1 or dilation != (1, 1):
-            raise trace.unknown(
-                f"a transposed convolution with padding {padding}, groups {groups}, dilation {dilation}"
-            )
-        return trace.node("transpose_conv2d", [x], (1, weight.shape[1], *out), padding=mode, **attributes)
+        if groups != 1 or dilation != (1, 1):
+            raise trace.unknown(f"a transposed convolution with groups {groups}, dilation {dilation}")
+        return _transposed(trace, x, weight.shape[1], bias, padding, _pair(output_padding), attributes)
     geometry = list(zip(x.shape[2:], window, stride, dilation, strict=True))
     out = [
         (size + 2 * p - d * (k - 1) - 1) // s + 1
@@ -93,6 +82,27 @@ def _convolution(trace, x, weight, bias, stride, padding, dilation, transposed, 
     )
 
 
+def _transposed(trace, x, out_channels, bias, padding, output_padding, attributes):
+    """Conversion crops what torch does not compute, and adds the bias afterwards."""
+    rows, columns = (
+        (size - 1) * attributes[f"stride_{axis}"] + attributes[f"kernel_{axis}"]
+        for size, axis in zip(x.shape[2:], ("height", "width"), strict=True)
+    )
+    out = (
+        rows - 2 * padding[0] + output_padding[0],
+        columns - 2 * padding[1] + output_padding[1],
+    )
+    if out[0] + padding[0] > rows or out[1] + padding[1] > columns:
+        raise trace.unknown(
+            f"a transposed convolution with output padding {output_padding} above its padding"
+        )
+    y = trace.node("transpose_conv2d", [x], (1, out_channels, rows, columns), padding="valid", **attributes)
+    if out != (rows, columns):
+        begin = (0, *padding, 0)
+        y = trace.node("strided_slice", [y], (1, out_channels, *out), begin=begin, steps=(1, 1, 1, 1))
+    return y if bias is None else trace.node("add", [y], y.shape, operand="vector")
+
+
 @_handles(
     _aten.native_batch_norm,
     _aten.cudnn_batch_norm,
@@ -104,6 +114,9 @@ def _batch_norm(trace, x, *_, **__):
     return normalised, torch.empty(0, device="meta"), torch.empty(0, device="meta")
 
 
+_CLAMPS = {(0, None): "relu", (0, 6): "relu6", (0, 1): "relu_0_to_1"}
+
+
 @_handles(_aten.relu, _aten.relu_)
 def _relu(trace, x):
     return trace.node("relu", [x], x.shape)
@@ -111,24 +124,73 @@ def _relu(trace, x):
 
 @_handles(_aten.hardtanh, _aten.hardtanh_, _aten.clamp, _aten.clamp_, _aten.clamp_min, _aten.clamp_min_)
 def _clamp(trace, x, low=None, high=None):
-    if low != 0 or high not in (None, 6):
-        raise trace.unknown(f"clamp to [{low}, {high}] (expected relu, 0 up, or relu6, 0 to 6)")
-    return trace.node("relu6" if high else "relu", [x], x.shape)
+    if (low, high) == (-1, 1):
+        raise trace.unknown("clamp to [-1, 1], which converts to a RELU_N1_TO_1 between transposes,")
+    if (low, high) in _CLAMPS:
+        return trace.node(_CLAMPS[low, high], [x], x.shape)
+    for op, limit in (("maximum", low), ("minimum", high)):
+        if limit is not None:
+            x = trace.node(op, [x], x.shape, operand="scalar")
+    return x
 
 
-@_handles(_aten.hardswish, _aten.hardswish_)
-def _hard_swish(trace, x):
-    return trace.node("hard_swish", [x], x.shape)
+@_handles(_aten.clamp_max, _aten.clamp_max_)
+def _clamp_max(trace, x, high):
+    return _clamp(trace, x, None, high)
 
 
-@_handles(_aten.sigmoid, _aten.sigmoid_)
-def _logistic(trace, x):
-    return trace.node("logistic", [x], x.shape)
+@_handles(_aten.hardsigmoid, _aten.hardsigmoid_)
+def _hard_sigmoid(trace, x):
+    # x / 6 + 1/2 goes into a convolution before it, as a normalisation does
+    scaled = trace.node("mul", [x], x.shape, operand="vector", normalisation=True)
+    return trace.node("relu_0_to_1", [scaled], x.shape)
 
 
-@_handles(_aten.leaky_relu, _aten.leaky_relu_)
-def _leaky_relu(trace, x, negative_slope=0.01):
-    return trace.node("leaky_relu", [x], x.shape)
+@_handles(_aten.silu, _aten.silu_)
+def _silu(trace, x):
+    gate = trace.node("logistic", [x], x.shape)
+    return trace.node("mul", [x, gate], x.shape, operand="tensor")
+
+
+def _unary(op: str) -> Callable:
+    def handler(trace, x, *_, **__):
+        return trace.node(op, [x], x.shape)
+
+    return handler
+
+
+for _op, _packets in {
+    "hard_swish": (_aten.hardswish, _aten.hardswish_),
+    "logistic": (_aten.sigmoid, _aten.sigmoid_),
+    "leaky_relu": (_aten.leaky_relu, _aten.leaky_relu_),
+    "tanh": (_aten.tanh, _aten.tanh_),
+    "gelu": (_aten.gelu,),
+    "exp": (_aten.exp, _aten.exp_),
+    "abs": (_aten.abs,),
+    "neg": (_aten.neg,),
+    "sqrt": (_aten.sqrt,),
+    "rsqrt": (_aten.rsqrt,),
+}.items():
+    _handles(*_packets)(_unary(_op))
+
+
+@_handles(_aten.prelu, _aten._prelu_kernel)
+def _prelu(trace, x, weight):
+    if weight.numel() not in (1, x.shape[1]):
+        raise trace.unknown(f"prelu with {weight.numel()} slopes for {x.shape[1]} channels")
+    return trace.node("prelu", [x], x.shape, operand="vector")
+
+
+@_handles(_aten.slice)
+def _slice(trace, x, dim=0, start=None, end=None, step=1):
+    size = x.shape[dim]
+    start, end = max((start or 0) + size * ((start or 0) < 0), 0), min(size if end is None else end, size)
+    end += size * (end < 0)
+    if (start, end, step) == (0, size, 1):
+        return x
+    if x.dim() != 4 or dim % 4 != 1 or step != 1:
+        raise trace.unknown(f"slicing axis {dim} with step {step} (expected channels, which stay together)")
+    return trace.node("slice", [x], (1, end - start, *x.shape[2:]), begin=(0, 0, 0, start))
 
 
 @_handles(_aten._softmax)
@@ -144,6 +206,8 @@ def _binary(op: str) -> Callable:
             raise trace.unknown(f"{op} with alpha {alpha}")
         x, y = (x, y) if trace.is_data(x) else (y, x)
         if not trace.is_data(y):
+            if op not in ("add", "mul"):
+                raise trace.unknown(f"{op} with a constant (expected add or mul, which convert as they are)")
             size = y.numel() if isinstance(y, torch.Tensor) else 1
             if size not in (1, x.shape[1]):
                 raise trace.unknown(f"{op} of {tuple(x.shape)} and a constant of {tuple(y.shape)}")
@@ -160,6 +224,10 @@ def _binary(op: str) -> Callable:
 
 _handles(_aten.add, _aten.add_)(_binary("add"))
 _handles(_aten.mul, _aten.mul_)(_binary("mul"))
+_handles(_aten.sub, _aten.sub_)(_binary("sub"))
+_handles(_aten.div, _aten.div_)(_binary("div"))
+_handles(_aten.maximum)(_binary("maximum"))
+_handles(_aten.minimum)(_binary("minimum"))
 
 
 @_handles(_aten.cat)

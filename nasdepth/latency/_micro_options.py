@@ -5,15 +5,8 @@ from __future__ import annotations
 from nasdepth.latency._schema import ACTIVATION_CODES, PADDING_CODES, schema
 from nasdepth.latency.kernels import Kernel
 
-# The versions that the runtime wants where it is not 1: for float32, for int8, for uint8
-_VERSIONS = {
-    "resize_bilinear": (3, 3, 3),
-    "resize_nearest": (3, 3, 3),
-    "transpose_conv2d": (3, 3, 3),
-    "conv2d": (1, 3, 1),
-    "depthwise_conv2d": (2, 3, 2),
-    "fully_connected": (5, 5, 5),
-}
+# Where version 2 is not the first that takes int8
+_INT8_VERSIONS = {"conv2d": 3, "depthwise_conv2d": 3, "fully_connected": 5, "transpose_conv2d": 3}
 _FIRST_VERSION_TAKES_INT8 = {
     "reshape",
     "quantize",
@@ -46,11 +39,16 @@ _PLAIN = {
 
 
 def operator_version(kernel: Kernel) -> int:
-    """TFLite's version number of the operator."""
-    column = ("float32", "int8", "uint8").index(kernel.precision)
-    if kernel.op in _VERSIONS:
-        return _VERSIONS[kernel.op][column]
-    return 2 if kernel.precision == "int8" and kernel.op not in _FIRST_VERSION_TAKES_INT8 else 1
+    """TFLite's version number of the operator: the first that has what the kernel needs."""
+    if kernel.op == "fully_connected" and len(kernel.output_shape) > 2:
+        return 5  # keeps the number of dimensions
+    if kernel.op == "transpose_conv2d" and kernel.activation != "none":
+        return 4
+    if kernel.op == "depthwise_conv2d" and kernel.precision != "int8":
+        return 2 if (kernel.dilation_height, kernel.dilation_width) != (1, 1) else 1
+    if kernel.precision != "int8" or kernel.op in _FIRST_VERSION_TAKES_INT8:
+        return 3 if kernel.op == "transpose_conv2d" and kernel.precision != "float32" else 1
+    return _INT8_VERSIONS.get(kernel.op, 2)
 
 
 def operator_options(kernel: Kernel) -> object | None:

@@ -215,7 +215,10 @@ def _inputs(kernel: Kernel, data: list[int], writer: _Writer) -> list[int]:
             return [*data, filters, writer.bias(kernel.out_channels)]
         case "transpose_conv2d":
             filters = writer.weights(kernel.out_channels, *window, channels, channel_axis=0)
-            return [writer.integers(*out_shape), filters, *data, writer.bias(kernel.out_channels)]
+            inputs = [writer.integers(*out_shape), filters, *data]
+            # Converters keep a float bias as an addition of its own
+            plain = kernel.precision == "float32" and kernel.activation == "none"
+            return inputs if plain else [*inputs, writer.bias(kernel.out_channels)]
         case "fully_connected":
             filters = writer.weights(kernel.out_channels, channels)
             return [*data, filters, writer.bias(kernel.out_channels, scales=1)]

@@ -151,7 +151,12 @@ def test_decoder_operations():
 
 @pytest.mark.parametrize(
     ("function", "name"),
-    [(torch.erf, "erf"), (lambda x: x.permute(0, 2, 3, 1), "permute"), (lambda x: x.clamp(-1, 1), "clamp")],
+    [
+        (torch.erf, "erf"),
+        (lambda x: x.permute(0, 2, 3, 1), "permute"),
+        (lambda x: x / 3, "div"),
+        (lambda x: x.clamp(-1, 1), "clamp"),
+    ],
 )
 def test_unknown_operation_is_named(function, name):
     with pytest.raises(UnknownKernelError, match=name):
@@ -206,6 +211,58 @@ def _convert_and_compare(architecture: Architecture, path: Path) -> None:
 @pytest.mark.parametrize("text", [*map(str, named_designs().values()), *_TRICKY])
 def test_module_and_converted_network_have_equal_kernels(text, tmp_path):
     _convert_and_compare(Architecture.parse(text), tmp_path / "model.tflite")
+
+
+class _Gallery(nn.Module):
+    """Operations that no `DepthNet` has, each between two convolutions."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 1, stride=16)
+        self.branch = nn.Conv2d(8, 8, 1)
+        self.prelu, self.grouped = nn.PReLU(8), nn.Conv2d(8, 8, 3, padding=1, groups=2)
+        self.cropped = nn.ConvTranspose2d(8, 8, 3, stride=2, padding=1, output_padding=1)
+        self.plain = nn.ConvTranspose2d(8, 8, 2, stride=2, bias=False)
+        operations = (
+            self.prelu,
+            self.grouped,
+            self.cropped,
+            self.plain,
+            F.silu,
+            torch.tanh,
+            F.gelu,
+            F.hardsigmoid,
+            lambda x: F.leaky_relu(x, 0.1),
+            lambda x: torch.exp(-torch.abs(x)),
+            lambda x: x.clamp(0, 1),
+            lambda x: x.clamp(-2, 3),
+            lambda x: x.clamp(max=0.5),
+            lambda x: F.softmax(x, 1),
+            lambda x: torch.cat([x[:, 2:6], x[:, :4]], 1),
+            lambda x: x - self.branch(x),
+            lambda x: x / (F.relu(self.branch(x)) + 1),
+            lambda x: torch.maximum(x, self.branch(x)),
+            lambda x: x * torch.sigmoid(self.branch(x.mean((2, 3), keepdim=True))),
+            lambda x: F.relu(self.branch(x) + x),
+        )
+        self.operations = operations
+        self.between = nn.ModuleList(nn.Conv2d(8, 8, 1) for _ in operations)
+        self.head = nn.Conv2d(8, 1, 1)
+
+    def forward(self, x):
+        x = self.stem(x)
+        for operation, convolution in zip(self.operations, self.between, strict=True):
+            x = convolution(operation(x))
+        return F.interpolate(self.head(x), size=(480, 640), mode="nearest")
+
+
+def test_operations_beyond_depth_networks_convert_to_the_kernels_read_off_the_module(tmp_path):
+    model = _Gallery().eval()
+    export_tflite(model, tmp_path / "model.tflite", verify=False)
+    from_module, from_file = module_kernels(model), tflite_kernels(tmp_path / "model.tflite")
+    assert Counter(map(str, from_module)) == Counter(map(str, from_file))
+    assert Counter(from_module) == Counter(from_file)
+    assert partitions(from_module, "xnnpack") == partitions(from_file, "xnnpack")
 
 
 @pytest.mark.slow
