@@ -42,6 +42,10 @@ def main() -> None:
     report("extraction, new architectures", extract, fresh)
     report("extraction + prediction", predict, architectures)
     report("extraction + prediction, again", predict, fresh)
+    bulk = [space.sample(rng) for _ in range(arguments.count)]
+    started = time.perf_counter()
+    predictor.estimate_all(map(extract, bulk))
+    print(f"extraction + prediction in bulk  {len(bulk) / (time.perf_counter() - started):.0f} a second")
 
 
 def report(
