@@ -78,7 +78,8 @@ def test_every_command_explains_itself_with_an_example(command):
 def test_all_that_was_asked_for_is_there():
     assert {" ".join(command) for command in commands()} >= {
         "space show", "space sample", "space describe", "data make", "data inspect", "latency build",
-        "latency predict", "search", "retrain", "export", "evaluate", "benchmark",
+        "latency predict", "latency validate", "doctor", "search", "retrain", "export", "evaluate",
+        "benchmark",
     }  # fmt: skip
 
 
@@ -224,7 +225,9 @@ def test_latencies_are_predicted(nasdepth, table_file):
     (estimate,) = content["estimates"]
     assert estimate["interval_90_ms"][0] < estimate["latency_ms"] < estimate["interval_90_ms"][1]
     assert sum(kernel["latency_ms"] for kernel in estimate["kernels"]) <= estimate["latency_ms"] * 1.001
-    assert estimate["measured_share"] + estimate["interpolated_share"] == pytest.approx(1)
+    assert sum(
+        estimate[f"{part}_share"] for part in ("measured", "interpolated", "unknown")
+    ) == pytest.approx(1)
     text = nasdepth("latency", "predict", TINY, "--table", table_file).out
     assert f"{estimate['latency_ms']:.3f} ms" in text
 
@@ -236,7 +239,8 @@ def test_a_table_without_a_kind_of_kernel_names_it(nasdepth, table_file):
 
 def test_a_table_is_built(nasdepth, two_space_file, tmp_path):
     answer = nasdepth("latency", "build", "--space", two_space_file, "--out", "tables", "--name", "mine",
-                      "--validate", "0", "--json")  # fmt: skip
+                      "--minutes", "0", "--calibrate", "0", "--validate", "0", "--no-general",
+                      "--json")  # fmt: skip
     content = answer.json
     assert (
         content["schema"] == "nasdepth-table-1" and content["kind"] == "measured" and content["threads"] == 1
