@@ -22,7 +22,7 @@ from nasdepth.errors import ConnectionLost, DeviceError
 
 _FOLDER = PurePosixPath("/data/local/tmp/nasdepth")
 _BINARY = PurePosixPath("/data/local/tmp/benchmark_model")
-_CHUNK = 16
+_CHUNK = 32
 _ROUNDS = 5
 _WARMUP_RUNS = 3
 _TIMEOUT_SECONDS = 600.0

@@ -26,7 +26,7 @@ class Adbd:
     """Listens on 127.0.0.1; serves one client at a time, as adbd does."""
 
     def __init__(self, root: Path, environment: dict[str, str]) -> None:
-        self._root, self._environment = root, environment
+        self.root, self.environment = root, environment
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port = self._server.getsockname()[1]
         self._client: socket.socket | None = None
@@ -66,12 +66,12 @@ class Adbd:
         stream.close()
 
     def _path(self, name: str) -> Path:
-        return Path(name.replace("/data/local/tmp", str(self._root), 1))
+        return Path(name.replace("/data/local/tmp", str(self.root), 1))
 
     def _shell(self, stream: _Stream, command: str) -> None:
         process = subprocess.Popen(
-            ["/bin/sh", "-c", command.replace("/data/local/tmp", str(self._root))],
-            env=self._environment,
+            ["/bin/sh", "-c", command.replace("/data/local/tmp", str(self.root))],
+            env=self.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 from adbd import Adbd
+from interruption import build_lost_and_resumed
 
 from nasdepth.devices import open_device
-from nasdepth.errors import ConnectionLost, DeviceError
-from nasdepth.latency.build import build
-from nasdepth.space import SearchSpace
+from nasdepth.errors import DeviceError
 
 pytestmark = pytest.mark.skipif(not shutil.which("adb"), reason="no adb here: apt-get install adb")
 
@@ -48,7 +47,6 @@ def phone(tmp_path, monkeypatch):
     (tools / "getprop").write_text(f'#!/bin/sh\ncase "$1" in\n{cases}*) echo;;\nesac\n')
     (tools / "getprop").chmod(0o755)
     adbd = Adbd(root, {"PATH": f"{tools}:{os.environ['PATH']}"})
-    adbd.root = root
     subprocess.run(["adb", "connect", adbd.serial], check=True, capture_output=True, timeout=60)
     yield adbd
     adbd.unplug()
@@ -85,36 +83,20 @@ def test_a_gpu_run_that_is_none_is_an_error(phone, binary):
         open_device(f"adb?gpu=true&binary={binary}").describe()
 
 
-def test_a_build_goes_on_after_the_phone_was_unplugged(phone, binary, tmp_path, tiny_space_file, monkeypatch):
-    from nasdepth.devices.adb import AdbDevice
-
-    real, answers = AdbDevice.measure, []
-
-    def quick(self, models, **_):
-        for one in real(self, models[:], min_runs=5, min_seconds=0):
-            answers.append(one)
-            yield one
-
-    monkeypatch.setattr(AdbDevice, "measure", quick)
-    monkeypatch.setattr("nasdepth.devices.adb._ROUNDS", 1)
-    space, seen = SearchSpace.load(tiny_space_file), []
+def test_a_build_goes_on_after_the_phone_was_unplugged(phone, binary, tmp_path, two_space_file, monkeypatch):
     uri = f"adb?binary={binary}"
+    # Every run is a process that imports Python's runtime, which takes a phone's tool no time
+    monkeypatch.setattr("nasdepth.devices.adb._ROUNDS", 1)
+    monkeypatch.setattr("nasdepth.latency._bench._ATTEMPTS", 1)
+    monkeypatch.setattr("nasdepth.latency._bench._FILES_AT_ONCE", 10)
 
-    def unplug(done, *_):
-        seen.append(done)
-        if done == 17:
-            phone.unplug()
+    def plug_in():
+        again = Adbd(phone.root, phone.environment)
+        subprocess.run(["adb", "disconnect"], capture_output=True, timeout=60)
+        subprocess.run(["adb", "connect", again.serial], check=True, capture_output=True, timeout=60)
 
-    with pytest.raises((ConnectionLost, DeviceError), match="phone"):
-        build(open_device(uri), space, tmp_path / "tables", "phone", validate=0, progress=unplug)
-    first = len(answers)
-    assert first >= 17
-    again = Adbd(phone.root, phone._environment)
-    subprocess.run(["adb", "disconnect"], capture_output=True, timeout=60)
-    subprocess.run(["adb", "connect", again.serial], check=True, capture_output=True, timeout=60)
-    table = build(open_device(uri), space, tmp_path / "tables", "phone", validate=0)
-    again.unplug()
-    assert len(answers) - first == table.card.kernels + 1 - first
+    out = tmp_path / "tables"
+    build_lost_and_resumed((uri, uri), phone.unplug, plug_in, two_space_file, out, monkeypatch)
 
 
 def test_no_phone_and_a_wrong_serial_are_named(phone):

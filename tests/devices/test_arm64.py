@@ -7,14 +7,11 @@ import json
 
 import pytest
 from debian_root import OLD_PYTHON, OLD_WHEELS, Arm64Sshd, NotHere, debian_root
-from test_ssh import Quick
+from interruption import build_lost_and_resumed
 from typer.testing import CliRunner
 
 from nasdepth.cli import app
 from nasdepth.devices import open_device
-from nasdepth.errors import ConnectionLost
-from nasdepth.latency.build import build
-from nasdepth.space import SearchSpace
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -72,14 +69,7 @@ def test_the_older_runtime_does_too(board, models, custom_model):
     assert good.latency_ms > 0 and "NoSuchOperation" in refused.error
 
 
-def test_a_build_goes_on_after_the_server_was_killed(board, tmp_path, tiny_space_file):
-    space, out = SearchSpace.load(tiny_space_file), tmp_path / "tables"
-    first = Quick(board.uri(retry=1), dies=board.kill)
-    with pytest.raises(ConnectionLost, match="start the same command again"):
-        build(first, space, out, "board", validate=0)
-    board.start()
-    second = Quick(board.uri())
-    table = build(second, space, out, "board", validate=0)
-    assert first.answers >= 18 and second.answers > 0
-    assert first.answers + second.answers == table.card.kernels + 1
+def test_a_build_goes_on_after_the_server_was_killed(board, tmp_path, tiny_space_file, monkeypatch):
+    uris, out = (board.uri(retry=1), board.uri()), tmp_path / "tables"
+    table = build_lost_and_resumed(uris, board.kill, board.start, tiny_space_file, out, monkeypatch)
     assert table.card.architecture == "aarch64" and not table.rejected

@@ -9,16 +9,14 @@ import time
 from pathlib import Path
 
 import pytest
+from interruption import build_lost_and_resumed
 from sshd_server import commands, wait_until
 from typer.testing import CliRunner
 
 import nasdepth.devices.ssh
 from nasdepth.cli import app
 from nasdepth.devices import open_device
-from nasdepth.devices.ssh import SshDevice
 from nasdepth.errors import ConnectionLost, DeviceError
-from nasdepth.latency.build import build, plan
-from nasdepth.space import SearchSpace
 
 
 def _doctor(uri):
@@ -102,37 +100,9 @@ def test_a_short_interruption_loses_nothing(sshd, models, tmp_path):
         assert [one.model for one in measured] == models and not any(one.error for one in measured)
 
 
-class Quick(SshDevice):
-    """Measures in a hurry; counts what it answers; the server dies after some."""
-
-    def __init__(self, uri, dies=None):
-        from nasdepth.devices import parse_uri
-
-        super().__init__(parse_uri(uri).with_threads(None))
-        self.answers, self.dies = 0, dies
-
-    def measure(self, models, **_):
-        for one in super().measure(models, min_runs=3, min_seconds=0):
-            self.answers += 1
-            yield one
-            if self.dies and self.answers == 18:
-                self.dies()
-
-
-def test_a_build_goes_on_where_the_connection_was_lost(sshd, tmp_path, tiny_space_file):
-    space, out = SearchSpace.load(tiny_space_file), tmp_path / "tables"
-    whole = Quick(sshd.uri())
-    reference = build(whole, space, tmp_path / "reference", "board", validate=0)
-
-    first = Quick(sshd.uri(retry=1), dies=sshd.kill)
-    with pytest.raises(ConnectionLost, match="start the same command again"):
-        build(first, space, out, "board", validate=0)
-    assert 18 <= first.answers < whole.answers
-    sshd.start()
-    second = Quick(sshd.uri())
-    table = build(second, space, out, "board", validate=0)
-    assert second.answers == whole.answers - first.answers
-    assert list(table.timings) == list(reference.timings) and set(plan(space)) <= set(table.timings)
+def test_a_build_goes_on_where_the_connection_was_lost(sshd, tmp_path, tiny_space_file, monkeypatch):
+    uris = sshd.uri(retry=1), sshd.uri()
+    build_lost_and_resumed(uris, sshd.kill, sshd.start, tiny_space_file, tmp_path / "tables", monkeypatch)
 
 
 @pytest.mark.parametrize(
