@@ -10,6 +10,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 _SIZE, _CHANNELS = 64, 16
 _BUILTINS = ("CONV_2D", "DEPTHWISE_CONV_2D", "HARD_SWISH", "ADD", "RESIZE_BILINEAR")
+PROBE_OPERATIONS = len(_BUILTINS)
 
 
 @cache

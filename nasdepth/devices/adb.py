@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from nasdepth.devices._benchmark_model import BenchmarkOutput, parse_benchmark, refused_by_gpu
-from nasdepth.devices._probe import probe_model
+from nasdepth.devices._probe import PROBE_OPERATIONS, probe_model
 from nasdepth.devices.base import Device, DeviceInfo, Measurement
 from nasdepth.devices.diagnosis import Diagnosis, judge
 from nasdepth.devices.uri import DeviceUri
@@ -140,12 +140,11 @@ class AdbDevice(Device):
         }
         said = outputs[-1]
         if said.partitions is not None:
-            operations = 5
             facts["delegation"] = {
-                "operations": operations,
-                "delegated": operations if said.complete else operations - 1,
+                "operations": PROBE_OPERATIONS,
+                "delegated": PROBE_OPERATIONS if said.complete else None,
                 "partitions": said.partitions,
-                "left": [] if said.complete else ["some; see benchmark_model --verbose"],
+                "left": [],
             }
         return Diagnosis(self.uri, info, judge(info, facts))
 

@@ -69,7 +69,7 @@ def judge(info: DeviceInfo, facts: dict) -> tuple[Finding, ...]:
         *_load(facts.get("load"), facts.get("cpus")),
         *_memory(facts.get("memory_available_kib")),
         _delegate(info),
-        *_partitions(facts.get("delegation")),
+        *_partitions(info, facts.get("delegation"), ran="reference" in facts),
         *_noise(facts.get("reference")),
     ]
     if facts.get("probe_error"):
@@ -189,16 +189,27 @@ def _delegate(info: DeviceInfo) -> Finding:
     return Finding("delegate", info.delegate + (f" on {info.gpu}" if info.gpu else ""))
 
 
-def _partitions(delegation: dict | None) -> Iterator[Finding]:
-    if not delegation or not delegation["delegated"]:
+def _partitions(info: DeviceInfo, delegation: dict | None, ran: bool) -> Iterator[Finding]:
+    name = "partitions of the probe model"
+    if delegation is None:
+        if info.gpu and ran:
+            yield Finding(name, "1; fully accelerated: the runtime refuses what the GPU cannot run whole")
         return
-    value = f"{delegation['partitions']}; {delegation['delegated']} of {delegation['operations']} operations"
-    if delegation["partitions"] == 1:
-        yield Finding("partitions of the probe model", value + " delegated")
+    delegated, parts = delegation["delegated"], delegation["partitions"]
+    if delegated == 0:
+        return
+    # Android's tool counts its delegate's parts without saying what is in them
+    share = (
+        "not the whole graph"
+        if delegated is None
+        else f"{delegated} of {delegation['operations']} operations"
+    )
+    if parts == 1 and delegated is not None:
+        yield Finding(name, f"{parts}; {share} delegated")
         return
     left = ", ".join(sorted(set(delegation["left"])))
     advice = "the runtime is too old for its delegate to take them: pip install --upgrade ai-edge-litert"
-    yield Finding("partitions of the probe model", f"{value} delegated, not {left}", "warning", advice)
+    yield Finding(name, f"{parts}; {share} delegated" + (f", not {left}" if left else ""), "warning", advice)
 
 
 def _noise(reference: dict | None) -> Iterator[Finding]:

@@ -91,6 +91,13 @@ def test_throttling_bits(said, verdict, value, advice):
             "too old",
         ),
         (
+            "partitions of the probe model",
+            INFO,
+            {"delegation": {"operations": 5, "delegated": None, "partitions": 2, "left": []}},
+            "warning",
+            "too old",
+        ),
+        (
             "timer noise",
             INFO,
             {"reference": {"latency_ms": 1.0, "spread": 0.3, "drift": 0.0, "runs": 100}},

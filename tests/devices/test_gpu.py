@@ -70,6 +70,14 @@ def test_the_gpu_is_named(gpu):
     assert info.delegate == "webgpu" and info.gpu and info.gpu != "unknown"
     findings = {one.name: one for one in gpu.diagnose().findings}
     assert info.gpu in findings["delegate"].value and "timer noise" in findings
+    assert "fully accelerated" in findings["partitions of the probe model"].value
+
+
+def test_the_gpu_of_a_board(gpu, sshd, probe, cpu_only_model):
+    with open_device(sshd.uri(gpu="true")) as board:
+        good, refused = board.measure([probe, cpu_only_model], min_runs=3, min_seconds=0)
+        assert board.describe() == gpu.describe()
+    assert good.latency_ms > 0 and "ZEROS_LIKE: Operation is not supported" in refused.error
 
 
 def test_a_driver_that_is_not_there_is_named():
