@@ -2,8 +2,8 @@
 
 python benchmarks/xnnpack_fusion.py
 
-For every operation: its time alone, with a ReLU after it, and a ReLU's alone; then the same for a PAD before a
-depthwise convolution. Behind nasdepth/latency/rules/xnnpack.yaml. Wants a quiet machine.
+For every operation: its time alone, with a ReLU after it, and a ReLU's alone; then the same for a PAD before
+a depthwise convolution. Behind nasdepth/latency/rules/xnnpack.yaml. Wants a quiet machine.
 """
 
 from __future__ import annotations
