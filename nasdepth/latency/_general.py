@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
-from nasdepth.latency.kernels import Kernel
+from nasdepth.latency.kernels import BINARY, UNARY, Kernel
 
 _MOST_MACS = 4e8
 _MOST_BYTES = 16e6
 _PER_FORM = 30
+_FEW = 8
+_USUAL = ("relu", "relu6", "leaky_relu", "hard_swish", "logistic", "tanh")
 
 
 def general_kernels(seed: int = 0) -> list[Kernel]:
-    """About 1,000 kernels: what published networks are made of, at sizes drawn evenly on a log scale."""
+    """About 2,000 kernels: what published networks are made of, at sizes drawn evenly on a log scale."""
     rng = random.Random(seed)
     drawn: dict[Kernel, None] = {}
     for form, count in _FORMS:
@@ -164,6 +167,41 @@ def _pad(rng: random.Random) -> Kernel:
     return Kernel("pad", side, side, channels, side + extra, side + extra, channels)
 
 
+def _rearranged(op: str) -> Callable:
+    def form(rng: random.Random) -> Kernel:
+        height, width, channels = _side(rng), _side(rng), 4 * _log(rng, 1, 48)
+        shape = (height, width, channels)
+        match op:
+            case "reshape":
+                flat = (1, height * width, channels)
+                return Kernel(op, *shape, *flat, out_shape=flat)
+            case "squeeze" | "expand_dims":
+                one, flat = (1, 1, channels), (1, channels)
+                if op == "squeeze":
+                    return Kernel(op, *one, *one, out_shape=flat, axes=(1, 2))
+                return Kernel(op, *one, *one, in_shape=flat, out_shape=one, axes=(1,))
+            case "transpose":
+                return Kernel(op, *shape, channels, height, width, axes=(0, 3, 1, 2))
+            case "split":
+                return Kernel(op, *shape, height, width, channels // 4)
+            case "slice":
+                return Kernel(op, *shape, height, width, channels // 2, begin=(0, 0, 0, channels // 4))
+            case "strided_slice":
+                odd = (height // 2 + height % 2, width // 2 + width % 2, channels)
+                return Kernel(op, *shape, *odd, begin=(0, 0, 0, 0), steps=(1, 2, 2, 1))
+            case "depth_to_space":
+                return Kernel(op, *shape, 2 * height, 2 * width, channels // 4)
+            case "space_to_depth":
+                return Kernel(op, 2 * height, 2 * width, channels, height, width, 4 * channels)
+        raise ValueError(f"no general form of {op!r}")
+
+    return form
+
+
+def _quantised(form: Callable, precision: str) -> Callable:
+    return lambda rng: replace(form(rng), precision=precision)
+
+
 _FORMS: tuple[tuple[Callable, int], ...] = (
     (_convolution((1,)), 4 * _PER_FORM),
     (_convolution((3,)), 3 * _PER_FORM),
@@ -187,8 +225,34 @@ _FORMS: tuple[tuple[Callable, int], ...] = (
     *((_pool(op, 3, 2), _PER_FORM // 2) for op in ("max_pool2d", "average_pool2d")),
     *((_global_pool(op), _PER_FORM // 2) for op in ("mean", "average_pool2d")),
     (_pad, _PER_FORM),
+    *((_elementwise(op), _PER_FORM // 2) for op in (*_USUAL, "softmax")),
+    *((_elementwise(op), _FEW) for op in UNARY if op not in _USUAL),
+    *((_elementwise(op, operand), _FEW) for op in BINARY[2:] for operand in ("tensor", "vector", "scalar")),
+    (_elementwise("prelu", "vector"), _PER_FORM // 2),
     *(
-        (_elementwise(op), _PER_FORM // 2)
-        for op in ("relu", "relu6", "leaky_relu", "hard_swish", "logistic", "softmax")
+        (_rearranged(op), _PER_FORM // 2)
+        for op in (
+            *("reshape", "squeeze", "expand_dims", "transpose", "split", "slice", "strided_slice"),
+            *("depth_to_space", "space_to_depth"),
+        )
+    ),
+    *(
+        (_quantised(form, precision), count)
+        for precision in ("int8", "uint8")
+        for form, count in (
+            (_convolution((1,)), 2 * _PER_FORM),
+            (_convolution((3,)), _PER_FORM),
+            (_convolution((3,), stride=2), _PER_FORM // 2),
+            *((_depthwise(3, stride), _PER_FORM) for stride in (1, 2)),
+            (_fully_connected, _PER_FORM // 2),
+            (_elementwise("add", "tensor"), _PER_FORM // 2),
+            (_concat, _PER_FORM // 2),
+            (_resize("resize_bilinear", "half_pixel"), _PER_FORM // 2),
+            (_global_pool("mean"), _FEW),
+            (_global_pool("average_pool2d"), _FEW),
+            (_elementwise("softmax"), _FEW),
+            (_rearranged("reshape"), _FEW),
+            *((_elementwise(op), _FEW) for op in ("quantize", "dequantize")),
+        )
     ),
 )
