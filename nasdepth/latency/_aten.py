@@ -100,7 +100,10 @@ def _transposed(trace, x, out_channels, bias, padding, output_padding, attribute
     if out != (rows, columns):
         begin = (0, *padding, 0)
         y = trace.node("strided_slice", [y], (1, out_channels, *out), begin=begin, steps=(1, 1, 1, 1))
-    return y if bias is None else trace.node("add", [y], y.shape, operand="vector")
+    if bias is not None:
+        y = trace.node("add", [y], y.shape, operand="vector")
+    trace.transposed[trace.value_of(y)] = bias is not None
+    return y
 
 
 @_handles(
@@ -110,7 +113,10 @@ def _transposed(trace, x, out_channels, bias, padding, output_padding, attribute
     _aten._batch_norm_no_update,
 )
 def _batch_norm(trace, x, *_, **__):
-    normalised = trace.node("mul", [x], x.shape, operand="vector", normalisation=True)
+    if (biased := trace.transposed.get(trace.value_of(x))) is None:
+        normalised = trace.node("mul", [x], x.shape, operand="vector", normalisation=True)
+    else:  # the scale goes into the weights, the shift into the addition that is the bias
+        normalised = x if biased else trace.node("add", [x], x.shape, operand="vector")
     return normalised, torch.empty(0, device="meta"), torch.empty(0, device="meta")
 
 

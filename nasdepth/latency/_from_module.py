@@ -75,6 +75,7 @@ class Trace(TorchDispatchMode):
         super().__init__()
         self.name = name
         self.nodes: list[Node] = []
+        self.transposed: dict[int, bool] = {}  # values made by a transposed convolution, with a bias or not
         self._values: dict[int, int] = {}
         self._count = 0
         self._alive: list[torch.Tensor] = []  # an id must not be handed to a second tensor

@@ -218,12 +218,17 @@ class _Gallery(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.stem = nn.Conv2d(3, 8, 1, stride=16)
+        self.stem = nn.Conv2d(3, 8, 1, stride=32)
         self.branch = nn.Conv2d(8, 8, 1)
         self.prelu, self.grouped = nn.PReLU(8), nn.Conv2d(8, 8, 3, padding=1, groups=2)
         self.cropped = nn.ConvTranspose2d(8, 8, 3, stride=2, padding=1, output_padding=1)
         self.plain = nn.ConvTranspose2d(8, 8, 2, stride=2, bias=False)
+        self.normalised = nn.Sequential(
+            nn.ConvTranspose2d(8, 8, 4, stride=2, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU()
+        )
+        self.normalised[1].running_mean.fill_(0.1)
         operations = (
+            self.normalised,
             self.prelu,
             self.grouped,
             self.cropped,
