@@ -100,7 +100,8 @@ class RunnerDevice(Device):
     def _chunk(self, models: list[Path], min_runs: int, min_seconds: float) -> list[Measurement]:
         crashed: dict[str, str] = {}
         results: dict[str, dict] = {}
-        with self._placed(models) as names:
+        present = [model for model in models if model.is_file()]
+        with self._placed(present) as names:
             while missing := list(dict.fromkeys(name for name in names if name not in results | crashed)):
                 run = self._start(self._job(missing, min_runs=min_runs, min_seconds=min_seconds))
                 touched = None
@@ -114,11 +115,12 @@ class RunnerDevice(Device):
                 if touched is None:
                     raise DeviceError(f"device {self.uri}: the runner died at once: {run.last_words()}")
                 crashed[touched] = f"the runtime died on this model: {run.last_words()}"
+        answers = iter(names)
         return [
-            Measurement(model, error=crashed[name])
-            if name in crashed
-            else Measurement(model=model, **results[name])
-            for model, name in zip(models, names, strict=True)
+            _measurement(model, next(answers), results, crashed)
+            if model in present
+            else Measurement(model, error=f"{model}: no such file")
+            for model in models
         ]
 
     def _job(self, names: Sequence[str], *, min_runs: int, min_seconds: float) -> dict:
@@ -146,6 +148,16 @@ class RunnerDevice(Device):
                 if event == "failed":
                     raise DeviceError(f"device {self.uri}: {line['error']}")
                 yield event, line
+
+
+def _measurement(model: Path, name: str, results: dict[str, dict], crashed: dict[str, str]) -> Measurement:
+    if name in crashed:
+        return Measurement(model, error=crashed[name])
+    result = dict(results[name])
+    if "error" in result:
+        # The runtime may speak of a file that is there and not here
+        result["error"] = result["error"].replace(name, str(model))
+    return Measurement(model, **result)
 
 
 def last_words(end: str, stderr: str) -> str:

@@ -172,13 +172,11 @@ class _Session:
         return DeviceError(f"device {self.uri}: cannot copy files there: {words}")
 
     def upload(self, folder: str, models: Sequence[Path]) -> None:
-        """Put `models` into `folder` as 0.tflite, 1.tflite, ...; one that cannot be read stays away."""
+        """Put `models` into `folder` as 0.tflite, 1.tflite, ..."""
         packed = io.BytesIO()
         with tarfile.open(fileobj=packed, mode="w:gz", compresslevel=1) as archive:
             for index, model in enumerate(models):
-                # The runtime there says that there is no such file
-                with suppress(OSError):
-                    archive.add(model, f"{index}.tflite", recursive=False)
+                archive.add(model, f"{index}.tflite", recursive=False)
         place = shlex.quote(folder)
         code, _, err = self.run(
             f"umask 077; rm -rf {place} && mkdir {place} && tar -xzf - -C {place}", packed.getvalue()

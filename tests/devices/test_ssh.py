@@ -120,6 +120,19 @@ def test_strangers_are_refused(sshd, key, host_key, words, monkeypatch):
         open_device(sshd.uri(config=config)).describe()
 
 
+def test_the_users_configuration_counts(sshd):
+    """A name, a port and a key from the file, and a host in between, whose key is checked too."""
+    behind = "Host behind\n  HostName 127.0.0.1\n  Port {port}\n  ProxyJump board\n"
+    config = sshd.folder / "jump"
+    config.write_text(behind.format(port=sshd.port) + sshd.config.read_text())
+    uri = sshd.uri(config=config).replace("ssh://board", "ssh://behind")
+    assert open_device(uri).describe().runtime == "ai-edge-litert"
+    strange = sshd.client_config("strange", host_key=None)
+    strange.write_text(behind.format(port=sshd.port) + strange.read_text())
+    with pytest.raises(DeviceError, match="host key"):
+        open_device(uri.replace(str(config), str(strange))).describe()
+
+
 def test_a_board_that_is_off_is_not_waited_for(sshd):
     sshd.kill()
     start = time.monotonic()
