@@ -72,6 +72,7 @@ class Sshd:
         )
         self.config = self.client_config("config")
         self._process: subprocess.Popen | None = None
+        self.frozen: list[int] = []
 
     def _keygen(self, name: str) -> None:
         command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.folder / name)]
@@ -110,6 +111,12 @@ class Sshd:
     def _answers(self) -> bool:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def freeze(self) -> None:
+        """Connections that are open stop answering; new ones are taken."""
+        self.frozen = [pid for pid in children_of(self._process.pid) if _is_sshd(pid)]
+        for pid in self.frozen:
+            os.kill(pid, signal.SIGSTOP)
 
     def kill(self) -> None:
         """The server and every connection die at once."""

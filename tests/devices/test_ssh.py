@@ -36,6 +36,8 @@ def test_doctor_looks_at_the_board(sshd):
     assert findings["delegate"]["value"] == "xnnpack"
     assert findings["partitions of the probe model"]["value"].startswith("1; 5 of 5")
     assert "ms in" in findings["timer noise"]["value"]
+    printed = CliRunner().invoke(app, ["doctor", "--device", sshd.uri(threads=2)]).stdout
+    assert "timer noise" in printed and "what to change" in printed
 
 
 def test_measures_in_order_and_cleans_up(sshd, models, custom_model, tmp_path):
@@ -67,6 +69,33 @@ def test_a_crash_there_costs_only_its_model(sshd, models, tmp_path, monkeypatch)
         measured = list(device.measure(models, min_runs=5, min_seconds=0))
     assert [bool(one.error) for one in measured] == [False, True, False, False]
     assert "signal 11" in measured[1].error
+
+
+def test_a_runner_that_hangs_is_not_waited_for(sshd, models, tmp_path, monkeypatch):
+    hanging = tmp_path / "runner.py"
+    head = "def open_model(path, job):\n"
+    hang = "    if path.endswith('/1.tflite'):\n        time.sleep(1000)\n"
+    hanging.write_text(nasdepth.devices.ssh.RUNNER.read_text().replace(head, head + hang))
+    monkeypatch.setattr(nasdepth.devices.ssh, "RUNNER", hanging)
+    monkeypatch.setattr(nasdepth.devices.ssh, "SILENCE_SECONDS", 3.0)
+    with open_device(sshd.uri()) as device:
+        measured = list(device.measure(models, min_runs=5, min_seconds=0))
+    assert [bool(one.error) for one in measured] == [False, True, False, False]
+    assert "silent for 3 s" in measured[1].error
+
+
+def test_a_connection_that_falls_silent_is_made_again(sshd, models, monkeypatch):
+    """As where a cable is pulled: nothing arrives, and nothing says that it ended."""
+    monkeypatch.setattr(nasdepth.devices.ssh, "SILENCE_SECONDS", 3.0)
+    monkeypatch.setattr(nasdepth.devices.ssh, "_COMMAND_SECONDS", 3.0)
+    with open_device(sshd.uri(retry=30)) as device:
+        device.describe()
+        freezing = threading.Timer(0.5, sshd.freeze)
+        freezing.start()
+        measured = list(device.measure(models, min_runs=5, min_seconds=0.5))
+        freezing.join()
+    assert [one.model for one in measured] == models and not any(one.error for one in measured)
+    assert sshd.frozen
 
 
 def test_ctrl_c_ends_the_process_there(sshd, models, tmp_path):
