@@ -26,7 +26,7 @@ _CHUNK = 32
 _ROUNDS = 5
 _WARMUP_RUNS = 3
 _TIMEOUT_SECONDS = 600.0
-_DOWNLOAD = "https://ai.google.dev/edge/litert/models/measurement#native_benchmark_binary"
+_DOWNLOAD = "https://www.tensorflow.org/lite/performance/measurement#native_benchmark_binary"
 _GONE = ("device offline", "not found", "no devices/emulators found", "closed", "cannot connect")
 # What getprop calls a phone's 64-bit processors
 _64_BIT = ("arm64-v8a", "x86_64", "riscv64")
