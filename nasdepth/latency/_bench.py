@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
+
 from nasdepth.devices import Device, Measurement
 from nasdepth.errors import DeviceError
 from nasdepth.latency._journal import Journal
@@ -26,8 +28,10 @@ _NOTHING = Kernel("add", 1, 1, 8, 1, 1, 8, operand="tensor")
 _LEAST_MS = 1e-4
 # What a device interleaves in one process
 _FILES_AT_ONCE = 30
-# References this much slower than at their fastest: something else was running, measure again
+# References this much slower than usual: something else was running, measure again. Usual is a low quantile;
+# the fastest ever can be a fluke, beside which everything would look slow
 _DRIFT = 1.06
+_USUAL_QUANTILE = 0.2
 _ATTEMPTS = 3
 # Enough for a low percentile; long kernels would take minutes otherwise
 _RUNS, _SECONDS = 15, 0.05
@@ -74,9 +78,9 @@ class Bench:
 
     @property
     def reference_ms(self) -> dict[str, float]:
-        """The reference kernels at their fastest so far."""
-        keys = {name: f"reference {name}" for name in REFERENCES}
-        return {name: self._journal[key].latency_ms for name, key in keys.items() if key in self._journal}
+        """The reference kernels as fast as they usually ran so far."""
+        seen = {name: self._journal.latencies_ms(f"reference {name} ") for name in REFERENCES}
+        return {name: float(np.quantile(one, _USUAL_QUANTILE)) for name, one in seen.items() if one}
 
     def overhead_ms(self) -> float:
         """One call of the interpreter with almost nothing to do.
@@ -146,28 +150,28 @@ class Bench:
 
     def _interleaved(self, paths: Sequence[Path], runs: int, seconds: float) -> dict[Path, Measurement]:
         """Measure with the references among them; again, and the faster of both, where those were slow."""
-        references = {name: self._scratch / f"reference-{name}.tflite" for name in REFERENCES}
+        references = {self._scratch / f"reference-{name}.tflite": name for name in REFERENCES}
         best: dict[Path, Measurement] = {}
         for _ in range(_ATTEMPTS):
-            files = [*references.values(), *paths]
+            files = [*references, *paths]
             with closing(self._device.measure(files, min_runs=runs, min_seconds=seconds)) as measurements:
                 for path, one in zip(files, measurements, strict=True):
+                    if path in references:
+                        self._remember(references[path], one)
                     if path not in best or one.error or one.latency_ms < best[path].latency_ms:
                         best[path] = one
-            if not self._slow({name: best[path] for name, path in references.items()}):
+            if not self._slow({name: best[path] for path, name in references.items()}):
                 break
         return best
 
     def _slow(self, references: Mapping[str, Measurement]) -> bool:
-        slow = False
-        for name, now in references.items():
-            if now.error:
-                continue
-            key = f"reference {name}"
-            if key not in self._journal or now.latency_ms < self._journal[key].latency_ms:
-                self._journal.add(key, now)
-            slow |= now.latency_ms > _DRIFT * self._journal[key].latency_ms
-        return slow
+        limits_ms = {name: _DRIFT * usual_ms for name, usual_ms in self.reference_ms.items()}
+        return any(one.latency_ms > limits_ms[name] for name, one in references.items() if not one.error)
+
+    def _remember(self, name: str, reference: Measurement) -> None:
+        if not reference.error:
+            count = len(self._journal.latencies_ms(f"reference {name} "))
+            self._journal.add(f"reference {name} {count}", reference)
 
     def _advance(self, label: str) -> None:
         self.done += 1

@@ -14,6 +14,7 @@ from nasdepth.devices import LocalDevice, Measurement
 from nasdepth.errors import TableError
 from nasdepth.latency import LatencyTable, TablePredictor, architecture_kernels, tflite_kernels
 from nasdepth.latency._bench import REFERENCES
+from nasdepth.latency._general import general_kernels
 from nasdepth.latency.build import build, plan, table_name
 from nasdepth.space import SearchSpace
 
@@ -37,6 +38,15 @@ class QuickDevice(LocalDevice):
         for model in models:
             self.asked |= set(tflite_kernels(model))
         return super().measure(models, min_runs=3, min_seconds=0)
+
+
+class Picky(QuickDevice):
+    """Refuses a kind of kernel."""
+
+    def measure(self, models, **options):
+        for one in super().measure(models):
+            refused = b"dw_k3x3s2" in one.model.read_bytes()
+            yield Measurement(one.model, error="op is not supported") if refused else one
 
 
 @pytest.fixture
@@ -132,12 +142,6 @@ def test_damaged_journal_is_named(space, tmp_path):
 
 
 def test_a_refused_kernel_is_a_row_and_not_the_end(space, tmp_path):
-    class Picky(QuickDevice):
-        def measure(self, models, **options):
-            for one in super().measure(models):
-                refused = b"dw_k3x3s2" in one.model.read_bytes()
-                yield Measurement(one.model, error="op is not supported") if refused else one
-
     table = build(Picky(), space, tmp_path, calibration=0, validate=0)
     assert table.rejected and {kernel.kind for kernel in table.rejected} == {"dw_k3x3s2"}
     assert LatencyTable.load(tmp_path / f"{table.name}.csv").rejected == table.rejected
@@ -147,6 +151,19 @@ def test_time_limit_ends_with_a_usable_table(space, tmp_path):
     table = build(QuickDevice(), space, tmp_path, minutes=1e-6, calibration=0, validate=0, progress=None)
     assert len(table.timings) < len(plan(space))
     assert {kernel.kind for kernel in table.timings} == {kernel.kind for kernel in plan(space)}
+
+
+def test_time_limit_measures_some_of_every_kind_of_other_makers_kernels(space, tmp_path):
+    table = build(QuickDevice(), space, tmp_path, minutes=1e-6, calibration=0, validate=0, general=True)
+    kinds = {kernel.kind for kernel in [*plan(space), *general_kernels()]}
+    assert {kernel.kind for kernel in table.timings} == kinds
+
+
+def test_where_the_predictor_is_least_sure_a_refused_kind_is_left_out(space, tmp_path, monkeypatch):
+    monkeypatch.setattr("nasdepth.latency.build._PLANNED_SHARE", 0)
+    table = build(Picky(), space, tmp_path, minutes=5, calibration=0, validate=0)
+    assert table.timings.keys() == {kernel for kernel in plan(space) if kernel.kind != "dw_k3x3s2"}
+    assert {kernel.kind for kernel in table.rejected} == {"dw_k3x3s2"}
 
 
 def test_validation_on_whole_networks(space, tmp_path):
