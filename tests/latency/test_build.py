@@ -6,15 +6,25 @@ import subprocess
 import sys
 import textwrap
 from collections import Counter
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
 
 import pytest
 from latency_samples import EVERY_OPERATION
 
 from nasdepth.devices import LocalDevice, Measurement
 from nasdepth.errors import TableError
-from nasdepth.latency import LatencyTable, TablePredictor, architecture_kernels, tflite_kernels
-from nasdepth.latency._bench import REFERENCES
+from nasdepth.latency import (
+    LatencyTable,
+    TablePredictor,
+    architecture_kernels,
+    tflite_kernels,
+    write_micro_model,
+)
+from nasdepth.latency._bench import REFERENCES, Bench
 from nasdepth.latency._general import general_kernels
+from nasdepth.latency._journal import Journal
 from nasdepth.latency.build import build, plan, table_name
 from nasdepth.space import SearchSpace
 
@@ -47,6 +57,12 @@ class Picky(QuickDevice):
         for one in super().measure(models):
             refused = b"dw_k3x3s2" in one.model.read_bytes()
             yield Measurement(one.model, error="op is not supported") if refused else one
+
+
+@pytest.fixture(autouse=True)
+def hurry(monkeypatch):
+    monkeypatch.setattr("nasdepth.latency._bench._ATTEMPTS", 1)
+    monkeypatch.setattr("nasdepth.latency._bench._NETWORK_PASSES", 1)
 
 
 @pytest.fixture
@@ -193,7 +209,9 @@ def test_a_table_of_another_setting_is_not_extended(space, tmp_path):
         build(QuickDevice(2), space, tmp_path, "one", calibration=0, validate=0)
 
 
-def test_a_slow_reference_repeats_the_measurement(space, tmp_path):
+def test_a_slow_reference_repeats_the_measurement(space, tmp_path, monkeypatch):
+    monkeypatch.setattr("nasdepth.latency._bench._ATTEMPTS", 2)
+
     class Disturbed(QuickDevice):
         calls = 0
 
@@ -208,3 +226,29 @@ def test_a_slow_reference_repeats_the_measurement(space, tmp_path):
     table = build(device, space, tmp_path, minutes=1e-6, calibration=0, validate=0)
     chunks = -(-len(table.timings) // 14)
     assert Disturbed.calls > 1 + chunks  # the overhead's call, the chunks, and at least one again
+
+
+def test_a_network_is_measured_until_two_passes_agree(tmp_path, monkeypatch):
+    monkeypatch.setattr("nasdepth.latency._bench._NETWORK_PASSES", 6)
+
+    class Replayed(LocalDevice):
+        """Measures once; every later pass is that one, slowed down by so much."""
+
+        slowdown = (1.5, 1.25, 1.0, 1.02)
+        first: Sequence[Measurement] = ()
+        passes = 0
+
+        def measure(self, models, **_):
+            self.first = self.first or list(super().measure(models, min_runs=3, min_seconds=0))
+            for path, one in zip(models, self.first, strict=True):
+                slow = 1.0 if path.name.startswith("reference") else self.slowdown[self.passes]
+                yield replace(one, latency_ms=one.latency_ms * slow)
+            self.passes += 1
+
+    path = tmp_path / "one.tflite"
+    write_micro_model(next(iter(REFERENCES.values())), path)
+    device = Replayed(1)
+    with closing(Journal(tmp_path / "journal.jsonl", device.describe())) as journal:
+        measured = Bench(device, journal, tmp_path).files({"one": ("one", path)})["one"]
+    assert device.passes == 4
+    assert measured.latency_ms == device.first[-1].latency_ms
