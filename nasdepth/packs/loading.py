@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from nasdepth.errors import NasdepthError
@@ -9,7 +10,11 @@ from nasdepth.files import shipped
 from nasdepth.latency.predictor import Predictor, TablePredictor
 from nasdepth.latency.table import LatencyTable
 from nasdepth.packs.card import Pack
+from nasdepth.packs.gpu import GpuPack, GpuPredictor
 from nasdepth.packs.predictor import CalibratedPredictor
+
+# What a predictor answers from
+type Table = LatencyTable | Pack | GpuPack
 
 _FOLDER = "latency_tables"
 
@@ -25,13 +30,17 @@ def load_predictor(name_or_path: str | Path) -> Predictor:
         TableError: it is damaged; the message names file, field and value.
     """
     table = load_table(name_or_path)
+    if isinstance(table, GpuPack):
+        return GpuPredictor(table)
     return CalibratedPredictor(table) if isinstance(table, Pack) else TablePredictor(table)
 
 
-def load_table(name_or_path: str | Path) -> LatencyTable | Pack:
+def load_table(name_or_path: str | Path) -> Table:
     """What `load_predictor` predicts from; the same errors."""
     path = table_path(name_or_path)
-    return LatencyTable.load(path) if path.suffix == ".csv" else Pack.load(path)
+    if path.suffix == ".csv":
+        return LatencyTable.load(path)
+    return GpuPack.load(path) if GpuPack.is_one(path) else Pack.load(path)
 
 
 def table_path(name_or_path: str | Path) -> Path:
@@ -51,6 +60,16 @@ def table_path(name_or_path: str | Path) -> Path:
     raise NasdepthError(
         f"{name_or_path}: no such file; shipped with nasdepth are: {', '.join(shipped_tables()) or 'none'}"
     )
+
+
+def every_table(more: Iterable[Path] = ()) -> list[Path]:
+    """Files of all shipped tables and packs, and of those in `more` (files, or folders of such)."""
+    found: dict[Path, None] = {}
+    for place in (shipped(_FOLDER), *more):
+        cards = sorted(place.glob("*.yaml")) if place.is_dir() else [place]
+        for card in cards:
+            found[table_path(card).resolve()] = None
+    return list(found)
 
 
 def shipped_tables() -> list[str]:

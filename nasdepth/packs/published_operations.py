@@ -1,7 +1,7 @@
 """Published measurements of models operator by operator, as kernels.
 
-The format is that of Li, Paolieri and Golubchik, "Inference Latency Prediction at the Edge" (arXiv:2210.02620;
-github.com/qed-usc/mobile-ml-benchmark, MIT), as CSV with these columns:
+The format is that of Li, Paolieri and Golubchik, "Inference Latency Prediction at the Edge"
+(arXiv:2210.02620; github.com/qed-usc/mobile-ml-benchmark, MIT), as CSV with these columns:
 
     model,op,input_shape,input_channel,output_shape,stride,kernel,filter,group,flops,
     <device>_us,<device>_kernel, ...
@@ -85,7 +85,7 @@ class PublishedModel:
 
     @property
     def cpu_kernels(self) -> tuple[Kernel, ...]:
-        """What TFLite runs on a CPU: additions, batch normalisations and activations other than ReLU apart."""
+        """What TFLite runs on a CPU: additions, batch normalisations and activations but ReLU apart."""
         return tuple(kernel for one in self.operations for kernel in _unlinked(one))
 
 
@@ -249,7 +249,7 @@ def _padded(kernel: Kernel, before: int) -> Kernel:
     total = kernel.in_height - before
     same = same_padding(before, kernel.kernel_height, kernel.stride_height)
     kernel = replace(kernel, in_height=before, in_width=before)
-    # a total of 1 or 3 is Keras's, which pads as TensorFlow's SAME does; an even one is the same on both sides
+    # a total of 1 or 3 is Keras's, which pads as TensorFlow's SAME does; an even one is alike on both sides
     ends = (total // 2, total - total // 2)
     if ends == same or kernel.op.endswith("pool2d"):
         return replace(kernel, padding="same")
@@ -270,7 +270,7 @@ def _unlisted(gap: int, following: Kernel, squeezed: Kernel | None) -> list[Publ
 
 def _linked(kernel: Kernel, links: Sequence[str]) -> Kernel:
     """With the addition and the ReLU that a kernel can hold."""
-    if kernel.op in ("conv2d", "depthwise_conv2d") and links[:1] == ("add",):
+    if kernel.op in ("conv2d", "depthwise_conv2d", "concat") and links[:1] == ("add",):
         kernel = replace(kernel, operand="tensor")
     if kernel.op in ("conv2d", "depthwise_conv2d", "fully_connected") and "relu" in links:
         kernel = replace(kernel, activation="relu")
@@ -291,7 +291,7 @@ def _unlinked(operation: PublishedOperation) -> list[Kernel]:
             fuses = False
             continue
         if link in ("add", "mul", "minimum"):
-            # after a multiplication an addition is a batch normalisation's, by a constant; before, a shortcut's
+            # after a multiplication an addition is a batch normalisation's, before it a shortcut's
             operand = "tensor" if link == "add" and not normalising else "vector"
             if sizes[0] * sizes[1] == 1 and operand == "vector":
                 operand = "scalar"

@@ -1,10 +1,10 @@
 """What an operation's time on a GPU is made of: amounts that never fall when a size grows.
 
-A GPU computes with many threads at once, each of which runs a loop. Few threads take as long as one loop does;
-many take as long as all loops together over what runs at once. Between these ends the time of n threads is
-some increasing function of n: a sum of min(n, 2^k) with weights that are not negative comes close to any that
-bends down. So a form's terms are work of one thread times min(threads, 2^k), beside launching, weights and
-what is moved; coefficients that are not negative keep them monotone.
+A GPU computes with many threads at once, each of which runs a loop. Few threads take as long as one loop
+does; many take as long as all loops together over what runs at once, round after round. Between these ends
+the time of n threads is some increasing function of n: a sum of min(n, 2^k) and ceil(n / m) with weights that
+are not negative comes close to it. So a form's terms are work of one thread times these, beside launching,
+weights and what is moved.
 
 Everything is counted in slices of 4 channels, as the delegate stores tensors and computes.
 """
@@ -17,9 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from nasdepth.latency.kernels import Kernel
-from nasdepth.packs.gpu_delegate import Delegate, slices, tiles
+from nasdepth.packs.gpu.delegate import Delegate, slices, tiles
 
 _WINOGRAD_POINTS = 36
+_WAVES = (128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 8192)
 _THREADS_AT_ONCE = tuple(2**power for power in range(4, 17))
 
 
@@ -32,6 +33,7 @@ class Work:
         loop: steps of a thread: input slices times window.
         in_slices, out_slices: of channels, of one group.
         taps: of the window.
+        stride: the larger of both.
         inputs, outputs, added: tensor elements of 4 channels read, written, and of a second tensor read.
         weights: elements of 4x4 weights.
     """
@@ -41,6 +43,7 @@ class Work:
     in_slices: np.ndarray
     out_slices: np.ndarray
     taps: np.ndarray
+    stride: np.ndarray
     inputs: np.ndarray
     outputs: np.ndarray
     added: np.ndarray
@@ -48,11 +51,15 @@ class Work:
 
 
 def _stack(rows: Sequence[Sequence[float]]) -> Work:
-    return Work(*np.array(rows, np.float64).reshape(-1, 9).T)
+    return Work(*np.array(rows, np.float64).reshape(-1, 10).T)
 
 
 def _up(value: int, block: int) -> int:
     return -(-value // block)
+
+
+def _stride(kernel: Kernel) -> int:
+    return max(kernel.stride_height, kernel.stride_width)
 
 
 def _moved(kernel: Kernel) -> tuple[int, int, int]:
@@ -75,17 +82,8 @@ def convolution_work(kernels: Sequence[Kernel], delegate: Delegate) -> Work:
         # every output of a transposed convolution sees a window of the stride's share alone
         seen = taps if one.op == "conv2d" else _up(taps, one.stride_height * one.stride_width)
         threads = _up(one.out_width, columns) * _up(one.out_height, rows) * _up(out_slices, deep)
-        work.append(
-            (
-                threads,
-                in_slices * seen,
-                in_slices,
-                out_slices,
-                seen,
-                *_moved(one),
-                in_slices * out_slices * taps,
-            )
-        )
+        loop, weights = in_slices * seen, in_slices * out_slices * taps
+        work.append((threads, loop, in_slices, out_slices, seen, _stride(one), *_moved(one), weights))
     return _stack(work)
 
 
@@ -99,7 +97,7 @@ def winograd_work(kernels: Sequence[Kernel], delegate: Delegate) -> Work:
         threads = _up(points, columns * rows) * _up(outs, deep)
         added = _moved(one)[2]
         work.append(
-            (threads, ins, ins, outs, 1, points * ins, points * outs, added, _WINOGRAD_POINTS * ins * outs)
+            (threads, ins, ins, outs, 1, 1, points * ins, points * outs, added, _WINOGRAD_POINTS * ins * outs)
         )
     return _stack(work)
 
@@ -110,7 +108,7 @@ def depthwise_work(kernels: Sequence[Kernel], delegate: Delegate) -> Work:
     for one in kernels:
         taps = one.kernel_height * one.kernel_width
         outs = slices(one.out_channels)
-        work.append((one.out_pixels * outs, taps, 1, outs, taps, *_moved(one), taps * outs))
+        work.append((one.out_pixels * outs, taps, 1, outs, taps, _stride(one), *_moved(one), taps * outs))
     return _stack(work)
 
 
@@ -120,7 +118,7 @@ def fully_connected_work(kernels: Sequence[Kernel], delegate: Delegate) -> Work:
     for one in kernels:
         ins, outs = slices(one.in_channels), slices(one.out_channels)
         pixels = one.out_pixels
-        work.append((pixels * outs, ins, ins, outs, 1, *_moved(one), ins * outs))
+        work.append((pixels * outs, ins, ins, outs, 1, 1, *_moved(one), ins * outs))
     return _stack(work)
 
 
@@ -131,7 +129,18 @@ def reducing_work(kernels: Sequence[Kernel], delegate: Delegate) -> Work:
         whole = one.op == "mean"
         taps = one.in_height * one.in_width if whole else one.kernel_height * one.kernel_width
         ins, outs = slices(one.in_channels), slices(one.out_channels)
-        work.append((one.out_pixels * outs, taps, ins, outs, taps, *_moved(one), 0))
+        work.append((one.out_pixels * outs, taps, ins, outs, taps, _stride(one), *_moved(one), 0))
+    return _stack(work)
+
+
+def concat_work(kernels: Sequence[Kernel], delegate: Delegate) -> Work:
+    """Of concatenations along channels: a thread a pixel, which copies slice after slice."""
+    work = []
+    for one in kernels:
+        ins, outs, added = _moved(one)
+        deep = slices(one.out_channels)
+        tensors = 1 + len(one.other_channels)
+        work.append((one.out_pixels, deep, tensors, deep, 1, 1, ins, outs, added, 0))
     return _stack(work)
 
 
@@ -141,7 +150,7 @@ def moving_work(kernels: Sequence[Kernel], delegate: Delegate) -> Work:
     for one in kernels:
         ins, outs, added = _moved(one)
         in_slices, out_slices = slices(one.in_channels), slices(one.out_channels)
-        work.append((outs, 1 + len(one.other_channels), in_slices, out_slices, 1, ins, outs, added, 0))
+        work.append((outs, 1, in_slices, out_slices, 1, 1, ins, outs, added, 0))
     return _stack(work)
 
 
@@ -155,8 +164,22 @@ def _at_once(name: str, work: Callable[[Work], np.ndarray]) -> dict[str, Callabl
     return terms
 
 
+def _in_waves(
+    name: str, work: Callable[[Work], np.ndarray], waves: Sequence[int] = _WAVES
+) -> dict[str, Callable[[Work], np.ndarray]]:
+    """Terms of work times rounds, where so many threads run at once and the next round waits for all."""
+    return {
+        f"{name} * ceil(threads / {limit})": lambda one, limit=limit: work(one) * np.ceil(one.threads / limit)
+        for limit in waves
+    }
+
+
 def _windowed(one: Work) -> np.ndarray:
     return one.loop * (one.taps > 1)
+
+
+def _strided(one: Work) -> np.ndarray:
+    return one.loop * (one.stride > 1)
 
 
 _COMMON = {
@@ -171,9 +194,24 @@ _CONVOLUTION = {
     "in_slices": lambda one: one.in_slices,
     "weights": lambda one: one.weights,
     **_at_once("loop", lambda one: one.loop),
+    **_in_waves("loop", lambda one: one.loop),
     **_at_once("windowed loop", _windowed),
+    **_in_waves("windowed loop", _windowed),
+    "strided loop * threads": lambda one: _strided(one) * one.threads,
+    "strided windowed loop * threads": lambda one: _strided(one) * (one.taps > 1) * one.threads,
     **_at_once("in_slices", lambda one: one.in_slices),
     **_at_once("1", lambda one: np.ones_like(one.loop)),
+}
+# Few published operations run as these, so that fewer terms say more
+_FEW = {
+    **_COMMON,
+    "loop": lambda one: one.loop,
+    "weights": lambda one: one.weights,
+    "loop * threads": lambda one: one.loop * one.threads,
+    "loop * min(threads, 2048)": lambda one: one.loop * np.minimum(one.threads, 2048),
+    "in_slices * threads": lambda one: one.in_slices * one.threads,
+    "threads": lambda one: one.threads,
+    "strided loop * threads": lambda one: _strided(one) * one.threads,
 }
 _REDUCING = {
     **_COMMON,
@@ -187,15 +225,15 @@ _FULLY_CONNECTED = {
     "out_slices": lambda one: one.out_slices,
     **_at_once("in_slices", lambda one: one.in_slices),
 }
-_WINOGRAD = {
+_CONCAT = {
     **_COMMON,
-    "in_slices": lambda one: one.in_slices,
-    "in_slices * threads": lambda one: one.in_slices * one.threads,
-    "weights": lambda one: one.weights,
+    "tensors": lambda one: one.in_slices,
+    "loop": lambda one: one.loop,
+    **_at_once("loop", lambda one: one.loop),
+    **_at_once("1", lambda one: np.ones_like(one.loop)),
 }
 _MOVING = {
     **_COMMON,
-    "tensors": lambda one: one.loop,
     **_at_once("1", lambda one: np.ones_like(one.loop)),
 }
 
@@ -207,10 +245,12 @@ class Form:
     Attributes:
         work: sizes of kernels.
         terms: {name: amount of n kernels, (n,) float64, not negative}.
+        fitted: names of the terms that a fit chooses from; all where that is empty.
     """
 
     work: Callable[[Sequence[Kernel], Delegate], Work]
     terms: dict[str, Callable[[Work], np.ndarray]]
+    fitted: tuple[str, ...] = ()
 
     def amounts(self, kernels: Sequence[Kernel], delegate: Delegate, names: Sequence[str]) -> np.ndarray:
         """(n, terms) float64."""
@@ -220,14 +260,14 @@ class Form:
 
 FORMS = {
     "generic": Form(convolution_work, _CONVOLUTION),
-    "constants": Form(convolution_work, _CONVOLUTION),
-    "grouped": Form(convolution_work, _CONVOLUTION),
-    "winograd": Form(winograd_work, _WINOGRAD),
+    "constants": Form(convolution_work, _CONVOLUTION | _FEW, tuple(_FEW)),
+    "grouped": Form(convolution_work, _CONVOLUTION | _FEW, tuple(_FEW)),
+    "winograd": Form(winograd_work, _CONVOLUTION),
     "depthwise": Form(depthwise_work, _REDUCING),
     "depthwise_3x3": Form(depthwise_work, _REDUCING),
     "fully_connected": Form(fully_connected_work, _FULLY_CONNECTED),
     "mean": Form(reducing_work, _REDUCING),
     "pool": Form(reducing_work, _REDUCING),
-    "concat": Form(moving_work, _MOVING),
+    "concat": Form(concat_work, _CONCAT),
     "moving": Form(moving_work, _MOVING),
 }

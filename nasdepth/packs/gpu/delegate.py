@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
@@ -18,7 +19,7 @@ Choice = Literal[
 SLICE = 4
 TILE = 4
 _HALF = 2
-_RULES = Path(__file__).with_name("gpu_delegate.yaml")
+_RULES = Path(__file__).with_name("delegate.yaml")
 # The delegate's names for the kernels, as its profiler prints them
 _NAMES = {
     "winograd": "convolution_winograd_4x4_6x6",
@@ -82,6 +83,25 @@ class Delegate(_Strict):
             case "conv2d" | "transpose_conv2d":
                 return "generic"
         return "other"
+
+    def next_winograd(self, kernel: Kernel) -> Kernel | None:
+        """The smallest kernel, smaller than this in nothing, that runs as Winograd's; None where none."""
+        rule = self.winograd
+        if rule is None or not _is_dense_3x3(kernel) or kernel.op != "conv2d" or kernel.groups > 1:
+            return None
+        rows, columns = -(-kernel.out_height // TILE), -(-kernel.out_width // TILE)
+        grids = [
+            (high, max(columns, -(-rule.least_tiles // high)))
+            for high in range(rows, max(rows, rule.least_tiles) + 1)
+        ]
+        high, wide = min(grids, key=lambda grid: grid[0] * grid[1])
+        size = {"height": high * TILE if high > rows else 0, "width": wide * TILE if wide > columns else 0}
+        return replace(
+            kernel,
+            in_channels=max(kernel.in_channels, rule.least_in_slices * SLICE),
+            out_channels=max(kernel.out_channels, rule.least_out_slices * SLICE),
+            **{f"{side}_{axis}": more for axis, more in size.items() if more for side in ("in", "out")},
+        )
 
     def published_name(self, kernel: Kernel) -> str:
         """What the delegate's profiler calls the kernel of a convolution or fully connected layer.
