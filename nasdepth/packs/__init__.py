@@ -1,9 +1,9 @@
 """Device packs: estimates of latency on devices not at hand, calibrated on whole networks measured there."""
 
-from nasdepth.packs.anchors import Anchor, model_kernels, read_anchors
+from nasdepth.packs.anchors import Anchor, model_kernels, read_anchors, write_anchors
 from nasdepth.packs.calibrate import calibrate
 from nasdepth.packs.card import Pack, PackCard, Source
-from nasdepth.packs.loading import load_predictor, load_table, shipped_tables
+from nasdepth.packs.loading import Table, load_predictor, load_table, shipped_tables
 from nasdepth.packs.predictor import CalibratedPredictor
 from nasdepth.packs.prior import Prior, prior_names, read_prior
 from nasdepth.packs.public_models import public_kernels
@@ -15,6 +15,7 @@ __all__ = [
     "PackCard",
     "Prior",
     "Source",
+    "Table",
     "calibrate",
     "load_predictor",
     "load_table",
@@ -24,4 +25,5 @@ __all__ = [
     "read_anchors",
     "read_prior",
     "shipped_tables",
+    "write_anchors",
 ]

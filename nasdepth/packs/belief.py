@@ -8,8 +8,8 @@ import numpy as np
 
 from nasdepth.latency.kernels import Kernel
 
-# A runtime's next version or another board is faster or slower as a whole by about this much (as a logarithm),
-# and its single terms by about that much beside it: TFLite 2.2 to 2.7 differ so on one Raspberry Pi 4
+# A runtime's next version or another board is faster or slower as a whole by about this much (as a
+# logarithm), and its single terms by about that much beside it: TFLite 2.2 to 2.7 differ so on one Pi 4
 _COMMON_SD, _OWN_SD = 0.5, 0.12
 
 
@@ -37,7 +37,6 @@ class Belief:
         noise: relative sd of a network beside its coefficients' errors.
         noise_count: how many networks that figure is worth.
         roofline: of the device at this precision.
-        end_to_end, end_to_end_sd: logarithm of a network's time over the sum of its kernels.
         anchored: terms that measured networks have.
         shares: {term: (lowest, highest) share of a measured network's time}.
         novelty_sd: relative sd of a network that has nothing in common with the measured ones.
@@ -50,15 +49,13 @@ class Belief:
     noise: float
     roofline: Roofline
     noise_count: float = 4.0
-    end_to_end: float = 0.0
-    end_to_end_sd: float = 0.0
     anchored: frozenset[str] = frozenset()
     shares: dict[str, tuple[float, float]] = field(default_factory=dict)
     novelty_sd: float = 0.3
     sd_factor: float = 1.0
 
     def loosened(self) -> Belief:
-        """As a prior for another board, clock or version of the runtime: a common factor, and less of each."""
+        """As a prior for another board or version of the runtime: a common factor, and less of each."""
         count = len(self.terms)
         wider = self.covariance + _COMMON_SD**2 * np.ones((count, count)) + _OWN_SD**2 * np.eye(count)
         return replace(self, covariance=wider, noise_count=8.0)

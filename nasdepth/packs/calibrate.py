@@ -11,7 +11,7 @@ from scipy.stats import spearmanr
 
 from nasdepth.errors import TableError
 from nasdepth.latency.card import SETTING, Validation
-from nasdepth.latency.predictor import runtime_of
+from nasdepth.latency.predictor import DELEGATES, runtime_of
 from nasdepth.packs.anchors import Anchor
 from nasdepth.packs.belief import Belief
 from nasdepth.packs.card import CrossValidation, FamilyError, Fit, Pack, PackCard, Source
@@ -21,11 +21,12 @@ from nasdepth.packs.prior import Prior
 FOLDS = 10
 # Fewer networks than this say nothing about how wide an interval has to be; then the prior's scale stands
 _ENOUGH = 15
-_FEWEST_CHECKED = 6
+_FEWEST_CHECKED = 3
 _NORMAL_90 = 1.6449
 _SD_FACTORS = (0.6, 3.0)
 _MOST_NOVELTY_SD = 2.0
 _FIELDS = ("device", "os", *SETTING)
+_INTEGERS = ("cores", "threads", "os_bits")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +57,7 @@ class Seen:
 
     @classmethod
     def of(cls, anchors: Sequence[Anchor], belief: Belief, runtime: str) -> Seen:
-        observations = tuple(
-            Observation.of(one.kernels, one.latency_ms, belief, runtime, one.whole) for one in anchors
-        )
+        observations = tuple(Observation.of(one.kernels, one.latency_ms, belief, runtime) for one in anchors)
         return cls(tuple(anchors), observations)
 
     def chosen(self, indices: Sequence[int]) -> Seen:
@@ -75,7 +74,7 @@ def calibrated(seen: Seen, prior: Belief) -> Belief:
     families. With fewer than 15 networks the prior's scales stand.
     """
     belief = fit(seen.observations, prior)
-    if sum(one.whole for one in seen.anchors) < _ENOUGH:
+    if len(seen.anchors) < _ENOUGH:
         return belief
     tested = _residuals(seen, prior, folds(seen.anchors))
     ratios = np.sort([abs(error) / one.inner_sd for error, one in tested]) / _NORMAL_90
@@ -97,19 +96,18 @@ def left_out(seen: Seen, prior: Belief, parts: Sequence[Sequence[int]]) -> list[
         belief = calibrated(seen.chosen(kept), prior)
         for index in part:
             guess = predict(seen.observations[index], belief)
-            if seen.anchors[index].whole:
-                answers.append(LeftOut(seen.anchors[index], guess.latency_ms, guess.relative_sd(belief)))
+            answers.append(LeftOut(seen.anchors[index], guess.latency_ms, guess.relative_sd(belief)))
     return answers
 
 
 def folds(anchors: Sequence[Anchor], count: int = FOLDS, seed: int = 0) -> list[list[int]]:
-    """Indices of anchors, dealt at random; a network and its single operations stay together."""
-    groups = sorted({_group(one) for one in anchors})
-    order = np.random.default_rng(seed).permutation(len(groups))
-    dealt = {groups[place]: index % count for index, place in enumerate(order)}
-    parts: list[list[int]] = [[] for _ in range(min(count, len(groups)))]
+    """Indices of anchors, dealt at random; a network that was measured twice stays together."""
+    names = sorted({one.name for one in anchors})
+    order = np.random.default_rng(seed).permutation(len(names))
+    dealt = {names[place]: index % count for index, place in enumerate(order)}
+    parts: list[list[int]] = [[] for _ in range(min(count, len(names)))]
     for index, one in enumerate(anchors):
-        parts[dealt[_group(one)]].append(index)
+        parts[dealt[one.name]].append(index)
     return parts
 
 
@@ -139,8 +137,8 @@ def figures(checked: Sequence[LeftOut], date: datetime.date) -> Validation:
 
 
 def cross_validation(seen: Seen, prior: Belief, date: datetime.date) -> CrossValidation | None:
-    """Ten folds, and every family left out; None for fewer than 6 networks."""
-    if sum(one.whole for one in seen.anchors) < _FEWEST_CHECKED:
+    """Ten folds, and every family left out; None for fewer than 3 networks."""
+    if len(seen.anchors) < _FEWEST_CHECKED:
         return None
     by_family: dict[str, list[LeftOut]] = {}
     for one in left_out(seen, prior, families(seen.anchors)):
@@ -168,15 +166,15 @@ def calibrate(
     Args:
         name: of the pack.
         anchors: measured; those of each precision are fitted by themselves.
-        prior: what is believed without them. A pack, as a prior, is loosened by a common factor and less so in
-            every term, as another board or version of the runtime differs. Precisions of a pack that no anchor
-            has are moved by the common factor of the others.
+        prior: what is believed without them. A pack, as a prior, is loosened by a common factor and less so
+            in every term, as another board or version of the runtime differs. Precisions of a pack that no
+            anchor has are moved by the common factor of the others.
         setting: fields of the card; the prior's where it does not say.
         sources: of the anchors.
         latency: what the anchors' times are.
 
     Raises:
-        TableError: the prior has no coefficients for an anchor's precision, or a field of the card is missing.
+        TableError: the prior has no coefficients for an anchor's precision, or the card lacks a field.
     """
     date = datetime.date.today()
     before = {} if isinstance(prior, Prior) else dict(prior.card.precisions)
@@ -184,23 +182,21 @@ def calibrate(
     for precision in sorted({one.precision for one in anchors}):
         chosen = [one for one in anchors if one.precision == precision]
         start = _start(prior, precision, name)
-        fields = _fields(prior, setting)
+        fields = setting_of(prior, setting)
         seen = Seen.of(chosen, start, runtime_of(str(fields["delegate"])))
         belief = calibrated(seen, start)
-        whole = sum(one.whole for one in chosen)
         earlier = before.get(precision)
         fits[precision] = Fit.of(
             belief,
             start,
-            whole + (earlier.networks if earlier else 0),
-            len(chosen) - whole + (earlier.operations if earlier else 0),
+            len(chosen) + (earlier.networks if earlier else 0),
             validation=cross_validation(seen, start, date),
         )
     for precision, fit_before in before.items():
         if precision not in fits:
             fits[precision] = _moved(fit_before, before, fits)
     given = tuple(sources) + (() if isinstance(prior, Prior) else prior.card.sources)
-    card = PackCard(**_fields(prior, setting), date=date, prior=prior.name, latency=latency,
+    card = PackCard(**setting_of(prior, setting), date=date, prior=prior.name, latency=latency,
                     sources=given, precisions=fits)  # fmt: skip
     return Pack(name, card)
 
@@ -209,17 +205,32 @@ def _start(prior: Prior | Pack, precision: str, name: str) -> Belief:
     precisions = prior.precisions if isinstance(prior, Prior) else prior.card.precisions
     if precision not in precisions:
         raise TableError(
-            f"pack {name}: anchors are {precision}, and the prior {prior.name} knows {', '.join(precisions)} only"
+            f"pack {name}: anchors are {precision}; the prior {prior.name} knows {', '.join(precisions)} only"
         )
     belief = precisions[precision].belief()
     return belief if isinstance(prior, Prior) else belief.loosened()
 
 
-def _fields(prior: Prior | Pack, setting: Mapping[str, str | int] | None) -> dict[str, str | int]:
+def setting_of(prior: Prior | Pack, given: Mapping[str, str | int] | None) -> dict[str, str | int]:
+    """The device fields of a pack's card: the prior's, where it does not say.
+
+    Raises:
+        TableError: a field is missing or is none of a card's; the message names it.
+    """
+    given = dict(given or {})
+    if unknown := [name for name in given if name not in _FIELDS]:
+        raise TableError(f"{unknown[0]!r} is no field of a device card; they are {', '.join(_FIELDS)}")
     known = prior.setting if isinstance(prior, Prior) else prior.card.model_dump()
-    fields = {name: known[name] for name in _FIELDS if name in known} | dict(setting or {})
-    if missing := [name for name in _FIELDS if name not in fields and name not in ("pinned", "gpu")]:
+    fields = {name: known[name] for name in _FIELDS if name in known} | given
+    for name in _INTEGERS:
+        if name in fields and not str(fields[name]).isdigit():
+            raise TableError(f"the card's field {name} is {fields[name]!r}; it must be an integer")
+        if name in fields:
+            fields[name] = int(fields[name])
+    if missing := [name for name in _FIELDS if name not in (*fields, "pinned", "gpu")]:
         raise TableError(f"the card's field {missing[0]} is not known; give it with --set {missing[0]}=...")
+    if fields["delegate"] not in DELEGATES:
+        raise TableError(f"delegate is {fields['delegate']!r}; it must be one of {', '.join(DELEGATES)}")
     return fields
 
 
@@ -237,7 +248,7 @@ def _moved(old: Fit, before: Mapping[str, Fit], fits: Mapping[str, Fit]) -> Fit:
     moved = replace(
         belief, mean=belief.mean + (np.mean(shifts) if shifts else 0.0), covariance=loosened.covariance
     )
-    return Fit.of(moved, belief, old.networks, old.operations)
+    return Fit.of(moved, belief, old.networks)
 
 
 def _residuals(seen: Seen, prior: Belief, parts: Sequence[Sequence[int]]) -> list[tuple[float, Prediction]]:
@@ -245,9 +256,8 @@ def _residuals(seen: Seen, prior: Belief, parts: Sequence[Sequence[int]]) -> lis
     for part, kept in _splits(seen, parts):
         belief = fit(seen.chosen(kept).observations, prior)
         for index in part:
-            if seen.anchors[index].whole:
-                guess = predict(seen.observations[index], belief)
-                answers.append((float(np.log(guess.latency_ms / seen.anchors[index].latency_ms)), guess))
+            guess = predict(seen.observations[index], belief)
+            answers.append((float(np.log(guess.latency_ms / seen.anchors[index].latency_ms)), guess))
     return answers
 
 
@@ -255,10 +265,6 @@ def _splits(seen: Seen, parts: Sequence[Sequence[int]]) -> Iterator[tuple[Sequen
     for part in parts:
         out = set(part)
         yield part, [index for index in range(len(seen.anchors)) if index not in out]
-
-
-def _group(anchor: Anchor) -> str:
-    return anchor.name if anchor.whole else anchor.family
 
 
 def _rank(count: int) -> int:

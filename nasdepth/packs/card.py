@@ -1,4 +1,4 @@
-"""Pack cards: a device pack as one YAML file of coefficients, what they come from, and how far to trust them."""
+"""Pack cards: a device pack as one YAML file: coefficients, where they come from, how far to trust them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from nasdepth.latency.kernels import Kernel
 from nasdepth.packs.belief import Belief, Roofline
 from nasdepth.packs.terms import TERMS
 
-PACK_VERSION = 1
+MODEL = "physical-terms"
 _DIGITS = 5
 
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -84,32 +84,27 @@ class Fit(_Strict):
 
     Attributes:
         networks: measured ones that it was fitted to, in this and earlier fits.
-        operations: single operations beside them.
         peak_gflops, bandwidth_gb_s: the roofline.
         noise: relative sd of a network beside its coefficients' errors.
         novelty_sd: relative sd of a network that has nothing in common with the measured ones.
         sd_factor: see `nasdepth.latency.card.Calibration`.
-        end_to_end, end_to_end_sd: logarithm of a network's time over the sum of its kernels, and its sd.
         terms: by name.
         covariance: of the coefficients' logarithms: lower triangle, row by row, in the order of `terms`.
         validation: None where nothing was left out.
     """
 
     networks: Annotated[int, Field(ge=0)]
-    operations: Annotated[int, Field(ge=0)] = 0
     peak_gflops: _Positive
     bandwidth_gb_s: _Positive
     noise: _Positive
     novelty_sd: _NotNegative
     sd_factor: _Positive
-    end_to_end: float = 0.0
-    end_to_end_sd: _NotNegative = 0.0
     terms: dict[str, Coefficient]
     covariance: tuple[tuple[float, ...], ...]
     validation: CrossValidation | None = None
 
     @classmethod
-    def of(cls, belief: Belief, prior: Belief, networks: int, operations: int = 0, **more: Any) -> Fit:
+    def of(cls, belief: Belief, prior: Belief, networks: int, **more: Any) -> Fit:
         """A belief as a card has it, with five digits."""
         sd = np.sqrt(np.diag(belief.covariance))
         terms = {}
@@ -124,14 +119,11 @@ class Fit(_Strict):
             )
         return cls(
             networks=networks,
-            operations=operations,
             peak_gflops=belief.roofline.gflops,
             bandwidth_gb_s=belief.roofline.bandwidth_gb_s,
             noise=_digits(belief.noise),
             novelty_sd=_digits(belief.novelty_sd),
             sd_factor=_digits(belief.sd_factor),
-            end_to_end=_digits(belief.end_to_end),
-            end_to_end_sd=_digits(belief.end_to_end_sd),
             terms=terms,
             covariance=tuple(
                 tuple(_digits(value) for value in row[: index + 1])
@@ -153,8 +145,6 @@ class Fit(_Strict):
             noise=self.noise,
             noise_count=float(self.networks),
             roofline=Roofline(self.peak_gflops, self.bandwidth_gb_s),
-            end_to_end=self.end_to_end,
-            end_to_end_sd=self.end_to_end_sd,
             anchored=frozenset(name for name, one in self.terms.items() if one.anchored),
             shares={name: one.shares for name, one in self.terms.items()},
             novelty_sd=self.novelty_sd,
@@ -167,6 +157,7 @@ class PackCard(DeviceSetting):
 
     Attributes:
         kind: always `calibrated`: nothing in it was measured kernel by kernel on the device.
+        model: says which code reads the card.
         prior: what the fit began with: a prior, or another pack.
         latency: what the anchors' times are, such as `median`.
         sources: of the anchors and of the prior.
@@ -174,7 +165,7 @@ class PackCard(DeviceSetting):
     """
 
     kind: Literal["calibrated"] = "calibrated"
-    pack_version: Literal[1] = PACK_VERSION
+    model: Literal["physical-terms"] = MODEL
     prior: str
     latency: str = "median"
     sources: tuple[Source, ...]
@@ -185,6 +176,11 @@ class PackCard(DeviceSetting):
         """10-fold figures of the first precision that has them."""
         checks = (fit.validation for fit in self.precisions.values() if fit.validation)
         return next((check.folds for check in checks if check.folds), None)
+
+    @property
+    def checks(self) -> dict[str, CrossValidation]:
+        """What was checked, by precision."""
+        return {name: fit.validation for name, fit in self.precisions.items() if fit.validation}
 
     @property
     def terms(self) -> int:
@@ -250,7 +246,8 @@ class Pack:
         for precision, fit in card.precisions.items():
             if unknown := [name for name in fit.terms if name not in TERMS]:
                 raise TableError(
-                    f"{path}: precisions.{precision}.terms: {unknown[0]!r} is no term that this nasdepth knows"
+                    f"{path}: precisions.{precision}.terms: {unknown[0]!r} is no term known here; "
+                    "get a newer nasdepth"
                 )
             if [len(row) for row in fit.covariance] != list(range(1, len(fit.terms) + 1)):
                 raise TableError(

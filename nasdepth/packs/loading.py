@@ -52,7 +52,8 @@ def table_path(name_or_path: str | Path) -> Path:
     path = Path(name_or_path)
     if path.is_file():
         beside = path.with_suffix(".csv")
-        return beside if path.suffix in (".yaml", ".yml") and beside.is_file() else path
+        # a pack may lie beside the CSV of its own anchors
+        return beside if path.suffix == ".yaml" and beside.is_file() and not _is_pack(path) else path
     name = str(name_or_path).removeprefix(f"{_FOLDER}/").removesuffix(".csv").removesuffix(".yaml")
     for candidate in (shipped(_FOLDER) / f"{name}.csv", shipped(_FOLDER) / f"{name}.yaml"):
         if candidate.name.startswith(name) and candidate.is_file():
@@ -70,6 +71,10 @@ def every_table(more: Iterable[Path] = ()) -> list[Path]:
         for card in cards:
             found[table_path(card).resolve()] = None
     return list(found)
+
+
+def _is_pack(path: Path) -> bool:
+    return "\nmodel: " in path.read_text(encoding="utf-8", errors="replace")
 
 
 def shipped_tables() -> list[str]:

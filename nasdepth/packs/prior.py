@@ -11,8 +11,8 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from nasdepth.errors import TableError
-from nasdepth.packs.terms import TERMS
 from nasdepth.packs.belief import Belief, Roofline
+from nasdepth.packs.terms import TERMS
 
 _FOLDER = Path(__file__).parent / "priors"
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -29,7 +29,7 @@ class _Strict(BaseModel):
 
 
 class TermPrior(_Strict):
-    """What a term costs before measuring: `ms` of its unit, right within `factor` at one standard deviation."""
+    """What a term costs before measuring: `ms` of its unit, within `factor` at one standard deviation."""
 
     ms: _Positive
     factor: Annotated[float, Field(gt=1)]
@@ -39,18 +39,15 @@ class PrecisionPrior(_Strict):
     """Terms of one precision.
 
     Attributes:
-        peak_gflops, bandwidth_gb_s: nothing is predicted to be faster; a multiplication and an addition are two
-            operations, of integers too.
+        peak_gflops, bandwidth_gb_s: nothing is predicted to be faster; a multiplication and an addition are
+            two operations, of integers too.
         noise: relative error of a network that the terms leave, before it is estimated.
-        end_to_end_factor: how uncertain the ratio of a network to the sum of its operations is; None where
-            that sum is the network.
         terms: by name.
     """
 
     peak_gflops: _Positive
     bandwidth_gb_s: _Positive
     noise: _Positive = 0.04
-    end_to_end_factor: Annotated[float, Field(gt=1)] | None = None
     terms: dict[Annotated[str, AfterValidator(_known)], TermPrior]
 
     def belief(self) -> Belief:
@@ -64,7 +61,6 @@ class PrecisionPrior(_Strict):
             covariance=np.diag(sd**2),
             noise=self.noise,
             roofline=Roofline(self.peak_gflops, self.bandwidth_gb_s),
-            end_to_end_sd=float(np.log(self.end_to_end_factor)) if self.end_to_end_factor else 0.0,
         )
 
 

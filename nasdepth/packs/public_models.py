@@ -272,13 +272,14 @@ def public_kernels(name: str, runtime: str = "tflite", precision: str = "float32
     """The kernels of a published network.
 
     MobileNet v1 (Howard et al. 2017, arXiv:1704.04861), v2 (Sandler et al. 2018, arXiv:1801.04381), v3 with
-    its minimalistic variants (Howard et al. 2019, arXiv:1905.02244), EfficientNet-Lite (github.com/tensorflow/tpu,
-    models/official/efficientnet/lite), ResNet-50 v1.5 (He et al. 2015, arXiv:1512.03385, stride in the 3x3), and
-    SSD and SSDLite on them (TensorFlow's object detection models; without what sorts boxes).
+    its minimalistic variants (Howard et al. 2019, arXiv:1905.02244), EfficientNet-Lite
+    (github.com/tensorflow/tpu, models/official/efficientnet/lite), ResNet-50 v1.5 (He et al. 2015,
+    arXiv:1512.03385, stride in the 3x3), and SSD and SSDLite on them (TensorFlow's object detection models;
+    without what sorts boxes).
 
     Args:
-        name: with width and input size, such as `mobilenet-v2-0.5-160`; underscores, spaces and capitals do not
-            matter.
+        name: with width and input size, such as `mobilenet-v2-0.5-160`; underscores, spaces and capitals do
+            not matter.
         runtime: `xnnpack`, `tflite` or `gpu`.
         precision: float32 or int8.
 

@@ -1,7 +1,7 @@
-"""Physical terms: what an operation's time is made of, as functions of a kernel that never fall with its size.
+"""Physical terms: what an operation's time is made of, as functions of a kernel that never fall with size.
 
-A term is code and has a name; a prior (`nasdepth.packs.prior`) lists terms by name and says what each costs on
-a device. A time is the sum over terms of coefficient times amount, so that it never falls where no amount does.
+A term is code and has a name; a prior (`nasdepth.packs.prior`) lists terms by name and says what each costs
+on a device. A time is the sum over terms of coefficient times amount, so it never falls where no amount does.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ from dataclasses import dataclass
 
 from nasdepth.latency.kernels import BINARY, Kernel
 from nasdepth.latency.rules import partitions
+
+_TILE = 8  # rows and columns of what ruy and XNNPACK compute at once on aarch64
+_CACHE_BYTES = 256e3
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +71,6 @@ def round_up(value: float, block: int) -> float:
     return math.ceil(value / block) * block
 
 
-# ---------------------------------------------------------------------------------------------- whole networks
-
-
 @network_term("call", "call", "one call of the interpreter")
 def _call(kernels: Sequence[Kernel], runtime: str) -> float:
     return 1.0
@@ -86,15 +86,9 @@ def _partitions(kernels: Sequence[Kernel], runtime: str) -> float:
     return float(partitions(kernels, runtime))
 
 
-# ------------------------------------------------------------------------------------------------- every kernel
-
-
 @term("op", "kernel", "one operation: the interpreter's step, starting and joining threads")
 def _op(kernel: Kernel) -> float:
     return 1.0
-
-
-# ------------------------------------------------------------------------------------------------- convolutions
 
 
 def is_gemm(kernel: Kernel) -> bool:
@@ -122,7 +116,7 @@ def _gemm(kernel: Kernel) -> float:
     if not is_gemm(kernel):
         return 0.0
     rows, columns, depth = _gemm_shape(kernel)
-    return round_up(rows, 8) * round_up(columns, 8) * depth / 1e6
+    return round_up(rows, _TILE) * round_up(columns, _TILE) * depth / 1e6
 
 
 @term(
@@ -134,7 +128,7 @@ def _gemm_outputs(kernel: Kernel) -> float:
     if not is_gemm(kernel):
         return 0.0
     rows, columns, _ = _gemm_shape(kernel)
-    return round_up(rows, 8) * round_up(columns, 8) / 1e6
+    return round_up(rows, _TILE) * round_up(columns, _TILE) / 1e6
 
 
 @term("grouped_mmac", "10^6 MAC", "multiplications of convolutions in groups")
@@ -181,12 +175,22 @@ def _depthwise_io(kernel: Kernel) -> float:
     return (kernel.in_bytes + kernel.out_bytes) / 1e6 if kernel.op == "depthwise_conv2d" else 0.0
 
 
-@term("weights_mb", "MB", "weights of convolutions and fully connected layers, read and packed on every call")
+@term("weights_mb", "MB", "weights of convolutions and fully connected layers, read on every call")
 def _weights(kernel: Kernel) -> float:
     return kernel.weight_bytes / 1e6
 
 
-# --------------------------------------------------------------------------------------- everything that moves
+@term("packed_mb", "MB", "weights that ruy lays out anew on every call: all but those for up to 8 pixels")
+def _packed(kernel: Kernel) -> float:
+    # ruy/prepare_packed_matrices.cc: kCacheIfLargeSpeedup, which TFLite asks for, keeps only those
+    return kernel.weight_bytes / 1e6 if is_gemm(kernel) and _gemm_shape(kernel)[0] > _TILE else 0.0
+
+
+@term("packed_spill_mb", "MB", "what of that does not stay in a core's share of a Cortex-A72's cache, 256 kB")
+def _packed_spill(kernel: Kernel) -> float:
+    packed = is_gemm(kernel) and _gemm_shape(kernel)[0] > _TILE
+    return max(kernel.weight_bytes - _CACHE_BYTES, 0) / 1e6 if packed else 0.0
+
 
 _TRANSCENDENTAL = ("logistic", "tanh", "exp", "elu", "gelu", "softmax", "sqrt", "rsqrt", "div")
 _RESHAPING = ("reshape", "squeeze", "expand_dims")

@@ -15,6 +15,13 @@ from nasdepth.cli import app
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "json.md"
 DATA = "scenes:24+6"
 TINY = "64x64,mobilenetv3_small_minimal@0.5:2,none-conv-k1-w8,up-nearest-nearest"
+# No device's times; enough networks, and families, to leave some out
+ANCHORS = "model,latency_ms\n" + "".join(
+    f"mobilenet-v{version}-{width}-{size},{size * size * width / 1000}\n"
+    for version in (1, 2)
+    for width in (0.5, 1.0)
+    for size in (96, 160, 192, 224)
+)
 PLAIN = {"string": str, "integer": int, "number": (int, float), "boolean": bool, "null": type(None)}
 
 
@@ -114,6 +121,9 @@ def printed(tmp_path_factory, tiny_space_file, two_space_file, table_file, lited
         "data make": ("data", "make", "made", "--train", 2, "--test", 1),
         "data inspect": ("data", "inspect", DATA, "--split", "test"),
         "latency build": build,
+        "latency calibrate": ("latency", "calibrate", "--anchors", "anchors.csv", "--prior",
+                              "cortex-a72-ruy", "--set", "runtime_version=2.5.0", "--out", "pack.yaml"),
+        "latency devices": ("latency", "devices"),
         "latency merge": ("latency", "merge", table_file, table_file, "--out", "merged"),
         "latency predict": ("latency", "predict", TINY, "--table", table_file, "--by-layer"),
         "latency validate": ("latency", "validate", "--table", table_file, "--space", tiny_space_file,
@@ -141,6 +151,7 @@ def printed(tmp_path_factory, tiny_space_file, two_space_file, table_file, lited
 
     before = Path.cwd()
     os.chdir(tmp_path_factory.mktemp("json"))
+    Path("anchors.csv").write_text(ANCHORS)
     yield run
     os.chdir(before)
 
