@@ -10,7 +10,9 @@ from nasdepth.latency.kernels import Kernel
 
 # A runtime's next version or another board is faster or slower as a whole by about this much (as a
 # logarithm), and its single terms by about that much beside it: TFLite 2.2 to 2.7 differ so on one Pi 4
-_COMMON_SD, _OWN_SD = 0.5, 0.12
+_COMMON_SD, _OWN_SD = 0.5, 0.1
+# What the terms leave out there is not what they leave out here, and rather more
+_NOISE_THERE, _NOISE_COUNT = 1.25, 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ class Belief:
         """As a prior for another board or version of the runtime: a common factor, and less of each."""
         count = len(self.terms)
         wider = self.covariance + _COMMON_SD**2 * np.ones((count, count)) + _OWN_SD**2 * np.eye(count)
-        return replace(self, covariance=wider, noise_count=8.0)
+        return replace(self, covariance=wider, noise=_NOISE_THERE * self.noise, noise_count=_NOISE_COUNT)
 
     def novelty(self, shares: np.ndarray) -> float:
         """How much of a network's time, by term (n,), lies beyond what measured networks spend: 0 to 1."""

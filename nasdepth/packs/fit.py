@@ -18,7 +18,7 @@ from scipy.optimize import least_squares
 
 from nasdepth.latency.kernels import Kernel
 from nasdepth.packs.belief import Belief
-from nasdepth.packs.terms import TERMS
+from nasdepth.packs.terms import TERMS, Term
 
 _NOISE_ROUNDS = 3
 # Less than what one device varies from run to run would be luck
@@ -29,7 +29,15 @@ _IN_ANCHORS = 2
 @lru_cache(maxsize=262144)
 def kernel_amounts(kernel: Kernel, terms: tuple[str, ...]) -> np.ndarray:
     """(n,) float64: how much of every term one kernel has; 0 for terms of networks."""
-    return np.array([one.amount(kernel) if (one := TERMS[name]).amount else 0.0 for name in terms])
+    amounts = np.zeros(len(terms))
+    for index, one in _terms_of(kernel.op, terms):
+        amounts[index] = one.amount(kernel)
+    return amounts
+
+
+@lru_cache(maxsize=1024)
+def _terms_of(op: str, terms: tuple[str, ...]) -> list[tuple[int, Term]]:
+    return [(index, TERMS[name]) for index, name in enumerate(terms) if op in TERMS[name].ops]
 
 
 def network_amounts(kernels: Sequence[Kernel], terms: tuple[str, ...], runtime: str) -> np.ndarray:

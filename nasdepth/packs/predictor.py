@@ -45,6 +45,10 @@ class CalibratedPredictor(Predictor):
         self.runtime = runtime_of(pack.card.delegate)
         self._beliefs = {name: fit.belief() for name, fit in pack.card.precisions.items()}
         self._values = {name: np.exp(belief.mean) for name, belief in self._beliefs.items()}
+        self._unanchored = {
+            block: np.array([name not in belief.anchored for name in belief.terms], np.float64)
+            for block, belief in self._beliefs.items()
+        }
         self._parts: dict[Kernel, _Part] = {}
 
     def estimate(self, kernels: Sequence[Kernel]) -> LatencyEstimate:
@@ -81,10 +85,8 @@ class CalibratedPredictor(Predictor):
         latency_ms, floor_ms = float(slopes_ms.sum()), belief.roofline.ms(kernel)
         if latency_ms < floor_ms:  # at the roofline no coefficient matters
             latency_ms, slopes_ms = floor_ms, np.zeros_like(slopes_ms)
-        known = all(
-            name in belief.anchored for name, amount in zip(belief.terms, amounts, strict=True) if amount > 0
-        )
-        part = _Part(block, slopes_ms, latency_ms, floor_ms, "interpolated" if known else "unknown")
+        unknown = bool(amounts @ self._unanchored[block] > 0)
+        part = _Part(block, slopes_ms, latency_ms, floor_ms, "unknown" if unknown else "interpolated")
         self._parts[kernel] = part
         return part
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from nasdepth.latency.kernels import BINARY, Kernel
+from nasdepth.latency.kernels import BINARY, OPERATIONS, Kernel
 from nasdepth.latency.rules import partitions
 
 _TILE = 8  # rows and columns of what ruy and XNNPACK compute at once on aarch64
@@ -24,27 +24,33 @@ class Term:
     Attributes:
         name: as priors and packs spell it.
         unit: of the amount; a coefficient is in ms of it.
-        amount: of one kernel, not negative and not falling with channels, height, width or window; None for a
-            term of the network.
-        of_network: amount of a whole network in order and its runtime; None for a term of kernels.
         meaning: one line.
+        ops: operations that may have some of it; empty for a term of networks.
+        amount: of one kernel of these operations, not negative and not falling with channels, height, width
+            or window; None for a term of networks.
+        of_network: amount of a whole network in order and its runtime; None for a term of kernels.
     """
 
     name: str
     unit: str
     meaning: str
+    ops: frozenset[str] = frozenset()
     amount: Callable[[Kernel], float] | None = None
     of_network: Callable[[Sequence[Kernel], str], float] | None = None
+
+    def of(self, kernel: Kernel) -> float:
+        """Of a kernel of any operation."""
+        return self.amount(kernel) if kernel.op in self.ops else 0.0
 
 
 TERMS: dict[str, Term] = {}
 
 
-def term(name: str, unit: str, meaning: str) -> Callable:
-    """Register a function of a kernel as a term."""
+def term(name: str, unit: str, meaning: str, ops: Sequence[str]) -> Callable:
+    """Register a function of a kernel of some operations as a term."""
 
     def register(amount: Callable[[Kernel], float]) -> Callable[[Kernel], float]:
-        _add(Term(name, unit, meaning, amount=amount))
+        _add(Term(name, unit, meaning, frozenset(ops), amount=amount))
         return amount
 
     return register
@@ -86,189 +92,167 @@ def _partitions(kernels: Sequence[Kernel], runtime: str) -> float:
     return float(partitions(kernels, runtime))
 
 
-@term("op", "kernel", "one operation: the interpreter's step, starting and joining threads")
+_GEMM = ("conv2d", "fully_connected", "transpose_conv2d")
+_TRANSCENDENTAL = ("logistic", "tanh", "exp", "elu", "gelu", "softmax", "sqrt", "rsqrt", "div")
+_PIECEWISE = ("relu", "relu6", "relu_0_to_1", "relu_n1_to_1", "leaky_relu", "prelu", "abs", "neg", "square")
+_MOVING = (
+    *("pad", "transpose", "slice", "strided_slice", "split", "depth_to_space", "space_to_depth"),
+    *("reshape", "squeeze", "expand_dims"),
+)
+_LINEAR = tuple(op for op in BINARY if op != "div")
+
+
+@term("op", "kernel", "one operation: the interpreter's step, starting and joining threads", OPERATIONS)
 def _op(kernel: Kernel) -> float:
     return 1.0
 
 
-def is_gemm(kernel: Kernel) -> bool:
-    """Whether a matrix multiplication does the work."""
-    dense = kernel.op in ("fully_connected", "transpose_conv2d")
-    return dense or (kernel.op == "conv2d" and kernel.groups == 1)
-
-
-def is_pointwise(kernel: Kernel) -> bool:
-    """Whether the matrix to multiply with is the image as it lies."""
-    window = kernel.kernel_height * kernel.kernel_width
-    return window == 1 and kernel.stride_height * kernel.stride_width == 1
-
-
 def _gemm_shape(kernel: Kernel) -> tuple[float, float, float]:
-    """(rows, columns, depth): pixels, output channels, what is summed over."""
+    """(rows, columns, depth): pixels, output channels, what is summed over; no rows in groups."""
     window = kernel.kernel_height * kernel.kernel_width
     if kernel.op == "transpose_conv2d":
         return kernel.in_height * kernel.in_width, kernel.out_channels * window, kernel.in_channels
-    return kernel.out_pixels, kernel.out_channels, window * kernel.in_channels
+    rows = 0 if kernel.op == "conv2d" and kernel.groups > 1 else kernel.out_pixels
+    return rows, kernel.out_channels, window * kernel.in_channels
 
 
-@term("gemm_mmac", "10^6 MAC", "multiplications of convolutions, in tiles of 8 output channels by 8 pixels")
+def _is_copied(kernel: Kernel) -> bool:
+    """Whether patches have to be written out before a matrix multiplication."""
+    return kernel.kernel_height * kernel.kernel_width * kernel.stride_height * kernel.stride_width > 1
+
+
+@term("gemm_mmac", "10^6 MAC", "multiplications in tiles of 8 output channels by 8 pixels", _GEMM)
 def _gemm(kernel: Kernel) -> float:
-    if not is_gemm(kernel):
-        return 0.0
     rows, columns, depth = _gemm_shape(kernel)
     return round_up(rows, _TILE) * round_up(columns, _TILE) * depth / 1e6
 
 
-@term(
-    "gemm_moutputs",
-    "10^6 sums",
-    "sums that a multiplication begins, rounds off and stores, whatever the depth",
-)
+@term("gemm_moutputs", "10^6 sums", "sums that are begun, rounded off and stored, whatever the depth", _GEMM)
 def _gemm_outputs(kernel: Kernel) -> float:
-    if not is_gemm(kernel):
-        return 0.0
     rows, columns, _ = _gemm_shape(kernel)
     return round_up(rows, _TILE) * round_up(columns, _TILE) / 1e6
 
 
-@term("grouped_mmac", "10^6 MAC", "multiplications of convolutions in groups")
+@term("grouped_mmac", "10^6 MAC", "multiplications of convolutions in groups", ("conv2d",))
 def _grouped(kernel: Kernel) -> float:
-    return kernel.macs / 1e6 if kernel.op == "conv2d" and kernel.groups > 1 else 0.0
+    return kernel.macs / 1e6 if kernel.groups > 1 else 0.0
 
 
-@term("dw_mmac", "10^6 MAC", "multiplications of depthwise convolutions")
+@term("dw_mmac", "10^6 MAC", "multiplications of depthwise convolutions", ("depthwise_conv2d",))
 def _depthwise(kernel: Kernel) -> float:
-    return kernel.macs / 1e6 if kernel.op == "depthwise_conv2d" else 0.0
+    return kernel.macs / 1e6
 
 
-@term("im2col_mb", "MB", "patches written for a convolution with a window or a stride, and read again")
+@term("im2col_mb", "MB", "patches written for a window or a stride, and read again", ("conv2d",))
 def _im2col(kernel: Kernel) -> float:
-    if kernel.op != "conv2d" or is_pointwise(kernel):
+    if not _is_copied(kernel):
         return 0.0
     window = kernel.kernel_height * kernel.kernel_width
     return kernel.out_pixels * window * kernel.in_channels * _size(kernel) / 1e6
 
 
-@term("im2col_mrows", "10^6 copies", "copies of one row of a window each, that make up the patches")
+@term("im2col_mrows", "10^6 copies", "copies of a window's row each, that make up the patches", ("conv2d",))
 def _im2col_rows(kernel: Kernel) -> float:
-    if kernel.op != "conv2d" or is_pointwise(kernel):
-        return 0.0
-    return kernel.out_pixels * kernel.kernel_height / 1e6
+    return kernel.out_pixels * kernel.kernel_height / 1e6 if _is_copied(kernel) else 0.0
 
 
-@term("col2im_mb", "MB", "windows that a transposed convolution adds into its output")
+@term("col2im_mb", "MB", "windows that are added into the output", ("transpose_conv2d",))
 def _col2im(kernel: Kernel) -> float:
-    if kernel.op != "transpose_conv2d":
-        return 0.0
     window = kernel.kernel_height * kernel.kernel_width
     return kernel.in_height * kernel.in_width * window * kernel.out_channels * _size(kernel) / 1e6
 
 
-@term("conv_io_mb", "MB", "input and output of convolutions that are not depthwise")
+@term("conv_io_mb", "MB", "input and output of convolutions that are not depthwise", _GEMM)
 def _conv_io(kernel: Kernel) -> float:
-    is_conv = kernel.op in ("conv2d", "transpose_conv2d", "fully_connected")
-    return (kernel.in_bytes + kernel.out_bytes) / 1e6 if is_conv else 0.0
+    return _moved_mb(kernel)
 
 
-@term("dw_io_mb", "MB", "input and output of depthwise convolutions")
+@term("dw_io_mb", "MB", "input and output of depthwise convolutions", ("depthwise_conv2d",))
 def _depthwise_io(kernel: Kernel) -> float:
-    return (kernel.in_bytes + kernel.out_bytes) / 1e6 if kernel.op == "depthwise_conv2d" else 0.0
+    return _moved_mb(kernel)
 
 
-@term("weights_mb", "MB", "weights of convolutions and fully connected layers, read on every call")
+@term("weights_mb", "MB", "weights and constant operands, read on every call", OPERATIONS)
 def _weights(kernel: Kernel) -> float:
     return kernel.weight_bytes / 1e6
 
 
-@term("packed_mb", "MB", "weights that ruy lays out anew on every call: all but those for up to 8 pixels")
+@term("packed_mb", "MB", "weights that ruy lays out anew on every call: not those for up to 8 pixels", _GEMM)
 def _packed(kernel: Kernel) -> float:
     # ruy/prepare_packed_matrices.cc: kCacheIfLargeSpeedup, which TFLite asks for, keeps only those
-    return kernel.weight_bytes / 1e6 if is_gemm(kernel) and _gemm_shape(kernel)[0] > _TILE else 0.0
+    return kernel.weight_bytes / 1e6 if _gemm_shape(kernel)[0] > _TILE else 0.0
 
 
-@term("packed_spill_mb", "MB", "what of that does not stay in a core's share of a Cortex-A72's cache, 256 kB")
+@term("packed_spill_mb", "MB", "what of that exceeds a core's share of a Cortex-A72's cache, 256 kB", _GEMM)
 def _packed_spill(kernel: Kernel) -> float:
-    packed = is_gemm(kernel) and _gemm_shape(kernel)[0] > _TILE
-    return max(kernel.weight_bytes - _CACHE_BYTES, 0) / 1e6 if packed else 0.0
+    return max(kernel.weight_bytes - _CACHE_BYTES, 0) / 1e6 if _gemm_shape(kernel)[0] > _TILE else 0.0
 
 
-_TRANSCENDENTAL = ("logistic", "tanh", "exp", "elu", "gelu", "softmax", "sqrt", "rsqrt", "div")
-_RESHAPING = ("reshape", "squeeze", "expand_dims")
-_MOVING = (
-    "pad",
-    "transpose",
-    "slice",
-    "strided_slice",
-    "split",
-    "depth_to_space",
-    "space_to_depth",
-    *_RESHAPING,
-)
-_PIECEWISE = ("relu", "relu6", "relu_0_to_1", "relu_n1_to_1", "leaky_relu", "prelu", "abs", "neg", "square")
+@term("elementwise_mb", "MB", "inputs and outputs of piecewise linear functions", (*_LINEAR, *_PIECEWISE))
+def _elementwise(kernel: Kernel) -> float:
+    return _moved_mb(kernel)
+
+
+@term("hard_swish_mvalues", "10^6 values", "hard-swish, an operation of its own", ("hard_swish",))
+def _hard_swish(kernel: Kernel) -> float:
+    return _outputs(kernel)
+
+
+@term("transcendental_mvalues", "10^6 values", "exponentials, roots and divisions", _TRANSCENDENTAL)
+def _transcendental(kernel: Kernel) -> float:
+    return _outputs(kernel)
 
 
 @term(
-    "elementwise_mb", "MB", "inputs and outputs of additions, multiplications and piecewise linear functions"
+    *("pool_mvalues", "10^6 values", "values that pools and means read, window by window"),
+    ("average_pool2d", "max_pool2d", "mean"),
 )
-def _elementwise(kernel: Kernel) -> float:
-    chosen = kernel.op in _PIECEWISE or (kernel.op in BINARY and kernel.op != "div")
-    return (kernel.in_bytes + kernel.out_bytes) / 1e6 if chosen else 0.0
-
-
-@term("hard_swish_mvalues", "10^6 values", "hard-swish, an operation of its own")
-def _hard_swish(kernel: Kernel) -> float:
-    return _outputs(kernel) if kernel.op == "hard_swish" else 0.0
-
-
-@term("transcendental_mvalues", "10^6 values", "logistic, tanh, exp, gelu, softmax, roots and divisions")
-def _transcendental(kernel: Kernel) -> float:
-    return _outputs(kernel) if kernel.op in _TRANSCENDENTAL else 0.0
-
-
-@term("pool_mvalues", "10^6 values", "values that pools and means read, window by window")
 def _pool(kernel: Kernel) -> float:
     if kernel.op == "mean":
         return kernel.in_height * kernel.in_width * kernel.in_channels / 1e6
-    if kernel.op not in ("average_pool2d", "max_pool2d"):
-        return 0.0
     return _outputs(kernel) * kernel.kernel_height * kernel.kernel_width
 
 
 @term(
-    "resize_mpixels", "10^6 pixels", "output pixels of a resize: where each comes from, and a copy or a blend"
+    *("resize_mpixels", "10^6 pixels", "output pixels: where each comes from, and a copy or a blend"),
+    ("resize_bilinear", "resize_nearest"),
 )
 def _resize_pixels(kernel: Kernel) -> float:
-    return kernel.out_pixels / 1e6 if kernel.op.startswith("resize") else 0.0
+    return kernel.out_pixels / 1e6
 
 
-@term("resize_mvalues", "10^6 values", "values of a bilinear resize, each blended from four")
+@term("resize_mvalues", "10^6 values", "values that are each blended from four", ("resize_bilinear",))
 def _resize_values(kernel: Kernel) -> float:
-    return _outputs(kernel) if kernel.op == "resize_bilinear" else 0.0
+    return _outputs(kernel)
 
 
-@term("resize_nearest_mb", "MB", "bytes that a nearest resize writes")
+@term("resize_nearest_mb", "MB", "bytes that a nearest resize writes", ("resize_nearest",))
 def _resize_nearest(kernel: Kernel) -> float:
-    return kernel.out_bytes / 1e6 if kernel.op == "resize_nearest" else 0.0
+    return kernel.out_bytes / 1e6
 
 
-@term("concat_mb", "MB", "bytes that a concatenation reads and writes")
+@term("concat_mb", "MB", "bytes that a concatenation reads and writes", ("concat",))
 def _concat(kernel: Kernel) -> float:
-    return (kernel.in_bytes + kernel.out_bytes) / 1e6 if kernel.op == "concat" else 0.0
+    return _moved_mb(kernel)
 
 
-@term("concat_mcopies", "10^6 copies", "runs of values that a concatenation copies: one a pixel and input")
+@term("concat_mcopies", "10^6 copies", "runs of values that are copied: one a pixel and input", ("concat",))
 def _concat_copies(kernel: Kernel) -> float:
-    return kernel.out_pixels * (1 + len(kernel.other_channels)) / 1e6 if kernel.op == "concat" else 0.0
+    return kernel.out_pixels * (1 + len(kernel.other_channels)) / 1e6
 
 
-@term("move_mb", "MB", "bytes that padding, slicing, transposing and the like read and write")
+@term("move_mb", "MB", "bytes that padding, slicing, transposing and the like read and write", _MOVING)
 def _move(kernel: Kernel) -> float:
-    return (kernel.in_bytes + kernel.out_bytes) / 1e6 if kernel.op in _MOVING else 0.0
+    return _moved_mb(kernel)
 
 
-@term("quantize_mvalues", "10^6 values", "values that are quantised or widened")
+@term("quantize_mvalues", "10^6 values", "values quantised or widened", ("quantize", "dequantize"))
 def _quantize(kernel: Kernel) -> float:
-    return _outputs(kernel) if kernel.op in ("quantize", "dequantize") else 0.0
+    return _outputs(kernel)
+
+
+def _moved_mb(kernel: Kernel) -> float:
+    return (kernel.in_bytes + kernel.out_bytes) / 1e6
 
 
 def _outputs(kernel: Kernel) -> float:

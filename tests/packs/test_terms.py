@@ -16,7 +16,7 @@ KERNELS = dict.fromkeys(
 
 @pytest.mark.parametrize("name", [name for name, one in TERMS.items() if one.amount])
 def test_no_term_is_negative_or_falls_with_a_size(name):
-    amount = TERMS[name].amount
+    amount = TERMS[name].of
     for kernel in KERNELS:
         assert amount(kernel) >= 0
         for dimension, larger in enlarged(kernel):
@@ -26,9 +26,9 @@ def test_no_term_is_negative_or_falls_with_a_size(name):
 @pytest.mark.parametrize("prior", prior_names())
 def test_every_operation_costs_something_beside_its_start(prior):
     for precision in read_prior(prior).precisions.values():
-        names = [name for name in precision.terms if TERMS[name].amount and name not in ("op", "gpu_op")]
+        names = [name for name in precision.terms if TERMS[name].amount and name not in ("op",)]
         lacking = {
-            kernel.op for kernel in EVERY_OPERATION if not any(TERMS[name].amount(kernel) for name in names)
+            kernel.op for kernel in EVERY_OPERATION if not any(TERMS[name].of(kernel) for name in names)
         }
         assert lacking == set()
     assert {kernel.op for kernel in EVERY_OPERATION} == set(OPERATIONS)
