@@ -17,18 +17,21 @@ _USUAL = ("relu", "relu6", "leaky_relu", "hard_swish", "logistic", "tanh")
 
 
 def general_kernels(seed: int = 0) -> list[Kernel]:
-    """About 2,000 kernels: what published networks are made of, at sizes drawn evenly on a log scale."""
+    """About 2,000 kernels: what published networks are made of, at sizes drawn evenly on a log scale.
+
+    Every beginning of the list has all forms in their proportions.
+    """
     rng = random.Random(seed)
-    drawn: dict[Kernel, None] = {}
+    drawn: dict[Kernel, float] = {}
     for form, count in _FORMS:
         found = 0
         while found < count:
             kernel = form(rng)
             if kernel in drawn or not _fits(kernel):
                 continue
-            drawn[kernel] = None
             found += 1
-    return list(drawn)
+            drawn[kernel] = found / count
+    return sorted(drawn, key=drawn.__getitem__)
 
 
 def _fits(kernel: Kernel) -> bool:
@@ -212,6 +215,7 @@ _FORMS: tuple[tuple[Callable, int], ...] = (
     (_convolution((1, 3), groups=4), _PER_FORM),
     *((_depthwise(window, stride), _PER_FORM) for window in (3, 5, 7) for stride in (1, 2)),
     (_depthwise(3, 1, dilation=2), _PER_FORM // 2),
+    (_depthwise(1, 1), _PER_FORM // 2),
     *((_transposed(window, 2), _PER_FORM // 2) for window in (2, 3, 4)),
     (_fully_connected, _PER_FORM),
     *((_elementwise(op, "tensor"), _PER_FORM) for op in ("add", "mul")),

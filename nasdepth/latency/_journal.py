@@ -59,6 +59,10 @@ class Journal:
     def __getitem__(self, key: str) -> Measurement:
         return self._done[key]
 
+    def latencies_ms(self, prefix: str) -> list[float]:
+        """Of all entries whose key begins so, in order."""
+        return [one.latency_ms for key, one in self._done.items() if key.startswith(prefix)]
+
     def add(self, key: str, measurement: Measurement) -> None:
         """Record a finished measurement."""
         entry = asdict(measurement)

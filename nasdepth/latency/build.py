@@ -38,6 +38,7 @@ _SECONDS_PER_NETWORK = 3.0
 # Share of a limited time that goes to the planned order; the rest to where the predictor is least sure
 _PLANNED_SHARE = 0.5
 _LEAST_SURE_AT_ONCE = 280
+_LEAST_OF_A_KIND = 2
 
 
 def table_name(info: DeviceInfo) -> str:
@@ -139,18 +140,30 @@ def _measure(
 ) -> dict[Kernel, Measurement]:
     if seconds is None:
         return bench.kernels(kernels, overhead_ms)
-    # The plan starts with every kind there is; a table without one could not answer
-    least = 2 * len({kernel.kind for kernel in kernels})
-    measured = bench.kernels(kernels[:least], overhead_ms)
+    # A table without a kind could not answer for it: some of each, however little time there is
+    measured = bench.kernels(_some_of_every_kind(kernels), overhead_ms)
     planned = start + _PLANNED_SHARE * seconds
-    measured |= bench.kernels(kernels[least:], overhead_ms, planned)
+    rest = [kernel for kernel in kernels if kernel not in measured]
+    measured |= bench.kernels(rest, overhead_ms, planned)
     rest = [kernel for kernel in kernels if kernel not in measured]
     while rest and time.monotonic() < start + seconds:
         predictor = TablePredictor(tabulate(measured))
+        # what the device refuses of every kernel tried stays without an answer
+        rest = [kernel for kernel in rest if predictor.knows(kernel)]
         wanted = least_sure(predictor, rest, uses, _LEAST_SURE_AT_ONCE)
         measured |= bench.kernels(wanted, overhead_ms, start + seconds)
         rest = [kernel for kernel in rest if kernel not in measured]
     return measured
+
+
+def _some_of_every_kind(kernels: Sequence[Kernel]) -> list[Kernel]:
+    of_kind: Counter[str] = Counter()
+    some = []
+    for kernel in kernels:
+        of_kind[kernel.kind] += 1
+        if of_kind[kernel.kind] <= _LEAST_OF_A_KIND:
+            some.append(kernel)
+    return some
 
 
 def _woven(first: list[Kernel], second: list[Kernel]) -> list[Kernel]:

@@ -138,7 +138,7 @@ class DeviceCard(DeviceSetting):
         space: the search space whose kernels were measured.
         kernels: rows of the table; tells a table that lost its end.
         overhead_ms: of one call of the interpreter with nothing to do; no row contains it.
-        reference_ms: the reference kernels at their fastest during the build, by name.
+        reference_ms: the reference kernels as they usually ran during the build, by name.
         calibration: None where no network was measured for it; then times are added up as they are.
         validation: None where no whole model was measured.
     """

@@ -170,6 +170,16 @@ class TablePredictor(Predictor):
         self._interpolate(kernels)
         return [(self._parts[kernel].latency_ms, self._parts[kernel].sd_ms) for kernel in kernels]
 
+    def knows(self, kernel: Kernel) -> bool:
+        """Whether there is any answer for a kernel."""
+        return kernel not in self.table.rejected and bool(self._relatives(kernel))
+
+    def _relatives(self, kernel: Kernel) -> list[Kernel]:
+        """Measured kernels of its kind, else of its operation."""
+        return self._by_kind.get(kernel.kind) or [
+            one for one in self.table.timings if (one.op, one.precision) == (kernel.op, kernel.precision)
+        ]
+
     def _variance(self, kernels: Sequence[Kernel]) -> float:
         own, shared = 0.0, defaultdict(float)
         for kernel in kernels:
@@ -211,9 +221,7 @@ class TablePredictor(Predictor):
 
     def _model(self, kind: str, kernel: Kernel) -> KindModel:
         if kind not in self._models:
-            known = self._by_kind.get(kind) or [
-                one for one in self.table.timings if (one.op, one.precision) == (kernel.op, kernel.precision)
-            ]
+            known = self._relatives(kernel)
             if not known:
                 raise UnknownKernelError(
                     f"{kernel}: table {self.table.name} holds no kernel of kind {kind!r} nor any other "

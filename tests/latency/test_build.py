@@ -6,14 +6,25 @@ import subprocess
 import sys
 import textwrap
 from collections import Counter
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
 
 import pytest
 from latency_samples import EVERY_OPERATION
 
 from nasdepth.devices import LocalDevice, Measurement
 from nasdepth.errors import TableError
-from nasdepth.latency import LatencyTable, TablePredictor, architecture_kernels, tflite_kernels
-from nasdepth.latency._bench import REFERENCES
+from nasdepth.latency import (
+    LatencyTable,
+    TablePredictor,
+    architecture_kernels,
+    tflite_kernels,
+    write_micro_model,
+)
+from nasdepth.latency._bench import REFERENCES, Bench
+from nasdepth.latency._general import general_kernels
+from nasdepth.latency._journal import Journal
 from nasdepth.latency.build import build, plan, table_name
 from nasdepth.space import SearchSpace
 
@@ -37,6 +48,21 @@ class QuickDevice(LocalDevice):
         for model in models:
             self.asked |= set(tflite_kernels(model))
         return super().measure(models, min_runs=3, min_seconds=0)
+
+
+class Picky(QuickDevice):
+    """Refuses a kind of kernel."""
+
+    def measure(self, models, **options):
+        for one in super().measure(models):
+            refused = b"dw_k3x3s2" in one.model.read_bytes()
+            yield Measurement(one.model, error="op is not supported") if refused else one
+
+
+@pytest.fixture(autouse=True)
+def hurry(monkeypatch):
+    monkeypatch.setattr("nasdepth.latency._bench._ATTEMPTS", 1)
+    monkeypatch.setattr("nasdepth.latency._bench._NETWORK_PASSES", 1)
 
 
 @pytest.fixture
@@ -132,12 +158,6 @@ def test_damaged_journal_is_named(space, tmp_path):
 
 
 def test_a_refused_kernel_is_a_row_and_not_the_end(space, tmp_path):
-    class Picky(QuickDevice):
-        def measure(self, models, **options):
-            for one in super().measure(models):
-                refused = b"dw_k3x3s2" in one.model.read_bytes()
-                yield Measurement(one.model, error="op is not supported") if refused else one
-
     table = build(Picky(), space, tmp_path, calibration=0, validate=0)
     assert table.rejected and {kernel.kind for kernel in table.rejected} == {"dw_k3x3s2"}
     assert LatencyTable.load(tmp_path / f"{table.name}.csv").rejected == table.rejected
@@ -147,6 +167,19 @@ def test_time_limit_ends_with_a_usable_table(space, tmp_path):
     table = build(QuickDevice(), space, tmp_path, minutes=1e-6, calibration=0, validate=0, progress=None)
     assert len(table.timings) < len(plan(space))
     assert {kernel.kind for kernel in table.timings} == {kernel.kind for kernel in plan(space)}
+
+
+def test_time_limit_measures_some_of_every_kind_of_other_makers_kernels(space, tmp_path):
+    table = build(QuickDevice(), space, tmp_path, minutes=1e-6, calibration=0, validate=0, general=True)
+    kinds = {kernel.kind for kernel in [*plan(space), *general_kernels()]}
+    assert {kernel.kind for kernel in table.timings} == kinds
+
+
+def test_where_the_predictor_is_least_sure_a_refused_kind_is_left_out(space, tmp_path, monkeypatch):
+    monkeypatch.setattr("nasdepth.latency.build._PLANNED_SHARE", 0)
+    table = build(Picky(), space, tmp_path, minutes=5, calibration=0, validate=0)
+    assert table.timings.keys() == {kernel for kernel in plan(space) if kernel.kind != "dw_k3x3s2"}
+    assert {kernel.kind for kernel in table.rejected} == {"dw_k3x3s2"}
 
 
 def test_validation_on_whole_networks(space, tmp_path):
@@ -176,7 +209,9 @@ def test_a_table_of_another_setting_is_not_extended(space, tmp_path):
         build(QuickDevice(2), space, tmp_path, "one", calibration=0, validate=0)
 
 
-def test_a_slow_reference_repeats_the_measurement(space, tmp_path):
+def test_a_slow_reference_repeats_the_measurement(space, tmp_path, monkeypatch):
+    monkeypatch.setattr("nasdepth.latency._bench._ATTEMPTS", 2)
+
     class Disturbed(QuickDevice):
         calls = 0
 
@@ -191,3 +226,29 @@ def test_a_slow_reference_repeats_the_measurement(space, tmp_path):
     table = build(device, space, tmp_path, minutes=1e-6, calibration=0, validate=0)
     chunks = -(-len(table.timings) // 14)
     assert Disturbed.calls > 1 + chunks  # the overhead's call, the chunks, and at least one again
+
+
+def test_a_network_is_measured_until_two_passes_agree(tmp_path, monkeypatch):
+    monkeypatch.setattr("nasdepth.latency._bench._NETWORK_PASSES", 6)
+
+    class Replayed(LocalDevice):
+        """Measures once; every later pass is that one, slowed down by so much."""
+
+        slowdown = (1.5, 1.25, 1.0, 1.02)
+        first: Sequence[Measurement] = ()
+        passes = 0
+
+        def measure(self, models, **_):
+            self.first = self.first or list(super().measure(models, min_runs=3, min_seconds=0))
+            for path, one in zip(models, self.first, strict=True):
+                slow = 1.0 if path.name.startswith("reference") else self.slowdown[self.passes]
+                yield replace(one, latency_ms=one.latency_ms * slow)
+            self.passes += 1
+
+    path = tmp_path / "one.tflite"
+    write_micro_model(next(iter(REFERENCES.values())), path)
+    device = Replayed(1)
+    with closing(Journal(tmp_path / "journal.jsonl", device.describe())) as journal:
+        measured = Bench(device, journal, tmp_path).files({"one": ("one", path)})["one"]
+    assert device.passes == 4
+    assert measured.latency_ms == device.first[-1].latency_ms
