@@ -11,6 +11,8 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from nasdepth.cli import app
+from nasdepth.cli.packs import pack_json
+from nasdepth.packs import load_table, shipped_tables
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "json.md"
 DATA = "scenes:24+6"
@@ -165,6 +167,16 @@ def test_every_command_has_json_and_is_documented():
 @pytest.mark.parametrize("command", sorted(documented_commands()))
 def test_what_is_printed_is_documented(printed, command):
     matches(printed(command), documented_commands()[command])
+
+
+@pytest.mark.parametrize("name", shipped_tables())
+def test_every_pack_is_documented(name):
+    pack = load_table(name)
+    if pack.card.kind == "calibrated":
+        matches(
+            {"schema": "nasdepth-pack-1", "path": name, **json.loads(json.dumps(pack_json(pack)))},
+            "nasdepth-pack-1",
+        )
 
 
 def test_files_of_a_run_are_documented(printed):
