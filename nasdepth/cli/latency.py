@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
+from nasdepth.cli._defaults import DEFAULT_TABLE
 from nasdepth.cli.console import Json, notes, out, print_json, progress
 from nasdepth.report.terminal import figures_table, layers_table, table_words, worst_table
 
 app = typer.Typer(help="Latency tables and predictions.", no_args_is_help=True, rich_markup_mode="markdown")
 
-DEFAULT_TABLE = "x86-64-xnnpack-1t"
+MEASURED_TABLE = "x86-64-xnnpack-1t"
 Table = Annotated[str, typer.Option("--table", help="CSV file, or the name of a shipped table.")]
+AnyTable = Annotated[
+    str, typer.Option("--table", help="Table (CSV) or device pack (YAML), or the name of one that ships.")
+]
 DeviceUri = Annotated[
     str,
     typer.Option("--device", help="local, local-gpu, ssh://user@host or adb://serial."),
@@ -87,7 +91,7 @@ def build(
 @app.command()
 def validate(
     models: Annotated[list[Path] | None, typer.Argument(help=".tflite files to check as well.")] = None,
-    table: Table = DEFAULT_TABLE,
+    table: Table = MEASURED_TABLE,
     device: DeviceUri = "local",
     threads: Threads = None,
     space: Annotated[str, typer.Option("--space", help="Where the architectures are drawn from.")] = "depth",
@@ -193,9 +197,15 @@ def merge(
 @app.command()
 def predict(
     architectures: Annotated[
-        list[str], typer.Argument(help="Architecture strings, named designs, or .tflite files.")
+        list[str],
+        typer.Argument(
+            help="Architectures, named or published designs (mobilenet-v2-0.5-160), .tflite files."
+        ),
     ],
-    table: Table = DEFAULT_TABLE,
+    table: AnyTable = DEFAULT_TABLE,
+    precision: Annotated[
+        Literal["float32", "int8"], typer.Option(help="Of published designs; other models say it themselves.")
+    ] = "float32",
     by_layer: Annotated[bool, typer.Option("--by-layer", help="Also list every kernel.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -203,17 +213,11 @@ def predict(
 
     Example: `nasdepth latency predict litedepth model.tflite --by-layer`
     """
-    from nasdepth.latency import LatencyTable, TablePredictor, architecture_kernels, tflite_kernels
-    from nasdepth.models import resolve
+    from nasdepth.packs import load_predictor, model_kernels
 
-    loaded = LatencyTable.load(table)
-    predictor = TablePredictor(loaded)
-    kernels = [
-        tflite_kernels(text, predictor.runtime)
-        if text.endswith(".tflite")
-        else architecture_kernels(resolve(text), predictor.runtime)
-        for text in architectures
-    ]
+    predictor = load_predictor(table)
+    loaded = predictor.table
+    kernels = [model_kernels(text, predictor.runtime, precision)[0] for text in architectures]
     answers = list(zip(architectures, predictor.estimate_all(kernels), strict=True))
     if as_json:
         print_json(

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from rich.markup import escape
 
+from nasdepth.cli._defaults import DEFAULT_TABLE
 from nasdepth.cli.console import EpochBar, Json, notes, out, print_json, progress
 from nasdepth.cli.data import DATA_HELP
-from nasdepth.cli.latency import DEFAULT_TABLE, DeviceUri, Threads
+from nasdepth.cli.latency import DeviceUri, Threads
 from nasdepth.errors import DeviceError
 
 
@@ -52,11 +54,12 @@ def retrain(
     from nasdepth.data import load_split
     from nasdepth.devices import open_device
     from nasdepth.files import write_json
-    from nasdepth.latency import LatencyTable, TablePredictor
     from nasdepth.models import name_of, resolve
+    from nasdepth.packs import load_predictor
     from nasdepth.report.terminal import retrained_table, table_words
     from nasdepth.search import Run, describe_table, latest_run_folder
     from nasdepth.search import retrain as retrain_one
+    from nasdepth.search.measure import differences
     from nasdepth.training import RETRAIN
 
     searched = Run.open(run or latest_run_folder()) if architecture is None or run is not None else None
@@ -66,10 +69,11 @@ def retrain(
     table = table or (searched.settings.table if searched else DEFAULT_TABLE)
     folder = out_folder or (searched.folder if searched else Path("runs")) / "retrain"
     recipe = RETRAIN.with_(epochs=epochs, batch_size=batch_size)
-    loaded_table = LatencyTable.load(table)
-    predictor = TablePredictor(loaded_table)
+    predictor = load_predictor(table)
+    loaded_table = predictor.table
     measuring = open_device(device, threads)
-    measured_with = measuring.describe().threads
+    info = measuring.describe()
+    measured_with = info.threads
     splits = load_split(data, "train"), load_split(data, "test")
     notes.print(
         f"{data}: {len(splits[0])} images to train, {len(splits[1])} to test; {epochs} epochs; {folder}; "
@@ -112,7 +116,13 @@ def retrain(
     if as_json:
         print_json("retrain", **content)
         return
-    out.print(retrained_table(results))
+    out.print(retrained_table(results, loaded_table.card.device))
+    if different := differences(info, loaded_table.card):
+        notes.print(
+            f"[yellow]estimates and measurements are of two devices[/yellow] ({escape(different)}): neither "
+            "confirms the other, and the score is of the device that measured",
+            soft_wrap=True,
+        )
     for result in results:
         out.print(
             f"{result.model}  {result.model.stat().st_size / 1e6:.2f} MB  {result.architecture}",
@@ -184,6 +194,10 @@ def benchmark(
     device: DeviceUri = "local",
     threads: Threads = None,
     min_runs: Annotated[int, typer.Option(min=1, help="Timed runs at least.")] = 50,
+    csv_file: Annotated[
+        Path | None,
+        typer.Option("--csv", help="Also write a CSV, as `nasdepth latency calibrate --anchors` reads it."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Measure .tflite files on a device.
@@ -192,6 +206,7 @@ def benchmark(
     """
     from nasdepth.deploy.tflite_file import read_model
     from nasdepth.devices import open_device
+    from nasdepth.packs import write_anchors
     from nasdepth.report.terminal import figures_table
 
     for path in models:
@@ -199,6 +214,8 @@ def benchmark(
     with open_device(device, threads) as opened:
         measured = list(opened.measure(models, min_runs=min_runs, min_seconds=1.0))
         info = opened.describe()
+    if csv_file:
+        write_anchors(csv_file, measured, info)
     rows = [
         {
             "model": str(one.model),

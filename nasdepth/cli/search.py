@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 import typer
 from rich.markup import escape
 
+from nasdepth.cli._defaults import DEFAULT_TABLE
 from nasdepth.cli.console import Json, notes, out, print_json, progress
 from nasdepth.cli.data import DATA_HELP
-from nasdepth.cli.latency import DEFAULT_TABLE
 from nasdepth.errors import DeviceError, StudyError
 
 
@@ -22,7 +22,10 @@ def search(
     budget: Annotated[int, typer.Option(help="Trials to train; the study's total when resuming.")] = 200,
     space: Annotated[str | None, typer.Option(help="YAML file, or depth (default) or quick.")] = None,
     data: Annotated[str | None, typer.Option(help=DATA_HELP)] = None,
-    table: Annotated[str | None, typer.Option(help=f"Latency table; {DEFAULT_TABLE} by default.")] = None,
+    table: Annotated[
+        str | None,
+        typer.Option(help=f"Latency table or device pack; {DEFAULT_TABLE}, an estimate, by default."),
+    ] = None,
     max_latency_ms: Annotated[
         float | None, typer.Option(help="Do not train what the table says is slower.")
     ] = None,
@@ -114,6 +117,8 @@ def search(
         run = Run.create(out_folder or next_run_folder(), Settings(**{"table": DEFAULT_TABLE} | given))
     with progress() as bar:
         board = _Board(bar, budget)
+        if run.estimate_words:
+            notes.print(f"[yellow]{escape(run.estimate_words)}[/yellow]", soft_wrap=True)
         session = run.search(board.events())
         notes.print(
             f"{run.folder}: {session.space.name} space, {run.settings.data} "
@@ -153,6 +158,8 @@ def search(
             pareto=[record.to_row() for record in pareto_front(records)],
             named_designs=[record.to_row() for record in named(records)],
         )
+        if run.estimate_words:
+            notes.print(escape(run.estimate_words), soft_wrap=True)
         return
     out.print(trials_table("Pareto front, fastest first", pareto_front(records)))
     out.print(trials_table("Named designs under the same proxy", named(records)))
@@ -165,6 +172,8 @@ def search(
         f"next: nasdepth retrain --run {run.folder}\n"
         f"look: optuna-dashboard {run.storage}"
     )
+    if run.estimate_words:
+        out.print(run.estimate_words, soft_wrap=True)
 
 
 class _Board:

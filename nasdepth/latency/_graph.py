@@ -76,6 +76,8 @@ def _merge(first: Node, second: Node, rules: Rules) -> Node | None:
         return replace(first, kernel=replace(one, activation=two.op), output=second.output)
     if plain and second.normalisation and one.op in rules.normalisation:
         return replace(first, output=second.output)
+    if two.op in rules.links and len(second.inputs) == 1 and one.precision == two.precision:
+        return replace(first, output=second.output)
     if one.op == "pad" and two.op in rules.padding.into and two.padding == "valid" and not two.pads:
         return _padded(first, second, rules)
     if (

@@ -85,19 +85,13 @@ class Calibration(BaseModel):
     sd_factor: _Positive
 
 
-class DeviceCard(BaseModel):
-    """The YAML file beside a table.
+class DeviceSetting(BaseModel):
+    """What every card says of a device and its setting.
 
     Attributes:
         device to governor, pinned, gpu: see `nasdepth.devices.DeviceInfo`.
         date: of the build.
-        kind: `measured` on the device, or `calibrated` from another one's table.
-        space: the search space whose kernels were measured.
-        kernels: rows of the table; tells a table that lost its end.
-        overhead_ms: of one call of the interpreter with nothing to do; no row contains it.
-        reference_ms: the reference kernels as they usually ran during the build, by name.
-        calibration: None where no network was measured for it; then times are added up as they are.
-        validation: None where no whole model was measured.
+        kind: `measured` on the device, or `calibrated` on whole networks measured on it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -118,15 +112,9 @@ class DeviceCard(BaseModel):
     gpu: str = ""
     date: datetime.date
     kind: Literal["measured", "calibrated"]
-    space: str
-    kernels: Annotated[int, Field(ge=1)]
-    overhead_ms: _NotNegative
-    reference_ms: dict[str, _Positive] = {}
-    calibration: Calibration | None = None
-    validation: Validation | None = None
 
     def require_same(
-        self, other: DeviceCard | DeviceInfo, table: str, other_name: str = "the device"
+        self, other: DeviceSetting | DeviceInfo, table: str, other_name: str = "the device"
     ) -> None:
         """Refuse what was measured on another device or under another setting.
 
@@ -141,6 +129,26 @@ class DeviceCard(BaseModel):
                     "times of one say nothing about the other. Use that setting, or another table (--name, "
                     "--table)"
                 )
+
+
+class DeviceCard(DeviceSetting):
+    """The YAML file beside a table.
+
+    Attributes:
+        space: the search space whose kernels were measured.
+        kernels: rows of the table; tells a table that lost its end.
+        overhead_ms: of one call of the interpreter with nothing to do; no row contains it.
+        reference_ms: the reference kernels as they usually ran during the build, by name.
+        calibration: None where no network was measured for it; then times are added up as they are.
+        validation: None where no whole model was measured.
+    """
+
+    space: str
+    kernels: Annotated[int, Field(ge=1)]
+    overhead_ms: _NotNegative
+    reference_ms: dict[str, _Positive] = {}
+    calibration: Calibration | None = None
+    validation: Validation | None = None
 
     def to_yaml(self) -> str:
         """The card as YAML text."""

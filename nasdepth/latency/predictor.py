@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from nasdepth.errors import UnknownKernelError
 from nasdepth.latency._regression import KindModel
@@ -18,6 +18,7 @@ from nasdepth.latency.table import LatencyTable
 Source = Literal["measured", "interpolated", "unknown"]
 
 _RUNTIMES = {"xnnpack": "xnnpack", "none": "tflite", "webgpu": "gpu", "gpu": "gpu"}
+DELEGATES = tuple(_RUNTIMES)
 _P90_TO_P10_IN_SD = 2.56
 # Without networks measured whole nobody knows how far off a sum of kernels is; so much it often was
 _UNCALIBRATED_SD = 0.15
@@ -57,7 +58,16 @@ def runtime_of(delegate: str) -> str:
 
 
 class Predictor(ABC):
-    """Something that answers how long kernels take."""
+    """Something that answers how long kernels take.
+
+    Attributes:
+        table: what it answers from: has a `name`, a `card` (a `DeviceSetting`), a `fingerprint` that changes
+            with any figure, and `rejected`: {kernel that the device refuses: the runtime's words}.
+        runtime: whose fusion and partition rules apply, as `nasdepth.latency.extract` takes it.
+    """
+
+    table: Any
+    runtime: str
 
     @abstractmethod
     def estimate(self, kernels: Sequence[Kernel]) -> LatencyEstimate:

@@ -9,7 +9,8 @@ from rich import box
 from rich.table import Table
 
 if TYPE_CHECKING:  # a table costs no second of torch's import
-    from nasdepth.latency import LatencyEstimate, LatencyTable
+    from nasdepth import packs
+    from nasdepth.latency import LatencyEstimate
     from nasdepth.latency.validate import Checked
     from nasdepth.search import Retrained, TrialRecord
 
@@ -22,10 +23,17 @@ def interval(low_ms: float | None, high_ms: float | None) -> str:
     return "" if low_ms is None or high_ms is None else f"{low_ms:.3f} to {high_ms:.3f}"
 
 
-def table_words(table: LatencyTable) -> str:
+def table_words(table: packs.Table) -> str:
     """A latency table in one line: what it was made on, and how far to trust it."""
     card = table.card
     validation = card.validation
+    if card.kind == "calibrated":
+        error = (
+            f"MAPE {validation.mape_percent:g} % on {validation.models} left-out"
+            if validation
+            else "tried on no"
+        )
+        return f"{table.name} (calibrated, not measured, for {card.device}; {error} published networks)"
     trust = (
         f"validated on {validation.models} models, MAPE {validation.mape_percent:g} %"
         if validation
@@ -57,16 +65,18 @@ def trials_table(title: str, records: Iterable[TrialRecord]) -> Table:
     return table
 
 
-def retrained_table(results: Iterable[Retrained]) -> Table:
-    """Retrained networks side by side, best first."""
+def retrained_table(results: Iterable[Retrained], estimated_for: str) -> Table:
+    """Retrained networks side by side, best first; `estimated_for` is the device of the latency table."""
     table = Table(
         title="Scored on the test split as .tflite, measured on the device",
         title_justify="left",
         box=box.SIMPLE_HEAD,
     )
     table.add_column("network", overflow="fold")
-    for heading in ("score", "si-RMSE", "RMSE m", "REL", "measured ms", "ms (est.)", "90 % interval (est.)"):
+    for heading in ("score", "si-RMSE", "RMSE m", "REL", "measured ms"):
         table.add_column(heading, justify="right")
+    table.add_column(f"ms (est. for {estimated_for})", justify="right", overflow="fold")
+    table.add_column("90 % interval (est.)", justify="right")
     for result in sorted(results, key=lambda one: -one.score):
         row = result.to_row()
         table.add_row(

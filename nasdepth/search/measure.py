@@ -14,8 +14,7 @@ from nasdepth.architecture import Architecture
 from nasdepth.deploy import export_tflite
 from nasdepth.devices import Device, DeviceInfo, Measurement
 from nasdepth.errors import DeviceError
-from nasdepth.latency import DeviceCard
-from nasdepth.latency.card import SETTING
+from nasdepth.latency.card import SETTING, DeviceSetting
 from nasdepth.models import build
 from nasdepth.search.records import Outcome, TrialRecord
 
@@ -25,7 +24,7 @@ _MIN_SECONDS = 1.0
 _ATTRIBUTE = "nasdepth_measured "
 
 
-def differences(info: DeviceInfo, card: DeviceCard) -> str:
+def differences(info: DeviceInfo, card: DeviceSetting) -> str:
     """Every field in which a device is not the one that a table's card names; empty if it is the same."""
     return "; ".join(
         f"{field} is {getattr(info, field)!r}, the table's is {getattr(card, field)!r}"
@@ -45,11 +44,11 @@ class CandidateBench:
         DeviceError: the device cannot be reached, or is not the one of the card; every field is named.
     """
 
-    def __init__(self, device: Device, card: DeviceCard) -> None:
+    def __init__(self, device: Device, card: DeviceSetting) -> None:
         self.device = device
         if different := differences(device.describe(), card):
             raise DeviceError(
-                f"device {device.uri} is not the one that the latency table was made on: {different}. Its "
+                f"device {device.uri} is not the one that the latency table is of: {different}. Its "
                 "measurements cannot stand beside the table's estimates: give the table's own device with "
                 f"--device, or build a table with `nasdepth latency build --device {device.uri} "
                 f"--threads {card.threads}`"

@@ -9,7 +9,7 @@ import torch
 
 from nasdepth.architecture import Architecture
 from nasdepth.data import DepthSplit, hold_out
-from nasdepth.latency import Kernel, LatencyEstimate, TablePredictor, architecture_kernels
+from nasdepth.latency import Kernel, LatencyEstimate, Predictor, architecture_kernels
 from nasdepth.models import build
 from nasdepth.models.pretrained import Start, load_pretrained
 from nasdepth.training import Epoch, Recipe, StepReport, train
@@ -29,7 +29,7 @@ class ProxyObjective:
     fit: DepthSplit
     validation: DepthSplit
     recipe: Recipe
-    predictor: TablePredictor
+    predictor: Predictor
     seed: int = 0
     rejected: Mapping[Kernel, str] = field(default_factory=dict)
 
@@ -38,7 +38,7 @@ class ProxyObjective:
         cls,
         split: DepthSplit,
         recipe: Recipe,
-        predictor: TablePredictor,
+        predictor: Predictor,
         seed: int,
         rejected: Mapping[Kernel, str],
     ) -> ProxyObjective:

@@ -14,7 +14,7 @@ from nasdepth.deploy import evaluate_tflite, export_tflite
 from nasdepth.devices import Device, Measurement
 from nasdepth.errors import DeviceError
 from nasdepth.files import write_json
-from nasdepth.latency import LatencyEstimate, TablePredictor, architecture_kernels
+from nasdepth.latency import LatencyEstimate, Predictor, architecture_kernels
 from nasdepth.models import build, name_of
 from nasdepth.models.pretrained import Start, load_pretrained
 from nasdepth.score import score
@@ -67,7 +67,7 @@ def retrain(
     recipe: Recipe,
     folder: Path,
     device: Device,
-    predictor: TablePredictor | None,
+    predictor: Predictor | None,
     *,
     seed: int = 0,
     on_start: Callable[[Start], None] = lambda _: None,

@@ -17,7 +17,8 @@ from nasdepth.data import load_split
 from nasdepth.devices import Device, open_device, parse_uri
 from nasdepth.errors import StudyError
 from nasdepth.files import whole_file, write_json
-from nasdepth.latency import LatencyTable, TablePredictor
+from nasdepth.latency import Predictor
+from nasdepth.packs import Table, load_predictor
 from nasdepth.search.measure import CandidateBench, differences
 from nasdepth.search.objective import ProxyObjective
 from nasdepth.search.records import TrialRecord, best, pareto_front
@@ -121,9 +122,14 @@ class Run:
         return self.settings.storage or f"sqlite:///{(self.folder / 'study.db').resolve()}"
 
     @cached_property
-    def table(self) -> LatencyTable:
-        """The latency table of the settings."""
-        return LatencyTable.load(self.settings.table)
+    def predictor(self) -> Predictor:
+        """What the table or device pack of the settings answers."""
+        return load_predictor(self.settings.table)
+
+    @property
+    def table(self) -> Table:
+        """The table or pack of the settings."""
+        return self.predictor.table
 
     @cached_property
     def unmeasured_because(self) -> str:
@@ -135,6 +141,19 @@ class Run:
         different = differences(self._device.describe(), self.table.card)
         return different and (
             f"this machine is not the table's device ({different}); to measure there, give it with --device"
+        )
+
+    @property
+    def estimate_words(self) -> str:
+        """What a reader must know of the latencies before believing a score; empty for a measured table."""
+        card = self.table.card
+        if card.kind == "measured":
+            return ""
+        return (
+            f"latencies are estimates for {card.device} ({card.runtime} {card.runtime_version}, "
+            f"{card.threads} thread{'s' if card.threads > 1 else ''}): {self.table.name} is calibrated on "
+            "whole networks, not measured. Replace it by your own board's: nasdepth latency build --device "
+            "ssh://USER@BOARD, then nasdepth search --table FILE"
         )
 
     @property
@@ -165,7 +184,7 @@ class Run:
             ) from error
         search = Search(
             space,
-            ProxyObjective.on(split, settings.proxy, TablePredictor(table), settings.seed, table.rejected),
+            ProxyObjective.on(split, settings.proxy, self.predictor, settings.seed, table.rejected),
             identity={
                 "space": f"{space.name} {space.fingerprint}",
                 "data set": split.fingerprint,
@@ -226,7 +245,7 @@ class Run:
             frame.to_csv(temporary, index=False)
 
 
-def describe_table(table: LatencyTable) -> dict:
+def describe_table(table: Table) -> dict:
     """What a report says of the table that its estimates are from."""
     card = table.card
     return {

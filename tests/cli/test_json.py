@@ -11,10 +11,19 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from nasdepth.cli import app
+from nasdepth.cli.packs import pack_json
+from nasdepth.packs import load_table, shipped_tables
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "json.md"
 DATA = "scenes:24+6"
 TINY = "64x64,mobilenetv3_small_minimal@0.5:2,none-conv-k1-w8,up-nearest-nearest"
+# No device's times; enough networks, and families, to leave some out
+ANCHORS = "model,latency_ms\n" + "".join(
+    f"mobilenet-v{version}-{width}-{size},{size * size * width / 1000}\n"
+    for version in (1, 2)
+    for width in (0.5, 1.0)
+    for size in (96, 160, 192, 224)
+)
 PLAIN = {"string": str, "integer": int, "number": (int, float), "boolean": bool, "null": type(None)}
 
 
@@ -114,6 +123,9 @@ def printed(tmp_path_factory, tiny_space_file, two_space_file, table_file, lited
         "data make": ("data", "make", "made", "--train", 2, "--test", 1),
         "data inspect": ("data", "inspect", DATA, "--split", "test"),
         "latency build": build,
+        "latency calibrate": ("latency", "calibrate", "--anchors", "anchors.csv", "--prior",
+                              "cortex-a72-ruy", "--set", "runtime_version=2.5.0", "--out", "pack.yaml"),
+        "latency devices": ("latency", "devices"),
         "latency merge": ("latency", "merge", table_file, table_file, "--out", "merged"),
         "latency predict": ("latency", "predict", TINY, "--table", table_file, "--by-layer"),
         "latency validate": ("latency", "validate", "--table", table_file, "--space", tiny_space_file,
@@ -141,6 +153,7 @@ def printed(tmp_path_factory, tiny_space_file, two_space_file, table_file, lited
 
     before = Path.cwd()
     os.chdir(tmp_path_factory.mktemp("json"))
+    Path("anchors.csv").write_text(ANCHORS)
     yield run
     os.chdir(before)
 
@@ -154,6 +167,16 @@ def test_every_command_has_json_and_is_documented():
 @pytest.mark.parametrize("command", sorted(documented_commands()))
 def test_what_is_printed_is_documented(printed, command):
     matches(printed(command), documented_commands()[command])
+
+
+@pytest.mark.parametrize("name", shipped_tables())
+def test_every_pack_is_documented(name):
+    pack = load_table(name)
+    if pack.card.kind == "calibrated":
+        matches(
+            {"schema": "nasdepth-pack-1", "path": name, **json.loads(json.dumps(pack_json(pack)))},
+            "nasdepth-pack-1",
+        )
 
 
 def test_files_of_a_run_are_documented(printed):

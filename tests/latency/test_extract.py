@@ -80,6 +80,19 @@ def test_the_gpu_adds_within_its_convolutions():
     ]
 
 
+def test_the_gpu_links_what_works_on_one_tensor():
+    convolution = nn.Conv2d(3, 3, 3, padding=1)
+
+    def gated(x):
+        y = F.hardswish(convolution(x))
+        return torch.sigmoid(y * 0.5) * y
+
+    kernels = module_kernels(_Lambda(gated), (8, 12), "gpu")
+    # the multiplication's two inputs come from two places: a kernel of its own
+    assert [one.op for one in kernels] == ["conv2d", "mul", "mul"]
+    assert "hard_swish" in [one.op for one in module_kernels(_Lambda(gated), (8, 12), "xnnpack")]
+
+
 def test_batch_normalisation_folds_into_its_convolution():
     module = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(inplace=True))
     module.train()

@@ -1,0 +1,155 @@
+"""nasdepth latency calibrate and devices: packs for devices that are not at hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nasdepth.cli.console import Json, notes, out, print_json
+from nasdepth.errors import NasdepthError
+
+_HELP_PANEL = "Where the anchors are"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the group `latency`."""
+    for command in (calibrate, devices):
+        app.command()(command)
+
+
+def calibrate(
+    anchors: Annotated[
+        Path, typer.Option("--anchors", help="CSV of measured networks: columns model and latency_ms.")
+    ],
+    prior: Annotated[
+        str, typer.Option("--prior", help="What is believed without them: a prior, or a pack to adapt.")
+    ],
+    out_file: Annotated[Path, typer.Option("--out", help="The pack to write, NAME.yaml.")],
+    latency_column: Annotated[
+        str, typer.Option(help="Column of milliseconds.", rich_help_panel=_HELP_PANEL)
+    ] = "latency_ms",
+    size_column: Annotated[
+        str | None,
+        typer.Option(help="Column of input sizes that names lack.", rich_help_panel=_HELP_PANEL),
+    ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--where",
+            help="COLUMN=VALUE that a row must have; again for another column or value.",
+            rich_help_panel=_HELP_PANEL,
+        ),
+    ] = None,
+    operations: Annotated[
+        Path | None,
+        typer.Option(help="CSV of the models operator by operator.", rich_help_panel=_HELP_PANEL),
+    ] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="FIELD=VALUE of the device card, such as runtime_version=2.5.0."),
+    ] = None,
+    source: Annotated[
+        list[str] | None,
+        typer.Option("--source", help="'WHAT | URL | LICENCE' that the anchors come from; repeatable."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Fit a device pack to measured networks: estimates for a device that is not at hand.
+
+    A model in the CSV is a published network by name (mobilenet-v2-0.5-160, efficientnet-lite0, resnet50), a
+    .tflite file, a named design or an architecture. `nasdepth benchmark --csv` writes such a file.
+
+    Examples:
+
+    `nasdepth benchmark a.tflite b.tflite c.tflite --device ssh://pi@raspberrypi --csv mine.csv`
+
+    `nasdepth latency calibrate --anchors mine.csv --prior rpi4-tflite2.5-ruy-4t --out mine.yaml`
+    """
+    from nasdepth.packs.anchors import read_setting
+    from nasdepth.packs.making import AnchorFile, make_pack
+    from nasdepth.report.packs import checks_table
+
+    if out_file.suffix != ".yaml":
+        raise NasdepthError(f"--out is {out_file}; a pack is one YAML file, such as {out_file.stem}.yaml")
+    pack = make_pack(
+        out_file.stem,
+        AnchorFile(anchors, latency_column, size_column, _pairs(where, "--where"), operations),
+        prior,
+        setting=read_setting(anchors)
+        | {name: values[-1] for name, values in _pairs(setting, "--set").items()},
+        sources=[_source(one) for one in source or ()],
+    )
+    path = pack.save(out_file)
+    if as_json:
+        print_json("pack", **pack_json(pack), path=str(path))
+        return
+    for what, check in pack.card.checks.items():
+        out.print(checks_table(f"{path}, {what}: networks left out", check))
+    if pack.card.validation is None:
+        notes.print("too few networks to leave any out: how far off it is, nobody knows")
+    out.print(
+        f"calibrated, not measured; search with it: nasdepth search --budget 200 --table {path}\n"
+        "replace it by a measured table: nasdepth latency build --device ssh://USER@BOARD"
+    )
+
+
+def devices(
+    folder: Annotated[
+        list[Path] | None, typer.Argument(help="Folders or files of tables beside those that ship.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List every latency table and device pack: of what, measured or calibrated, and how far off.
+
+    Example: `nasdepth latency devices latency_tables`
+    """
+    from nasdepth.packs import load_table
+    from nasdepth.packs.loading import every_table
+    from nasdepth.report.packs import device_row, devices_table
+
+    rows, broken = [], {}
+    for path in every_table(folder or ()):
+        try:
+            rows.append(device_row(load_table(path), path))
+        except NasdepthError as error:
+            broken[str(path)] = str(error)
+    if as_json:
+        print_json("devices", devices=rows, unreadable=broken)
+        return
+    out.print(devices_table(rows))
+    for words in broken.values():
+        notes.print(f"[yellow]cannot be read[/yellow]: {words}", soft_wrap=True)
+    out.print(
+        "calibrated = estimated from whole networks that others measured; measured = kernel by kernel.\n"
+        "replace either by your own board: nasdepth latency build --device ssh://USER@BOARD"
+    )
+
+
+def pack_json(pack) -> dict:
+    """A pack's card without its covariances."""
+    content = pack.card.model_dump(mode="json")
+    for fit in (*content.get("precisions", {}).values(), content.get("network", {})):
+        fit.pop("covariance", None)
+    return {"name": pack.name, **content}
+
+
+def _pairs(texts: list[str] | None, option: str) -> dict[str, list[str]]:
+    """{NAME: [VALUE, ...]}."""
+    pairs: dict[str, list[str]] = {}
+    for text in texts or ():
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise NasdepthError(f"{option} is {text!r}; expected NAME=VALUE")
+        pairs.setdefault(name, []).append(value)
+    return pairs
+
+
+def _source(text: str):
+    from nasdepth.packs import Source
+
+    parts = [part.strip() for part in text.split("|")]
+    if len(parts) != 3 or not all(parts):
+        raise NasdepthError(f"--source is {text!r}; expected 'WHAT | URL | LICENCE'")
+    return Source(used=parts[0], url=parts[1], licence=parts[2])

@@ -1,0 +1,284 @@
+"""Pack cards: a device pack as one YAML file: coefficients, where they come from, how far to trust them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from nasdepth.errors import TableError
+from nasdepth.files import write_text
+from nasdepth.latency.card import DeviceSetting, Validation
+from nasdepth.latency.kernels import Kernel
+from nasdepth.packs.belief import Belief, Roofline
+from nasdepth.packs.terms import TERMS
+
+MODEL = "physical-terms"
+_DIGITS = 5
+
+_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Source(_Strict):
+    """Where figures come from: what was used of it, its address, its licence."""
+
+    used: str
+    url: str
+    licence: str
+
+
+class Coefficient(_Strict):
+    """Of one term.
+
+    Attributes:
+        ms: of the term's unit.
+        relative_sd: of the coefficient.
+        prior_ms: what the prior said.
+        anchored: whether measured networks have the term; where not, `ms` is the prior's.
+        shares: lowest and highest share of a measured network's time.
+    """
+
+    ms: _Positive
+    relative_sd: _NotNegative
+    prior_ms: _Positive
+    anchored: bool
+    shares: tuple[float, float]
+
+
+class FamilyError(_Strict):
+    """On the networks of one family, fitted to those of all others; see `Validation` for the fields."""
+
+    models: Annotated[int, Field(ge=1)]
+    mape_percent: _NotNegative
+    bias_percent: float
+    within_10_percent: _NotNegative
+    interval_90_coverage_percent: _NotNegative
+
+
+class CrossValidation(_Strict):
+    """Errors on networks that a fit had not seen, the scale of its intervals included.
+
+    Attributes:
+        folds: networks dealt into ten parts at random, each left out in turn; None for too few.
+        families: the same, a family at a time.
+    """
+
+    folds: Validation | None
+    families: dict[str, FamilyError] = {}
+
+
+class Fit(_Strict):
+    """Coefficients of one precision.
+
+    Attributes:
+        networks: measured ones that it was fitted to, in this and earlier fits.
+        peak_gflops, bandwidth_gb_s: the roofline.
+        noise: relative sd of a network beside its coefficients' errors.
+        novelty_sd: relative sd of a network that has nothing in common with the measured ones.
+        sd_factor: see `nasdepth.latency.card.Calibration`.
+        terms: by name.
+        covariance: of the coefficients' logarithms: lower triangle, row by row, in the order of `terms`.
+        validation: None where nothing was left out.
+    """
+
+    networks: Annotated[int, Field(ge=0)]
+    peak_gflops: _Positive
+    bandwidth_gb_s: _Positive
+    noise: _Positive
+    novelty_sd: _NotNegative
+    sd_factor: _Positive
+    terms: dict[str, Coefficient]
+    covariance: tuple[tuple[float, ...], ...]
+    validation: CrossValidation | None = None
+
+    @classmethod
+    def of(cls, belief: Belief, prior: Belief, networks: int, **more: Any) -> Fit:
+        """A belief as a card has it, with five digits."""
+        sd = np.sqrt(np.diag(belief.covariance))
+        terms = {}
+        for index, name in enumerate(belief.terms):
+            low, high = belief.shares.get(name, (0.0, 0.0))
+            terms[name] = Coefficient(
+                ms=_digits(np.exp(belief.mean[index])),
+                relative_sd=_digits(sd[index]),
+                prior_ms=_digits(np.exp(prior.mean[index])),
+                anchored=name in belief.anchored,
+                shares=(round(low, 4), round(high, 4)),
+            )
+        return cls(
+            networks=networks,
+            peak_gflops=belief.roofline.gflops,
+            bandwidth_gb_s=belief.roofline.bandwidth_gb_s,
+            noise=_digits(belief.noise),
+            novelty_sd=_digits(belief.novelty_sd),
+            sd_factor=_digits(belief.sd_factor),
+            terms=terms,
+            covariance=tuple(
+                tuple(_digits(value) for value in row[: index + 1])
+                for index, row in enumerate(belief.covariance)
+            ),
+            **more,
+        )
+
+    def belief(self) -> Belief:
+        """What `of` was given."""
+        count = len(self.terms)
+        lower = np.zeros((count, count))
+        for index, row in enumerate(self.covariance):
+            lower[index, : len(row)] = row
+        return Belief(
+            terms=tuple(self.terms),
+            mean=np.log([one.ms for one in self.terms.values()]),
+            covariance=_positive(lower + np.tril(lower, -1).T),
+            noise=self.noise,
+            noise_count=float(self.networks),
+            roofline=Roofline(self.peak_gflops, self.bandwidth_gb_s),
+            anchored=frozenset(name for name, one in self.terms.items() if one.anchored),
+            shares={name: one.shares for name, one in self.terms.items()},
+            novelty_sd=self.novelty_sd,
+            sd_factor=self.sd_factor,
+        )
+
+
+class PackCard(DeviceSetting):
+    """A device pack: a calibrated table, all in one YAML file.
+
+    Attributes:
+        kind: always `calibrated`: nothing in it was measured kernel by kernel on the device.
+        model: says which code reads the card.
+        prior: what the fit began with: a prior, or another pack.
+        latency: what the anchors' times are, such as `median`.
+        sources: of the anchors and of the prior.
+        precisions: coefficients by precision.
+    """
+
+    kind: Literal["calibrated"] = "calibrated"
+    model: Literal["physical-terms"] = MODEL
+    prior: str
+    latency: str = "median"
+    sources: tuple[Source, ...]
+    precisions: dict[Literal["float32", "int8"], Fit]
+
+    @property
+    def validation(self) -> Validation | None:
+        """10-fold figures of the first precision that has them."""
+        checks = (fit.validation for fit in self.precisions.values() if fit.validation)
+        return next((check.folds for check in checks if check.folds), None)
+
+    @property
+    def checks(self) -> dict[str, CrossValidation]:
+        """What was checked, by precision."""
+        return {name: fit.validation for name, fit in self.precisions.items() if fit.validation}
+
+    @property
+    def terms(self) -> int:
+        """Number of coefficients."""
+        return sum(len(fit.terms) for fit in self.precisions.values())
+
+
+@dataclass(frozen=True)
+class Pack:
+    """A card with its name; what a `LatencyTable` is to measured kernels.
+
+    Attributes:
+        name: of the file.
+        card: coefficients and all else.
+        rejected: empty: a pack knows of no kernel that its device refuses.
+    """
+
+    name: str
+    card: PackCard
+    rejected: Mapping[Kernel, str] = field(default_factory=dict)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """12 hex digits that change with any figure."""
+        return hashlib.sha256(self.to_yaml().encode()).hexdigest()[:12]
+
+    def to_yaml(self) -> str:
+        """The card as YAML text."""
+        return yaml.dump(
+            self.card.model_dump(mode="json"), Dumper=_Compact, sort_keys=False, width=110, allow_unicode=True
+        )
+
+    def save(self, path: str | Path) -> Path:
+        """Write the card, whole or not at all; returns its path.
+
+        Raises:
+            NasdepthError: cannot be written; what was there before is untouched.
+        """
+        write_text(path, self.to_yaml())
+        return Path(path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Pack:
+        """Read a pack.
+
+        Raises:
+            TableError: missing, or wrong in a field; the message names it.
+        """
+        path = Path(path)
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+            raise TableError(f"{path}: cannot be read as a device pack ({error}); restore it") from None
+        if not isinstance(content, dict) or content.get("kind") != "calibrated":
+            raise TableError(f"{path}: expected a device pack, with a field 'kind: calibrated'")
+        try:
+            card = PackCard(**content)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            value = "" if first["type"] == "missing" else f" is {first['input']!r}"
+            raise TableError(f"{path}: {where}{value}: {first['msg'].lower()}") from None
+        for precision, fit in card.precisions.items():
+            if unknown := [name for name in fit.terms if name not in TERMS]:
+                raise TableError(
+                    f"{path}: precisions.{precision}.terms: {unknown[0]!r} is no term known here; "
+                    "get a newer nasdepth"
+                )
+            if [len(row) for row in fit.covariance] != list(range(1, len(fit.terms) + 1)):
+                raise TableError(
+                    f"{path}: precisions.{precision}.covariance: expected the lower triangle of "
+                    f"{len(fit.terms)} terms, a row of 1 to {len(fit.terms)} numbers each"
+                )
+        return cls(path.stem, card)
+
+
+class _Compact(yaml.SafeDumper):
+    """Numbers of a list, and one coefficient, on one line."""
+
+
+def _flow(dumper: yaml.SafeDumper, value: list) -> yaml.Node:
+    plain = all(isinstance(one, (int, float)) for one in value)
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", value, flow_style=plain)
+
+
+def _flow_mapping(dumper: yaml.SafeDumper, value: dict) -> yaml.Node:
+    return dumper.represent_mapping("tag:yaml.org,2002:map", value, flow_style="prior_ms" in value)
+
+
+_Compact.add_representer(list, _flow)
+_Compact.add_representer(dict, _flow_mapping)
+
+
+def _digits(value: float) -> float:
+    return float(f"{float(value):.{_DIGITS}g}")
+
+
+def _positive(matrix: np.ndarray) -> np.ndarray:
+    """The same without what rounding made negative."""
+    values, vectors = np.linalg.eigh(matrix)
+    return (vectors * np.maximum(values, 1e-9)) @ vectors.T
