@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["build", "plan", "table_name"]
 
 # Export and measurement of one network, set aside when time is limited
-_SECONDS_PER_NETWORK = 3.0
+_SECONDS_PER_NETWORK = 6.0
 # Share of a limited time that goes to the planned order; the rest to where the predictor is least sure
 _PLANNED_SHARE = 0.5
 _LEAST_SURE_AT_ONCE = 280
