@@ -115,13 +115,19 @@ def validate(
     import platformdirs
 
     from nasdepth.devices import open_device
-    from nasdepth.files import find_shipped
+    from nasdepth.errors import TableError
     from nasdepth.latency import LatencyTable
     from nasdepth.latency.validate import validate as validate_table
+    from nasdepth.packs.loading import table_path
     from nasdepth.report.validation import plot_validation
     from nasdepth.space import SearchSpace
 
-    path = find_shipped("latency_tables", table, ".csv")
+    path = table_path(table)
+    if path.suffix != ".csv":
+        raise TableError(
+            f"{table} is a device pack: nothing in it was measured, and validate checks measured tables. To "
+            "fit it to a device, give measured networks to nasdepth latency calibrate"
+        )
     loaded = LatencyTable.load(path)
     with progress() as bar:
         task = bar.add_task("predicting", total=None)

@@ -101,6 +101,11 @@ def test_what_is_mistaken_is_named(here, arguments, words):
     assert not (here / "mine.yaml").exists()
 
 
+def test_validate_is_for_measured_tables():
+    with pytest.raises(NasdepthError, match="is a device pack: nothing in it was measured"):
+        run("latency", "validate", "--table", DEFAULT_TABLE)
+
+
 def test_a_benchmark_writes_what_calibrate_reads(here, litedepth_file):
     run("benchmark", litedepth_file, "--min-runs", "3", "--csv", "times.csv")
     (row,) = csv.DictReader((here / "times.csv").open())

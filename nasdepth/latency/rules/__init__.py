@@ -64,8 +64,8 @@ class Rules(_Strict):
         activations, padding: see there.
         additions: operations that take an ADD of two tensors that follows them.
         normalisation: operations that take a batch normalisation that follows them.
-        links: operations on one tensor (and constants) that are computed where their input is written, whatever
-            operation writes it; they leave no trace.
+        links: operations on one tensor (and constants) that are computed where their input is written,
+            whatever operation writes it; they leave no trace.
         delegate: name of the delegate; empty where there is none.
         delegated: operations that the delegate takes, each with the values it wants in a kernel's fields (no
             field, no condition).
