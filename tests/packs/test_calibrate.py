@@ -81,9 +81,10 @@ def test_no_published_measurement_is_in_a_pack(published):
     models = {line.split(",")[0] for line in text.splitlines()} - {"model", "team", "year"}
     assert len(raw) > 1000 and len(models) > 100
     for name in shipped_tables():
-        if name == "x86-64-xnnpack-1t":
+        table = load_predictor(name).table
+        if table.card.kind == "measured":
             continue
-        content = load_predictor(name).table.to_yaml()
+        content = table.to_yaml()
         assert not raw & set(re.findall(r"\d+\.\d+", content)), name
         assert [one for one in models if re.search(rf"^\s*{re.escape(one)},", content, re.MULTILINE)] == []
 
