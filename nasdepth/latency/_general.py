@@ -117,7 +117,8 @@ def _fully_connected(rng: random.Random) -> Kernel:
 
 def _elementwise(op: str, operand: str = "") -> Callable:
     def form(rng: random.Random) -> Kernel:
-        shape = (_side(rng), _side(rng), _channels(rng))
+        # of one channel, a vector is a scalar
+        shape = (_side(rng), _side(rng), max(_channels(rng), 2))
         return Kernel(op, *shape, *shape, operand=operand)
 
     return form
