@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from nasdepth.errors import TableError
-from nasdepth.files import write_text
 from nasdepth.latency.card import DeviceSetting, Validation
-from nasdepth.latency.kernels import Kernel
+from nasdepth.packs._file import NotNegative, PackFile, Positive, Strict, digits, read_card
 from nasdepth.packs.belief import Belief, Roofline
 from nasdepth.packs.terms import TERMS
 
 MODEL = "physical-terms"
-_DIGITS = 5
-
-_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-_NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Source(_Strict):
+class Source(Strict):
     """Where figures come from: what was used of it, its address, its licence."""
 
     used: str
@@ -39,7 +26,7 @@ class Source(_Strict):
     licence: str
 
 
-class Coefficient(_Strict):
+class Coefficient(Strict):
     """Of one term.
 
     Attributes:
@@ -50,24 +37,24 @@ class Coefficient(_Strict):
         shares: lowest and highest share of a measured network's time.
     """
 
-    ms: _Positive
-    relative_sd: _NotNegative
-    prior_ms: _Positive
+    ms: Positive
+    relative_sd: NotNegative
+    prior_ms: Positive
     anchored: bool
     shares: tuple[float, float]
 
 
-class FamilyError(_Strict):
+class FamilyError(Strict):
     """On the networks of one family, fitted to those of all others; see `Validation` for the fields."""
 
     models: Annotated[int, Field(ge=1)]
-    mape_percent: _NotNegative
+    mape_percent: NotNegative
     bias_percent: float
-    within_10_percent: _NotNegative
-    interval_90_coverage_percent: _NotNegative
+    within_10_percent: NotNegative
+    interval_90_coverage_percent: NotNegative
 
 
-class CrossValidation(_Strict):
+class CrossValidation(Strict):
     """Errors on networks that a fit had not seen, the scale of its intervals included.
 
     Attributes:
@@ -76,10 +63,10 @@ class CrossValidation(_Strict):
     """
 
     folds: Validation | None
-    families: dict[str, FamilyError] = {}
+    families: dict[str, FamilyError] = Field(default_factory=dict)
 
 
-class Fit(_Strict):
+class Fit(Strict):
     """Coefficients of one precision.
 
     Attributes:
@@ -94,11 +81,11 @@ class Fit(_Strict):
     """
 
     networks: Annotated[int, Field(ge=0)]
-    peak_gflops: _Positive
-    bandwidth_gb_s: _Positive
-    noise: _Positive
-    novelty_sd: _NotNegative
-    sd_factor: _Positive
+    peak_gflops: Positive
+    bandwidth_gb_s: Positive
+    noise: Positive
+    novelty_sd: NotNegative
+    sd_factor: Positive
     terms: dict[str, Coefficient]
     covariance: tuple[tuple[float, ...], ...]
     validation: CrossValidation | None = None
@@ -111,9 +98,9 @@ class Fit(_Strict):
         for index, name in enumerate(belief.terms):
             low, high = belief.shares.get(name, (0.0, 0.0))
             terms[name] = Coefficient(
-                ms=_digits(np.exp(belief.mean[index])),
-                relative_sd=_digits(sd[index]),
-                prior_ms=_digits(np.exp(prior.mean[index])),
+                ms=digits(np.exp(belief.mean[index])),
+                relative_sd=digits(sd[index]),
+                prior_ms=digits(np.exp(prior.mean[index])),
                 anchored=name in belief.anchored,
                 shares=(round(low, 4), round(high, 4)),
             )
@@ -121,12 +108,12 @@ class Fit(_Strict):
             networks=networks,
             peak_gflops=belief.roofline.gflops,
             bandwidth_gb_s=belief.roofline.bandwidth_gb_s,
-            noise=_digits(belief.noise),
-            novelty_sd=_digits(belief.novelty_sd),
-            sd_factor=_digits(belief.sd_factor),
+            noise=digits(belief.noise),
+            novelty_sd=digits(belief.novelty_sd),
+            sd_factor=digits(belief.sd_factor),
             terms=terms,
             covariance=tuple(
-                tuple(_digits(value) for value in row[: index + 1])
+                tuple(digits(value) for value in row[: index + 1])
                 for index, row in enumerate(belief.covariance)
             ),
             **more,
@@ -189,38 +176,8 @@ class PackCard(DeviceSetting):
 
 
 @dataclass(frozen=True)
-class Pack:
-    """A card with its name; what a `LatencyTable` is to measured kernels.
-
-    Attributes:
-        name: of the file.
-        card: coefficients and all else.
-        rejected: empty: a pack knows of no kernel that its device refuses.
-    """
-
-    name: str
-    card: PackCard
-    rejected: Mapping[Kernel, str] = field(default_factory=dict)
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """12 hex digits that change with any figure."""
-        return hashlib.sha256(self.to_yaml().encode()).hexdigest()[:12]
-
-    def to_yaml(self) -> str:
-        """The card as YAML text."""
-        return yaml.dump(
-            self.card.model_dump(mode="json"), Dumper=_Compact, sort_keys=False, width=110, allow_unicode=True
-        )
-
-    def save(self, path: str | Path) -> Path:
-        """Write the card, whole or not at all; returns its path.
-
-        Raises:
-            NasdepthError: cannot be written; what was there before is untouched.
-        """
-        write_text(path, self.to_yaml())
-        return Path(path)
+class Pack(PackFile[PackCard]):
+    """A pack of physical terms; see `PackFile`."""
 
     @classmethod
     def load(cls, path: str | Path) -> Pack:
@@ -230,19 +187,7 @@ class Pack:
             TableError: missing, or wrong in a field; the message names it.
         """
         path = Path(path)
-        try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-            raise TableError(f"{path}: cannot be read as a device pack ({error}); restore it") from None
-        if not isinstance(content, dict) or content.get("kind") != "calibrated":
-            raise TableError(f"{path}: expected a device pack, with a field 'kind: calibrated'")
-        try:
-            card = PackCard(**content)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            value = "" if first["type"] == "missing" else f" is {first['input']!r}"
-            raise TableError(f"{path}: {where}{value}: {first['msg'].lower()}") from None
+        card = read_card(path, PackCard, ("kind", "calibrated"), "device pack")
         for precision, fit in card.precisions.items():
             if unknown := [name for name in fit.terms if name not in TERMS]:
                 raise TableError(
@@ -255,27 +200,6 @@ class Pack:
                     f"{len(fit.terms)} terms, a row of 1 to {len(fit.terms)} numbers each"
                 )
         return cls(path.stem, card)
-
-
-class _Compact(yaml.SafeDumper):
-    """Numbers of a list, and one coefficient, on one line."""
-
-
-def _flow(dumper: yaml.SafeDumper, value: list) -> yaml.Node:
-    plain = all(isinstance(one, (int, float)) for one in value)
-    return dumper.represent_sequence("tag:yaml.org,2002:seq", value, flow_style=plain)
-
-
-def _flow_mapping(dumper: yaml.SafeDumper, value: dict) -> yaml.Node:
-    return dumper.represent_mapping("tag:yaml.org,2002:map", value, flow_style="prior_ms" in value)
-
-
-_Compact.add_representer(list, _flow)
-_Compact.add_representer(dict, _flow_mapping)
-
-
-def _digits(value: float) -> float:
-    return float(f"{float(value):.{_DIGITS}g}")
 
 
 def _positive(matrix: np.ndarray) -> np.ndarray:

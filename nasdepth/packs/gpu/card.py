@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
-from nasdepth.errors import TableError
-from nasdepth.files import write_text
 from nasdepth.latency.card import DeviceSetting, Validation
-from nasdepth.latency.kernels import Kernel
+from nasdepth.packs._file import NotNegative, PackFile, Positive, Strict, read_card
 from nasdepth.packs.card import CrossValidation, Source
 from nasdepth.packs.gpu.delegate import load_delegates
 from nasdepth.packs.gpu.terms import FORMS
 
 MODEL = "gpu-delegate"
-_DIGITS = 5
-
-_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-_NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class FormFit(_Strict):
+class FormFit(Strict):
     """What one of the delegate's kernels takes on a device.
 
     Attributes:
@@ -42,12 +28,12 @@ class FormFit(_Strict):
     """
 
     operations: Annotated[int, Field(ge=0)]
-    relative_sd: _Positive
-    sizes: dict[str, tuple[_NotNegative, _NotNegative]] = {}
-    ms: dict[str, _Positive]
+    relative_sd: Positive
+    sizes: dict[str, tuple[NotNegative, NotNegative]] = Field(default_factory=dict)
+    ms: dict[str, Positive]
 
 
-class NetworkFit(_Strict):
+class NetworkFit(Strict):
     """From kernels to a network: base_ms + kernel_ms * kernels + sum of factor * (time of a group's kernels).
 
     Attributes:
@@ -62,17 +48,17 @@ class NetworkFit(_Strict):
     """
 
     networks: Annotated[int, Field(ge=1)]
-    base_ms: _NotNegative
-    kernel_ms: _NotNegative
-    factors: dict[str, _NotNegative]
+    base_ms: NotNegative
+    kernel_ms: NotNegative
+    factors: dict[str, NotNegative]
     covariance: tuple[tuple[float, ...], ...]
-    relative_sd: _NotNegative
-    absolute_sd_ms: _NotNegative
-    sd_factor: _Positive
+    relative_sd: NotNegative
+    absolute_sd_ms: NotNegative
+    sd_factor: Positive
     validation: CrossValidation | None = None
 
 
-class Agreement(_Strict):
+class Agreement(Strict):
     """On single operations of models that were left out.
 
     Attributes:
@@ -83,9 +69,9 @@ class Agreement(_Strict):
     """
 
     operations: Annotated[int, Field(ge=1)]
-    within_10_percent: _NotNegative
-    within_20_percent: _NotNegative
-    kernel_choice_percent: _NotNegative
+    within_10_percent: NotNegative
+    within_20_percent: NotNegative
+    kernel_choice_percent: NotNegative
 
 
 class GpuPackCard(DeviceSetting):
@@ -152,37 +138,8 @@ class GpuPackCard(DeviceSetting):
 
 
 @dataclass(frozen=True)
-class GpuPack:
-    """A card with its name; what a `LatencyTable` is to measured kernels.
-
-    Attributes:
-        name: of the file.
-        card: coefficients and all else.
-        rejected: empty: what the delegate refuses, the rules of the runtime `gpu` say.
-    """
-
-    name: str
-    card: GpuPackCard
-    rejected: Mapping[Kernel, str] = field(default_factory=dict)
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """12 hex digits that change with any figure."""
-        return hashlib.sha256(self.to_yaml().encode()).hexdigest()[:12]
-
-    def to_yaml(self) -> str:
-        """The card as YAML text."""
-        content = self.card.model_dump(mode="json")
-        return yaml.dump(content, Dumper=_Compact, sort_keys=False, width=110, allow_unicode=True)
-
-    def save(self, path: str | Path) -> Path:
-        """Write the card, whole or not at all; returns its path.
-
-        Raises:
-            NasdepthError: cannot be written; what was there before is untouched.
-        """
-        write_text(path, self.to_yaml())
-        return Path(path)
+class GpuPack(PackFile[GpuPackCard]):
+    """A pack of a GPU; see `PackFile`. What the delegate refuses, the rules of the runtime `gpu` say."""
 
     @staticmethod
     def is_one(path: Path) -> bool:
@@ -200,33 +157,4 @@ class GpuPack:
             TableError: missing, or wrong in a field; the message names it.
         """
         path = Path(path)
-        try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-            raise TableError(f"{path}: cannot be read as a device pack ({error}); restore it") from None
-        if not isinstance(content, dict) or content.get("model") != MODEL:
-            raise TableError(f"{path}: expected a GPU pack, with a field 'model: {MODEL}'")
-        try:
-            return cls(path.stem, GpuPackCard(**content))
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            value = "" if first["type"] in ("missing", "value_error") else f" is {first['input']!r}"
-            raise TableError(f"{path}: {where}{value}: {first['msg'].lower()}") from None
-
-
-class _Compact(yaml.SafeDumper):
-    """Numbers of a list on one line."""
-
-
-def _flow(dumper: yaml.SafeDumper, value: list) -> yaml.Node:
-    plain = all(isinstance(one, (int, float)) for one in value)
-    return dumper.represent_sequence("tag:yaml.org,2002:seq", value, flow_style=plain)
-
-
-_Compact.add_representer(list, _flow)
-
-
-def digits(value: float) -> float:
-    """As a card has a coefficient."""
-    return float(f"{float(value):.{_DIGITS}g}")
+        return cls(path.stem, read_card(path, GpuPackCard, ("model", MODEL), "GPU pack"))

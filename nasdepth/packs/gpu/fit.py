@@ -11,8 +11,9 @@ from scipy.optimize import nnls
 
 from nasdepth.errors import TableError
 from nasdepth.latency.kernels import Kernel
+from nasdepth.packs._file import digits
 from nasdepth.packs.card import Source
-from nasdepth.packs.gpu.card import FormFit, GpuPack, GpuPackCard, digits
+from nasdepth.packs.gpu.card import FormFit, GpuPack, GpuPackCard
 from nasdepth.packs.gpu.delegate import Delegate, load_delegate
 from nasdepth.packs.gpu.families import family_of
 from nasdepth.packs.gpu.model import DIMENSIONS, OperationModel, as_mean, dimensions, form_of

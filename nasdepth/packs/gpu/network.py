@@ -17,7 +17,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.optimize import nnls
 
-from nasdepth.packs.gpu.card import NetworkFit, digits
+from nasdepth.packs._file import digits
+from nasdepth.packs.gpu.card import NetworkFit
 from nasdepth.packs.gpu.model import GROUPS
 
 GROUP_NAMES = tuple(dict.fromkeys(GROUPS.values()))
