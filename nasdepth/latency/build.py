@@ -95,8 +95,9 @@ def build(
     known = before.timings.keys() | before.rejected.keys() if before else set()
     kernels = [kernel for kernel in ordered(uses) if kernel not in known]
     if general:
-        uses.update(one for one in general_kernels(seed) if one not in uses)
-        kernels = _woven(kernels, [one for one in general_kernels(seed) if one not in known])
+        others = general_kernels(seed)
+        uses.update(one for one in others if one not in uses)
+        kernels = _woven(kernels, [one for one in others if one not in known])
     networks = draw(space, calibration + validate, seed + 1)
     # a small space has fewer than asked for: both get their share
     checks = min(validate, max(len(networks) - calibration, len(networks) // 3))
