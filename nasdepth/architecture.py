@@ -7,6 +7,10 @@ The string form is exact and safe in a shell::
     |       family             width -' | |                |                  '- between decoder stages
     input height x width      stages ---' '----------------'-- decoder stages, deepest first
 
+`240x320xy` gives the encoder the pixel coordinates as two more channels, `concat-conv-k3-w24-se` puts an
+attention behind a stage, and a last part `reparam-linear` or `reparam-rep` over-parameterises the decoder in
+training; the deployed graph is the same.
+
 Construction canonicalises: two spellings of one graph compare, hash and print alike.
 """
 
@@ -14,30 +18,35 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from nasdepth.decoder_blocks import BLOCKS
 from nasdepth.errors import SpaceError
 from nasdepth.families import MAX_WIDTH, MIN_WIDTH, canonical_width, get_family
 
-Skip = Literal["none", "add", "concat"]
-Block = Literal["conv", "dsconv", "mbconv"]
+Skip = Literal["none", "add", "concat", "gate"]
 Kernel = Literal[1, 3, 5]
+Attention = Literal["none", "se", "ca", "nonlocal"]
 Upsampling = Literal["nearest", "bilinear"]
+HeadUpsampling = Literal["nearest", "bilinear", "lpg"]
+Reparam = Literal["none", "rep", "linear"]
 
 OUTPUT_HW = (480, 640)
 MAX_INPUT = 1024
 MAX_DECODER_WIDTH = 1024
 
-_STAGE = re.compile(r"(\w+)-(\w+)-k(\d+)-w(\d+)")
+_STAGE = re.compile(r"(\w+)-(\w+)-k(\d+)-w(\d+)(?:-(\w+))?")
 _HEAD = re.compile(r"up-(\w+)-(\w+)")
 _ENCODER = re.compile(r"(\w+)@([\d.]+):(\d+)")
-_INPUT = re.compile(r"(\d+)x(\d+)")
+_INPUT = re.compile(r"(\d+)x(\d+)(xy)?")
+_REPARAM = re.compile(r"reparam-(\w+)")
 
 
-def _choice(field: str, value: object, allowed: type) -> None:
-    if value not in get_args(allowed):
-        raise SpaceError(f"{field} is {value!r}; it must be one of {', '.join(map(str, get_args(allowed)))}")
+def _choice(field: str, value: object, allowed: Collection[object]) -> None:
+    if value not in allowed:
+        raise SpaceError(f"{field} is {value!r}; it must be one of {', '.join(map(str, allowed))}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,28 +85,33 @@ class DecoderStage:
 
     Attributes:
         skip: how the encoder's features of this stride come in (`none` at the deepest stage, which
-            they enter anyway). `add` projects them by a 1x1 convolution where channels differ.
-        block: `conv` (kernel x kernel), `dsconv` (depthwise separable) or `mbconv` (inverted residual).
-        kernel: 1, 3 or 5. A `dsconv` of kernel 1 is a `conv` of kernel 1 and is spelt so.
+            they enter anyway). `add` projects them by a 1x1 convolution where channels differ; `gate`
+            concatenates them weighted by the decoder's attention to them.
+        block: one of `nasdepth.decoder_blocks.BLOCKS`.
+        kernel: one that the block comes in. A `dsconv` of kernel 1 is a `conv` of kernel 1, spelt so.
         width: output channels.
+        attention: behind the block: `se` squeeze-and-excite, `ca` coordinate attention, `nonlocal`.
     """
 
     skip: Skip
-    block: Block
+    block: str
     kernel: Kernel
     width: int
+    attention: Attention = "none"
 
     def __post_init__(self) -> None:
-        _choice("decoder skip", self.skip, Skip)
-        _choice("decoder block", self.block, Block)
-        _choice("decoder kernel", self.kernel, Kernel)
+        _choice("decoder skip", self.skip, get_args(Skip))
+        _choice("decoder block", self.block, BLOCKS)
+        _choice(f"decoder kernel of {self.block}", self.kernel, BLOCKS[self.block].kernels)
+        _choice("decoder attention", self.attention, get_args(Attention))
         if not 1 <= self.width <= MAX_DECODER_WIDTH:
             raise SpaceError(f"decoder width is {self.width}; it must lie in 1 to {MAX_DECODER_WIDTH}")
         if self.block == "dsconv" and self.kernel == 1:
             object.__setattr__(self, "block", "conv")
 
     def __str__(self) -> str:
-        return f"{self.skip}-{self.block}-k{self.kernel}-w{self.width}"
+        plain = f"{self.skip}-{self.block}-k{self.kernel}-w{self.width}"
+        return plain if self.attention == "none" else f"{plain}-{self.attention}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +124,10 @@ class Architecture:
         decoder: deepest first; the stage at index i works at the encoder's stride / 2**i, and the
             last one's stride is the head's.
         decoder_upsampling: between decoder stages.
-        head_upsampling: from the head's stride to 480x640.
+        head_upsampling: from the head's stride to 480x640; `lpg` is local planar guidance.
+        coordinates: the encoder sees each pixel's x and y beside its colours.
+        reparam: over-parameterisation of the decoder's convolutions in training, `rep` (parallel branches)
+            or `linear` (a chain without activation), collapsed at export.
 
     Raises:
         SpaceError: a field out of range, with its value.
@@ -121,14 +138,17 @@ class Architecture:
     encoder: Encoder
     decoder: tuple[DecoderStage, ...]
     decoder_upsampling: Upsampling = "nearest"
-    head_upsampling: Upsampling = "nearest"
+    head_upsampling: HeadUpsampling = "nearest"
+    coordinates: bool = False
+    reparam: Reparam = "none"
 
     def __post_init__(self) -> None:
         for field, size in (("input height", self.input_height), ("input width", self.input_width)):
             if size % 32 or not 32 <= size <= MAX_INPUT:
                 raise SpaceError(f"{field} is {size}; it must be a multiple of 32 from 32 to {MAX_INPUT}")
-        _choice("decoder upsampling", self.decoder_upsampling, Upsampling)
-        _choice("head upsampling", self.head_upsampling, Upsampling)
+        _choice("decoder upsampling", self.decoder_upsampling, get_args(Upsampling))
+        _choice("head upsampling", self.head_upsampling, get_args(HeadUpsampling))
+        _choice("reparam", self.reparam, get_args(Reparam))
         most = self.encoder.stride.bit_length()
         if not 1 <= len(self.decoder) <= most:
             raise SpaceError(
@@ -136,15 +156,22 @@ class Architecture:
                 f"{most}"
             )
         for stride, stage in zip(self.decoder_strides, self.decoder, strict=True):
-            if stage.skip != "none" and (stride == self.encoder.stride or stride == 1):
+            deepest = stride == self.encoder.stride
+            if stage.skip != "none" and (deepest or stride not in self.encoder.channels):
                 raise SpaceError(
                     f"decoder skip is {stage.skip!r} at stride {stride}, where the encoder has no skip to "
                     "give; it must be none"
                 )
+            if deepest and BLOCKS[stage.block].upsamples:
+                raise SpaceError(
+                    f"decoder block is {stage.block!r} at stride {stride}; it upsamples, and the deepest "
+                    "stage has nothing to upsample from"
+                )
         if len(self.decoder) == 1:
             object.__setattr__(self, "decoder_upsampling", "nearest")
         if (self.input_height, self.input_width) == OUTPUT_HW and self.head_stride == 1:
-            object.__setattr__(self, "head_upsampling", "nearest")
+            if self.head_upsampling == "bilinear":
+                object.__setattr__(self, "head_upsampling", "nearest")
 
     @property
     def decoder_strides(self) -> tuple[int, ...]:
@@ -162,8 +189,10 @@ class Architecture:
         return hashlib.sha256(str(self).encode()).hexdigest()[:12]
 
     def __str__(self) -> str:
-        parts = [f"{self.input_height}x{self.input_width}", str(self.encoder), *map(str, self.decoder)]
-        return ",".join([*parts, f"up-{self.decoder_upsampling}-{self.head_upsampling}"])
+        size = f"{self.input_height}x{self.input_width}{'xy' if self.coordinates else ''}"
+        parts = [size, str(self.encoder), *map(str, self.decoder)]
+        parts.append(f"up-{self.decoder_upsampling}-{self.head_upsampling}")
+        return ",".join(parts if self.reparam == "none" else [*parts, f"reparam-{self.reparam}"])
 
     @classmethod
     def parse(cls, text: str) -> Architecture:
@@ -185,15 +214,28 @@ class Architecture:
                 raise SpaceError(f"{part!r} in {text!r} is no {what}; expected for example {example}")
             return match.groups()
 
-        height, width = read(_INPUT, parts[0], "input size", "128x160")
+        reparam = "none"
+        if parts[-1].startswith("reparam"):
+            (reparam,) = read(_REPARAM, parts.pop(), "reparameterisation", "reparam-linear")
+        height, width, coordinates = read(_INPUT, parts[0], "input size", "128x160")
         family, multiplier, stages = read(_ENCODER, parts[1], "encoder", "mobilenetv2@0.5:6")
         decoder_upsampling, head_upsampling = read(_HEAD, parts[-1], "upsampling", "up-bilinear-nearest")
         decoder = []
         for part in parts[2:-1]:
-            skip, block, kernel, channels = read(_STAGE, part, "decoder stage", "concat-conv-k3-w24")
-            decoder.append(DecoderStage(skip, block, int(kernel), int(channels)))
+            *words, attention = read(_STAGE, part, "decoder stage", "concat-conv-k3-w24")
+            skip, block, kernel, channels = words
+            decoder.append(DecoderStage(skip, block, int(kernel), int(channels), attention or "none"))
         try:
             encoder = Encoder(family, float(multiplier), int(stages))
         except ValueError:
             raise SpaceError(f"{parts[1]!r} in {text!r}: {multiplier!r} is no width multiplier") from None
-        return cls(int(height), int(width), encoder, tuple(decoder), decoder_upsampling, head_upsampling)
+        return cls(
+            int(height),
+            int(width),
+            encoder,
+            tuple(decoder),
+            decoder_upsampling,
+            head_upsampling,
+            coordinates is not None,
+            reparam,
+        )

@@ -154,7 +154,7 @@ def test_architectures_need_neither_torch_nor_optuna(run_python):
         ("@1:5", "@x:5", ["mobilenetv3_small_minimal@x:5", "encoder"]),
         ("none-conv-k1-w72", "concat-conv-k1-w72", ["decoder skip", "concat", "stride 32"]),
         ("concat-conv-k3-w24", "sum-conv-k3-w24", ["decoder skip", "sum", "none, add, concat"]),
-        ("concat-conv-k3-w24", "concat-rfdb-k3-w24", ["decoder block", "rfdb", "conv, dsconv, mbconv"]),
+        ("concat-conv-k3-w24", "concat-rfbd-k3-w24", ["decoder block", "rfbd", "conv, dsconv, mbconv"]),
         ("concat-conv-k3-w24", "concat-conv-k2-w24", ["decoder kernel", "2", "1, 3, 5"]),
         ("concat-conv-k3-w24", "concat-conv-k3-w0", ["decoder width", "0"]),
         ("concat-conv-k3-w24", "concat-conv-k3-w2000", ["decoder width", "2000", "1024"]),

@@ -6,7 +6,17 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from nasdepth.architecture import MAX_DECODER_WIDTH, MAX_INPUT, Block, Kernel, Skip, Upsampling
+from nasdepth.architecture import (
+    MAX_DECODER_WIDTH,
+    MAX_INPUT,
+    Attention,
+    HeadUpsampling,
+    Kernel,
+    Reparam,
+    Skip,
+    Upsampling,
+)
+from nasdepth.decoder_blocks import BLOCKS
 from nasdepth.families import MAX_WIDTH, MIN_WIDTH, families
 
 
@@ -66,10 +76,11 @@ Channels = Annotated[int, Field(ge=1, le=MAX_DECODER_WIDTH)]
 
 
 class InputChoices(_Choices):
-    """What the image may be resized to, every height with every width."""
+    """What the image may be resized to, every height with every width; coordinates as channels or not."""
 
     height: Annotated[tuple[InputSize, ...], Field(min_length=1)]
     width: Annotated[tuple[InputSize, ...], Field(min_length=1)]
+    coordinates: Annotated[tuple[bool, ...], Field(min_length=1)] = (False,)
 
 
 class EncoderChoices(_Choices):
@@ -89,20 +100,30 @@ class EncoderChoices(_Choices):
 
 
 class DecoderChoices(_Choices):
-    """Choices of every decoder stage, each stage on its own."""
+    """Choices of every decoder stage, each stage on its own; reparameterisation of all together."""
 
-    skip: Annotated[tuple[Skip, ...], Field(min_length=1)] = get_args(Skip)
-    block: Annotated[tuple[Block, ...], Field(min_length=1)] = get_args(Block)
+    skip: Annotated[tuple[Skip, ...], Field(min_length=1)] = ("none", "add", "concat")
+    block: Annotated[tuple[str, ...], Field(min_length=1)] = ("conv", "dsconv", "mbconv")
     kernel: Annotated[tuple[Kernel, ...], Field(min_length=1)] = get_args(Kernel)
     width: Annotated[tuple[Channels, ...], Field(min_length=1)]
+    attention: Annotated[tuple[Attention, ...], Field(min_length=1)] = ("none",)
     upsampling: Annotated[tuple[Upsampling, ...], Field(min_length=1)] = get_args(Upsampling)
+    reparam: Annotated[tuple[Reparam, ...], Field(min_length=1)] = ("none",)
+
+    @field_validator("block", mode="after")
+    @classmethod
+    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if name not in BLOCKS:
+                raise ValueError(f"unknown block {name!r}; known are {', '.join(BLOCKS)}")
+        return value
 
 
 class HeadChoices(_Choices):
     """Stride of the prediction and how it grows to 480x640."""
 
     stride: Annotated[tuple[Literal[1, 2, 4, 8], ...], Field(min_length=1)]
-    upsampling: Annotated[tuple[Upsampling, ...], Field(min_length=1)] = get_args(Upsampling)
+    upsampling: Annotated[tuple[HeadUpsampling, ...], Field(min_length=1)] = get_args(Upsampling)
 
 
 class SpaceDefinition(_Strict):

@@ -16,6 +16,7 @@ import yaml
 from pydantic import ValidationError
 
 from nasdepth.architecture import OUTPUT_HW, Architecture, DecoderStage, Encoder
+from nasdepth.decoder_blocks import BLOCKS
 from nasdepth.errors import SpaceError
 from nasdepth.families import get_family
 from nasdepth.files import find_shipped
@@ -146,7 +147,7 @@ class SearchSpace:
                 value = next(
                     (o for o in options if Encoder(encoder.family, o, encoder.stages) == encoder), value
                 )
-            if value not in options and (alias := _alias(architecture, name, actual)) in options:
+            if value not in options and (alias := _alias(architecture, name, actual, options)) in options:
                 value = alias
             if value not in options:
                 violations.append(f"{name} is {value}, the space has {_short(options)}")
@@ -168,6 +169,7 @@ class SearchSpace:
         space = self.definition
         height = choose("input_height", space.input.height)
         width = choose("input_width", space.input.width)
+        coordinates = choose("coordinates", space.input.coordinates)
         family = choose("family", space.encoder.family)
         strides = get_family(family).stage_strides()
         stages = choose(
@@ -179,13 +181,19 @@ class SearchSpace:
         decoder = []
         stride = encoder.stride
         while stride >= head_stride:
-            has_skip = 1 < stride < encoder.stride
+            deepest = stride == encoder.stride
+            has_skip = stride in encoder.channels and not deepest
+            skip = choose(f"s{stride}.skip", space.decoder.skip) if has_skip else "none"
+            # Optuna wants the same options under one name wherever it comes up: what does not fit is replaced
+            block = choose(f"s{stride}.block", space.decoder.block)
+            kernel = choose(f"s{stride}.kernel", space.decoder.kernel)
             decoder.append(
                 DecoderStage(
-                    choose(f"s{stride}.skip", space.decoder.skip) if has_skip else "none",
-                    choose(f"s{stride}.block", space.decoder.block),
-                    choose(f"s{stride}.kernel", space.decoder.kernel),
+                    skip,
+                    _fitting_block(block, deepest),
+                    _fitting_kernel(block, kernel),
                     choose(f"s{stride}.width", space.decoder.width),
+                    choose(f"s{stride}.attention", space.decoder.attention),
                 )
             )
             stride //= 2
@@ -196,6 +204,8 @@ class SearchSpace:
             tuple(decoder),
             choose("decoder_upsampling", space.decoder.upsampling) if len(decoder) > 1 else "nearest",
             choose("head_upsampling", space.head.upsampling),
+            coordinates,
+            choose("reparam", space.decoder.reparam),
         )
 
     def _walks(self, only: Sequence[str] | None = None) -> Iterator[list[tuple[str, list[Any]]]]:
@@ -226,11 +236,30 @@ class SearchSpace:
             index[-1] += 1
 
 
-def _alias(architecture: Architecture, name: str, actual: Callable[[str], Any]) -> str | None:
-    """The spelling of a choice that construction replaces by the canonical one."""
+def _fitting_block(block: str, deepest: bool) -> str:
+    """The block, or at the deepest stage, which has nothing to upsample from, its kin without upsampling."""
+    return "mbconv" if deepest and block in BLOCKS and BLOCKS[block].upsamples else block
+
+
+def _fitting_kernel(block: str, kernel: int) -> int:
+    """The nearest kernel that a block comes in."""
+    return min(BLOCKS[block].kernels, key=lambda own: abs(own - kernel)) if block in BLOCKS else kernel
+
+
+def _alias(
+    architecture: Architecture, name: str, actual: Callable[[str], Any], options: Sequence[Any]
+) -> Any:
+    """The option among several that construction replaces by what the architecture has."""
+    value = actual(name)
     stride, _, field = name.partition(".")
-    if field == "block" and actual(name) == "conv" and actual(f"{stride}.kernel") == 1:
-        return "dsconv"
+    if field == "block":
+        if value == "conv" and actual(f"{stride}.kernel") == 1:
+            return "dsconv"
+        if stride == f"s{architecture.encoder.stride}":
+            return next((one for one in options if _fitting_block(one, True) == value), None)
+    if field == "kernel" and value is not None:
+        block = actual(f"{stride}.block")
+        return next((one for one in options if _fitting_kernel(block, one) == value), None)
     at_output = (architecture.input_height, architecture.input_width) == OUTPUT_HW
     return "bilinear" if name == "head_upsampling" and at_output and architecture.head_stride == 1 else None
 

@@ -134,7 +134,6 @@ def test_only_an_mbconv_of_equal_channels_has_a_residual():
 def test_every_registered_block_is_spelt_by_architectures():
     from typing import get_args
 
-    from nasdepth.architecture import Block
 
     assert set(block_names()) == set(get_args(Block))
 
