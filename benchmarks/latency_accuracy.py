@@ -63,8 +63,8 @@ def main() -> None:
     theirs = [one for one in report.checked if one.name in args.models]
     card = table.card
     out.print(
-        f"{table.name}, {card.soc}, {card.runtime} {card.runtime_version}, {card.threads} threads; the reference "
-        f"network at {report.validation.drift:.3f} of their time in the table"
+        f"{table.name}, {card.soc}, {card.runtime} {card.runtime_version}, {card.threads} threads; reference "
+        f"network at {report.validation.drift:.3f} of its time in the table"
     )
     out.print(_rows(f"{len(ours)} architectures of {args.space}", table, ours))
     if theirs:
