@@ -18,7 +18,9 @@ from nasdepth.latency.micro import write_micro_model
 Progress = Callable[[int, int, str], None]
 Write = Callable[[Path], None]
 
-# One that computes and one that moves memory: a machine can be slow at either
+# One that computes and one that moves memory: a machine can be slow at either. Both fit into a cache of
+# their own, whereas networks feel what others do to the shared ones: those are judged by a network
+REFERENCE_NETWORK = "litedepth"
 REFERENCES = {
     "conv1x1": Kernel("conv2d", 28, 28, 128, 28, 28, 128, padding="same"),
     "add": Kernel("add", 96, 96, 32, 96, 96, 32, operand="tensor"),
@@ -76,13 +78,15 @@ class Bench:
         self._delegate = device.describe().delegate
         self.total, self._progress = total, progress
         self.done = 0
-        for name, kernel in REFERENCES.items():
-            write_micro_model(kernel, scratch / f"reference-{name}.tflite")
+        self._references = {scratch / f"reference-{name}.tflite": name for name in REFERENCES}
+        for path, name in self._references.items():
+            write_micro_model(REFERENCES[name], path)
 
     @property
     def reference_ms(self) -> dict[str, float]:
-        """The reference kernels as fast as they usually ran so far."""
-        seen = {name: self._journal.latencies_ms(f"reference {name} ") for name in REFERENCES}
+        """The reference kernels, and the reference network, as fast as they usually ran so far."""
+        names = (*REFERENCES, REFERENCE_NETWORK)
+        seen = {name: self._journal.latencies_ms(f"reference {name} ") for name in names}
         return {name: float(np.quantile(one, _USUAL_QUANTILE)) for name, one in seen.items() if one}
 
     def overhead_ms(self) -> float:
@@ -93,7 +97,10 @@ class Bench:
         """
         path = self._scratch / "nothing.tflite"
         write_micro_model(_NOTHING, path)
-        measured = self.files({"overhead": (str(_NOTHING), path)})["overhead"]
+        if "overhead" not in self._journal:
+            self._journal.add("overhead", self._agreed([path], self._references)[path])
+        self._advance(str(_NOTHING))
+        measured = self._journal["overhead"]
         if measured.error:
             raise DeviceError(f"device {self._device.uri}: cannot run a single addition: {measured.error}")
         return measured.latency_ms
@@ -138,6 +145,7 @@ class Bench:
             else:
                 pending.append(key)
         at_once = _FILES_AT_ONCE // 2
+        references = self._network_references() if pending else {}
         for first in range(0, len(pending), at_once):
             paths = {}
             for index, key in enumerate(pending[first : first + at_once]):
@@ -145,7 +153,7 @@ class Bench:
                 paths[key] = source if isinstance(source, Path) else self._scratch / f"model-{index}.tflite"
                 if not isinstance(source, Path):
                     source(paths[key])
-            measured = self._agreed(list(paths.values()))
+            measured = self._agreed(list(paths.values()), references)
             for key, path in paths.items():
                 self._journal.add(key, measured[path])
                 self._advance(models[key][0])
@@ -156,7 +164,7 @@ class Bench:
         best: dict[Path, Measurement] = {}
         pending = list(paths)
         for _ in range(_ATTEMPTS):
-            measured, slow = self._pass(pending, _RUNS, _SECONDS)
+            measured, slow = self._pass(pending, self._references, _RUNS, _SECONDS)
             for path, one in measured.items():
                 if path not in best or one.error or one.latency_ms < best[path].latency_ms:
                     best[path] = one
@@ -166,12 +174,22 @@ class Bench:
                 break
         return best
 
-    def _agreed(self, paths: Sequence[Path]) -> dict[Path, Measurement]:
+    def _network_references(self) -> dict[Path, str]:
+        """The references with the network among them."""
+        from nasdepth.latency.build import export_untrained
+        from nasdepth.models import resolve
+
+        path = self._scratch / "reference-network.tflite"
+        if not path.exists():
+            export_untrained(resolve(REFERENCE_NETWORK), path)
+        return {**self._references, path: REFERENCE_NETWORK}
+
+    def _agreed(self, paths: Sequence[Path], references: Mapping[Path, str]) -> dict[Path, Measurement]:
         """The fastest pass, once a second one came near it; networks run long enough to meet disturbances."""
         seen: dict[Path, list[Measurement]] = {path: [] for path in paths}
         pending = list(paths)
         for number in range(1, _NETWORK_PASSES + 1):
-            measured, slow = self._pass(pending, _NETWORK_RUNS, _NETWORK_SECONDS)
+            measured, slow = self._pass(pending, references, _NETWORK_RUNS, _NETWORK_SECONDS)
             for path, one in measured.items():
                 seen[path].append(one)
             calm = not slow or number >= _ATTEMPTS
@@ -180,9 +198,10 @@ class Bench:
                 break
         return {path: min(ones, key=lambda one: one.latency_ms) for path, ones in seen.items()}
 
-    def _pass(self, paths: Sequence[Path], runs: int, seconds: float) -> tuple[dict[Path, Measurement], bool]:
+    def _pass(
+        self, paths: Sequence[Path], references: Mapping[Path, str], runs: int, seconds: float
+    ) -> tuple[dict[Path, Measurement], bool]:
         """Measure with the references among them; also whether those were slow."""
-        references = {self._scratch / f"reference-{name}.tflite": name for name in REFERENCES}
         files = [*references, *paths]
         with closing(self._device.measure(files, min_runs=runs, min_seconds=seconds)) as measurements:
             measured = dict(zip(files, measurements, strict=True))

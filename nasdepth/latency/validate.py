@@ -16,7 +16,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from nasdepth.devices import Device, Measurement
-from nasdepth.latency._bench import Bench, Progress
+from nasdepth.latency._bench import REFERENCE_NETWORK, Bench, Progress
 from nasdepth.latency._journal import Journal
 from nasdepth.latency.card import Validation
 from nasdepth.latency.extract import architecture_kernels, tflite_kernels
@@ -38,7 +38,7 @@ class Checked:
         name: architecture string or file name.
         estimate: from the table.
         measurement: on the device, as the clock said.
-        drift: how many times slower the reference kernels ran then than when the table was built.
+        drift: how many times slower the reference network ran then than when the table was built.
     """
 
     name: str
@@ -174,6 +174,7 @@ def _digest(path: Path) -> str:
 
 
 def _drift(then: dict[str, float], now: dict[str, float]) -> float:
-    """Geometric mean of how much slower the references are now."""
-    ratios = [now[name] / then[name] for name in then if name in now]
-    return float(np.exp(np.mean(np.log(ratios)))) if ratios else 1.0
+    """How much slower the reference network is now; in older cards, the mean of the reference kernels."""
+    names = [name for name in then if name in now]
+    names = [name for name in names if name == REFERENCE_NETWORK] or names
+    return float(np.exp(np.mean([np.log(now[name] / then[name]) for name in names]))) if names else 1.0
