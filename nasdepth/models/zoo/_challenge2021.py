@@ -56,7 +56,7 @@ DESIGNS = (
     Design(
         name="airia",
         text=(
-            "480x640,mobilenetv3_large@1:6,none-rfdb-k3-w400,concat-rfdb-k3-w256,concat-rfdb-k3-w128,"
+            "480x640,mobilenetv3_large@1:6,none-rfdb-k3-w512,concat-rfdb-k3-w288,concat-rfdb-k3-w128,"
             "concat-conv-k3-w64,concat-conv-k3-w32,up-bilinear-bilinear"
         ),
         source=f"Airia-Team1, {MAI2021}; RFDN, arXiv:2009.11551",
@@ -75,13 +75,13 @@ DESIGNS = (
     Design(
         name="ytl",
         text=(
-            "256x320xy,resnet18@1:4,none-conv-k1-w512,concat-conv-k3-w256,concat-conv-k3-w128,"
-            "concat-conv-k3-w64,concat-conv-k3-w64,up-bilinear-bilinear"
+            "256x320xy,resnet18@1:4,none-conv-k1-w512,concat-doubleconv-k3-w256,concat-doubleconv-k3-w128,"
+            "concat-doubleconv-k3-w64,concat-doubleconv-k3-w64,up-bilinear-bilinear"
         ),
         source=f"YTL, {MAI2021}",
         widths=(
             "Published: 240x320 with the pixels' x and y as two more channels, ResNet-18, a U-Net decoder, "
-            f"bilinear x2 on top. The decoder halves its widths from 512; the last is {_BY_SIZE}."
+            "bilinear x2 on top. The decoder has the encoder's own widths, which gives the published size."
         ),
         stands_for="256x320 stands for 240x320, as 240 is no multiple of 32: 7 % more pixels.",
         published=Published(
@@ -107,8 +107,8 @@ DESIGNS = (
     Design(
         name="hit-aiia",
         text=(
-            "480x640,efficientnet_b1@1:7,none-conv-k1-w768-nonlocal,concat-lrconv-k3-w384,"
-            "concat-lrconv-k3-w192,concat-lrconv-k3-w96,concat-lrconv-k3-w48,up-bilinear-bilinear"
+            "480x640,efficientnet_b1@1:7,none-conv-k1-w960-nonlocal,concat-lrconv-k3-w480,"
+            "concat-lrconv-k3-w240,concat-lrconv-k3-w120,concat-lrconv-k3-w64,up-bilinear-bilinear"
         ),
         source=f"HIT-AIIA, {MAI2021}; Non-Local, arXiv:1711.07971",
         widths=(
@@ -122,7 +122,7 @@ DESIGNS = (
     Design(
         name="weichi",
         text=(
-            "480x640,unet@0.125:4,none-conv-k1-w64,concat-doubleconv-k3-w32,concat-doubleconv-k3-w16,"
+            "480x640,unet@0.12:4,none-conv-k1-w64,concat-doubleconv-k3-w32,concat-doubleconv-k3-w16,"
             "concat-doubleconv-k3-w8,up-nearest-nearest"
         ),
         source=f"Weichi, {MAI2021}; U-Net, arXiv:1505.04597",
@@ -154,7 +154,7 @@ DESIGNS = (
     Design(
         name="bts",
         text=(
-            "480x640,resnet18@1.5:4,none-conv-k3-w768,concat-conv-k3-w512,concat-aspp-k3-w256,"
+            "480x640,resnet18@1.5:4,none-conv-k3-w512,concat-conv-k3-w512,concat-aspp-k3-w256,"
             "concat-conv-k3-w128,concat-conv-k3-w64,up-nearest-lpg"
         ),
         source=f"3dv oppo, {MAI2021}; Lee et al. 2019, BTS, arXiv:1907.10326",

@@ -47,7 +47,7 @@ DESIGNS = (
     Design(
         name="tcl2022",
         text=(
-            "128x160,mobilenetv3_large@0.75:5,none-conv-k1-w64,concat-conv-k3-w32,concat-conv-k3-w16,"
+            "128x160,mobilenetv3_large@0.8:5,none-conv-k1-w64,concat-conv-k3-w32,concat-conv-k3-w16,"
             "concat-conv-k3-w16,up-nearest-nearest,reparam-linear"
         ),
         source=f"TCL, {MAI2022}; recalled, not checked",

@@ -30,7 +30,7 @@ DESIGNS = (
     Design(
         name="samsung-fbnet-1.9m",
         text=(
-            "224x448,mobilenetv2@0.85:7,none-conv-k1-w216,add-fbnet-k3-w80,add-fbnet-k3-w24,add-fbnet-k3-w24,"
+            "224x448,mobilenetv2@0.84:7,none-conv-k1-w216,add-fbnet-k3-w80,add-fbnet-k3-w24,add-fbnet-k3-w24,"
             "add-fbnet-k3-w16,up-nearest-nearest"
         ),
         source=_SAMSUNG,
@@ -79,13 +79,13 @@ DESIGNS = (
     Design(
         name="midas-small",
         text=(
-            "256x256,efficientnet_lite3@1:7,none-rcu-k3-w384,add-rcu-k3-w256,add-rcu-k3-w128,add-rcu-k3-w64,"
+            "256x256,efficientnet_lite3@1:7,none-rcu-k3-w416,add-rcu-k3-w256,add-rcu-k3-w128,add-rcu-k3-w64,"
             "up-bilinear-bilinear"
         ),
         source="Ranftl et al. 2020, MiDaS v2.1 small, arXiv:1907.01341; github.com/isl-org/MiDaS",
         widths=(
             "Published: 256x256, EfficientNet-Lite3, fusion blocks of 512, 256, 128 and 64 features. The deepest "
-            "is 384 here, to meet the 66 MB of the published .tflite (recalled; 16.5 M parameters)."
+            "is 416 here, to meet the 66 MB of the published .tflite (recalled; 16.5 M parameters)."
         ),
         stands_for=(
             "A 1x1 convolution and two residual units a stage, the skip's projection included, stand for a 3x3 "
