@@ -13,8 +13,9 @@ DESIGNS = (
         ),
         source=f"Tencent GY-Lab, {MAI2021}",
         widths=(
-            "Published: 128x160, the five blocks of MobileNetV3, a feature fusion module a level, nearest on "
-            f"top. MobileNetV3-Small and the decoder's widths are {_BY_SIZE}: the small encoder alone is 3.3 MB."
+            "Published: 128x160, the five blocks of MobileNetV3, a feature fusion module a level, nearest "
+            f"on top. MobileNetV3-Small and the decoder's widths are {_BY_SIZE}: the small encoder alone is "
+            "3.3 MB."
         ),
         published=Published(
             size_mb=3.4, pi4_ms=97, adreno640_ms=5.7, on_gpu=True, si_rmse=0.2836, score=129.41
@@ -47,8 +48,8 @@ DESIGNS = (
         ),
         source="Wofk et al. 2019, FastDepth, arXiv:1903.03273, after NetAdapt",
         widths=(
-            "Published: 1.34 M weights of fastdepth's 3.93 M are left (recalled). NetAdapt's own widths are in "
-            "a checkpoint only; here all are multiplied alike, to meet that number."
+            "Published: 1.34 M weights of fastdepth's 3.93 M are left (recalled). NetAdapt's own widths "
+            "are in a checkpoint only; here all are multiplied alike, to meet that number."
         ),
         stands_for="As fastdepth.",
         published=Published(parameters_m=1.34),
@@ -65,8 +66,8 @@ DESIGNS = (
             f"{_BY_SIZE}."
         ),
         stands_for=(
-            "A decoder stage is one block: the three RFDB stand at strides 32, 16 and 8 of the five layers, not "
-            "in a row before them."
+            "A decoder stage is one block: the three RFDB stand at strides 32, 16 and 8 of the five "
+            "layers, not in a row before them."
         ),
         published=Published(
             size_mb=64.9, pi4_ms=1933, adreno640_ms=321, on_gpu=False, si_rmse=0.2408, score=11.75
@@ -99,7 +100,7 @@ DESIGNS = (
             "Published: 256x256, MobileNetV2, estimators of 96, 64, 32 and 8, only the highest scale kept, "
             "bilinear on top. That scale is open: stride 4 fits the published size."
         ),
-        stands_for="Nearest upsampling stands for the transposed convolutions of 8 channels between estimators.",
+        stands_for="Nearest upsampling stands for the transposed convolutions between estimators.",
         published=Published(
             size_mb=9.6, pi4_ms=772, adreno640_ms=179, on_gpu=False, si_rmse=0.2761, score=5.5
         ),
@@ -112,8 +113,8 @@ DESIGNS = (
         ),
         source=f"HIT-AIIA, {MAI2021}; Non-Local, arXiv:1711.07971",
         widths=(
-            "Published: full resolution, EfficientNet-B1, a Non-Local block behind it, bilinear upsampling and "
-            f"convolutions with LeakyReLU. The decoder halves its widths; the first is {_BY_SIZE}."
+            "Published: full resolution, EfficientNet-B1, a Non-Local block behind it, bilinear upsampling "
+            f"and convolutions with LeakyReLU. The decoder halves its widths; the first is {_BY_SIZE}."
         ),
         published=Published(
             size_mb=56.0, pi4_ms=6146, adreno640_ms=175, on_gpu=True, si_rmse=0.2332, score=4.11
@@ -127,8 +128,8 @@ DESIGNS = (
         ),
         source=f"Weichi, {MAI2021}; U-Net, arXiv:1505.04597",
         widths=(
-            "Published: full resolution, U-Net with channels divided by eight and batch norm. Its four levels "
-            "of 8 to 64 are 0.5 MB, the fifth would make it 1.9."
+            "Published: full resolution, U-Net with channels divided by eight and batch norm. Its four "
+            "levels of 8 to 64 are 0.5 MB, the fifth would make it 1.9."
         ),
         stands_for="Nearest upsampling and a 1x1 convolution stand for transposed convolutions.",
         published=Published(
@@ -144,8 +145,8 @@ DESIGNS = (
         source=f"MonoVision Palace, {MAI2021}; Attention U-Net, arXiv:1804.03999",
         widths=(
             "Published: full resolution, EfficientNet-EdgeTPU-S without hard-swish and squeeze-and-excite, "
-            f"gated attention with LeakyReLU and hard sigmoid. The decoder's widths are {_BY_SIZE}, of which the "
-            "encoder leaves little."
+            f"gated attention with LeakyReLU and hard sigmoid. The decoder's widths are {_BY_SIZE}, of "
+            "which the encoder leaves little."
         ),
         published=Published(
             size_mb=15.3, pi4_ms=3466, adreno640_ms=128, on_gpu=True, si_rmse=0.3543, score=1.36
@@ -175,8 +176,8 @@ DESIGNS = (
         source=f"MegaUe, {MAI2021}; U-Net, arXiv:1505.04597",
         widths="Published: half resolution, U-Net (64 to 1024), x2 upsampling on top.",
         stands_for=(
-            "256x320 stands for 240x320, as 240 is no multiple of 32; nearest upsampling and a 1x1 convolution "
-            "stand for transposed convolutions."
+            "256x320 stands for 240x320, as 240 is no multiple of 32; nearest upsampling and a 1x1 "
+            "convolution stand for transposed convolutions."
         ),
         published=Published(
             size_mb=118, pi4_ms=9392, adreno640_ms=288, on_gpu=True, si_rmse=0.3737, score=0.38

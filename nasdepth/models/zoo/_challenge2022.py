@@ -23,9 +23,7 @@ DESIGNS = (
         stands_for=(
             "Resizing with half-pixel centres stands for align_corners; the 3x3 convolution has batch norm."
         ),
-        published=Published(
-            size_mb=1.4, pi4_ms=37, si_rmse=0.311, score=232.04
-        ),
+        published=Published(size_mb=1.4, pi4_ms=37, si_rmse=0.311, score=232.04),
     ),
     Design(
         name="litedepth-final",
@@ -40,9 +38,7 @@ DESIGNS = (
             "the deployed graph is litedepth's."
         ),
         stands_for="RepVGG's branches stand for diverse branch blocks.",
-        published=Published(
-            size_mb=1.4, pi4_ms=37, si_rmse=0.311, score=232.04
-        ),
+        published=Published(size_mb=1.4, pi4_ms=37, si_rmse=0.311, score=232.04),
     ),
     Design(
         name="tcl2022",

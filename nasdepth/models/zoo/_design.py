@@ -7,8 +7,9 @@ from functools import cached_property
 
 from nasdepth.architecture import Architecture
 
-MAI2021 = "MAI 2021 challenge report, arXiv:2105.08630"
-MAI2022 = "MAI 2022 challenge report, arXiv:2211.04470"
+# Reports of the Mobile AI challenges
+MAI2021 = "MAI 2021, arXiv:2105.08630"
+MAI2022 = "MAI 2022, arXiv:2211.04470"
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,9 @@ DESIGNS = (
         ),
         source=_SAMSUNG,
         widths=(
-            "Published: 224x448, MobileNetV2, FBNet blocks of expansion 6 with the upsampling inside, skips, the "
-            "last layer replaced by an upsampling, 2.6 M parameters. Every block gives the channels of its skip; "
-            "the first convolution's width meets the number of parameters."
+            "Published: 224x448, MobileNetV2, FBNet blocks of expansion 6 with the upsampling inside, "
+            "skips, the last layer replaced by an upsampling, 2.6 M parameters. Every block gives the "
+            "channels of its skip; the first convolution's width meets the number of parameters."
         ),
         stands_for="The fifth skip would be of the deepest features, which the decoder starts from.",
         published=Published(parameters_m=2.6),
@@ -68,7 +68,8 @@ DESIGNS = (
         ),
         source="Godard et al. 2019, arXiv:1806.01260",
         widths=(
-            "All published: 192x640, ResNet-18, decoder 256, 128, 64, 32 and 16; 14.3 M parameters (recalled)."
+            "All published: 192x640, ResNet-18, decoder 256, 128, 64, 32 and 16; 14.3 M parameters "
+            "(recalled)."
         ),
         stands_for=(
             "One 3x3 convolution a stage of the next width up stands for one before and one behind each "
@@ -84,12 +85,12 @@ DESIGNS = (
         ),
         source="Ranftl et al. 2020, MiDaS v2.1 small, arXiv:1907.01341; github.com/isl-org/MiDaS",
         widths=(
-            "Published: 256x256, EfficientNet-Lite3, fusion blocks of 512, 256, 128 and 64 features. The deepest "
-            "is 416 here, to meet the 66 MB of the published .tflite (recalled; 16.5 M parameters)."
+            "Published: 256x256, EfficientNet-Lite3, fusion blocks of 512, 256, 128 and 64 features. The "
+            "deepest is 416 here, to meet the 66 MB of the published .tflite (recalled; 16.5 M parameters)."
         ),
         stands_for=(
-            "A 1x1 convolution and two residual units a stage, the skip's projection included, stand for a 3x3 "
-            "projection, one unit on the skip, one on the sum and a 1x1 behind the upsampling."
+            "A 1x1 convolution and two residual units a stage, the skip's projection included, stand for a "
+            "3x3 projection, one unit on the skip, one on the sum and a 1x1 behind the upsampling."
         ),
         published=Published(parameters_m=16.5),
     ),
