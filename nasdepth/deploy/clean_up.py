@@ -18,14 +18,14 @@ def clean_up(model: schema.ModelT) -> None:
 def fold_padding(model: schema.ModelT) -> int:
     """Replace PAD + convolution(VALID) by convolution(SAME) where they compute the same; return how many.
 
-    The converter cannot: ONNX keeps asymmetric padding apart. Runtimes without XNNPACK run a PAD as a
-    copy of the whole tensor.
+    Likewise PADV2 with the lowest float + MAX_POOL_2D. The converter cannot: ONNX keeps asymmetric padding
+    apart. Runtimes without XNNPACK run a PAD as a copy of the whole tensor.
     """
     graph = model.subgraphs[0]
     consumers = _Consumers(graph)
     folded = []
     for pad in graph.operators:
-        if operator_name(model, pad) != "PAD":
+        if operator_name(model, pad) not in ("PAD", "PADV2"):
             continue
         user = consumers.only(pad)
         if user is None or not _pads_to_same(model, graph, pad, user):
@@ -141,19 +141,23 @@ def _remove(graph: schema.SubGraphT, operators: list) -> None:
     graph.operators = [operator for operator in graph.operators if id(operator) not in gone]
 
 
-def _pads_to_same(model, graph, pad, convolution) -> bool:
-    if operator_name(model, convolution) not in ("CONV_2D", "DEPTHWISE_CONV_2D"):
+def _pads_to_same(model, graph, pad, window) -> bool:
+    name, options = operator_name(model, window), window.builtinOptions
+    if operator_name(model, pad) == "PADV2":
+        value = np.frombuffer(bytes(model.buffers[graph.tensors[pad.inputs[2]].buffer].data), np.float32)
+        if name != "MAX_POOL_2D" or value > np.finfo(np.float32).min:
+            return False
+        kernel = (options.filterHeight, options.filterWidth)
+    elif name in ("CONV_2D", "DEPTHWISE_CONV_2D"):
+        if options.dilationHFactor != 1 or options.dilationWFactor != 1:
+            return False
+        kernel = graph.tensors[window.inputs[1]].shape[1:3]
+    else:
         return False
-    options = convolution.builtinOptions
-    if (
-        options.padding != schema.Padding.VALID
-        or options.dilationHFactor != 1
-        or options.dilationWFactor != 1
-    ):
+    if options.padding != schema.Padding.VALID:
         return False
     given = _constant(model, graph, pad.inputs[1])
     size = graph.tensors[pad.inputs[0]].shape[1:3]
-    kernel = graph.tensors[convolution.inputs[1]].shape[1:3]
     wanted = [(0, 0)]
     for length, taps, stride in zip(size, kernel, (options.strideH, options.strideW), strict=True):
         total = max(0, (-(-int(length) // stride) - 1) * stride + int(taps) - int(length))
