@@ -117,7 +117,7 @@ class Surveyed:
         for index, (modules, stage) in enumerate(zip(decoder, architecture.decoder, strict=True)):
             parts.append((f"decoder.{index}", str(stage), modules))
         head = [net.head, *([net.guidance] if net.guidance is not None else [])]
-        parts.append(("head", f"1x{net.head.kernel_size[0]} convolution", head))
+        parts.append(("head", "{0}x{1} convolution".format(*net.head.kernel_size), head))
         return list(_layers(net, parts))
 
     def converted(self) -> Converted:
