@@ -40,4 +40,6 @@ class DenseASPP(nn.Module):
         found = []
         for branch in self.pyramid:
             found.append(branch(torch.cat([x, *found], 1) if found else entered))
-        return self.fuse(torch.cat([entered, *found], 1))
+        # XNNPACK concatenates up to five, and leaves more to the runtime
+        first, second, *others = found
+        return self.fuse(torch.cat([entered, torch.cat([first, second], 1), *others], 1))
