@@ -14,6 +14,7 @@ from nasdepth.latency._aten import HANDLERS
 from nasdepth.latency._graph import Node, canonical, fuse
 from nasdepth.latency.kernels import Kernel
 from nasdepth.latency.rules import Rules, module_rules
+from nasdepth.models.reparam import collapse
 
 
 def module_kernels(
@@ -30,6 +31,7 @@ def module_kernels(
     Raises:
         UnknownKernelError: the module uses an operation that has no kernel; the message names it.
     """
+    module = collapse(module)
     with _evaluation(module):
         nodes = trace(module, [(3, *input_hw)], type(module).__name__, module_rules(runtime))
     return tuple(node.kernel for node in nodes)
