@@ -53,8 +53,8 @@ def operator_name(model: schema.ModelT, operator: schema.OperatorT) -> str:
 def fold_padding(model: schema.ModelT) -> int:
     """Replace PAD + convolution(VALID) by convolution(SAME) where they compute the same; return how many.
 
-    The converter cannot: ONNX keeps asymmetric padding apart. Runtimes without XNNPACK run a PAD as a
-    copy of the whole tensor.
+    Likewise PADV2 with the lowest float + MAX_POOL_2D. The converter cannot: ONNX keeps asymmetric padding
+    apart. Runtimes without XNNPACK run a PAD as a copy of the whole tensor.
     """
     graph = model.subgraphs[0]
     consumers: dict[int, list] = {}
@@ -64,7 +64,7 @@ def fold_padding(model: schema.ModelT) -> int:
     outputs = {int(index) for index in graph.outputs}
     folded = []
     for pad in graph.operators:
-        if operator_name(model, pad) != "PAD":
+        if operator_name(model, pad) not in ("PAD", "PADV2"):
             continue
         users = consumers.get(int(pad.outputs[0]), [])
         if (
@@ -80,20 +80,24 @@ def fold_padding(model: schema.ModelT) -> int:
     return len(folded)
 
 
-def _pads_to_same(model, graph, pad, convolution) -> bool:
-    if operator_name(model, convolution) not in ("CONV_2D", "DEPTHWISE_CONV_2D"):
+def _pads_to_same(model, graph, pad, window) -> bool:
+    name, options = operator_name(model, window), window.builtinOptions
+    if operator_name(model, pad) == "PADV2":
+        value = np.frombuffer(bytes(model.buffers[graph.tensors[pad.inputs[2]].buffer].data), np.float32)
+        if name != "MAX_POOL_2D" or value > np.finfo(np.float32).min:
+            return False
+        kernel = (options.filterHeight, options.filterWidth)
+    elif name in ("CONV_2D", "DEPTHWISE_CONV_2D"):
+        if options.dilationHFactor != 1 or options.dilationWFactor != 1:
+            return False
+        kernel = graph.tensors[window.inputs[1]].shape[1:3]
+    else:
         return False
-    options = convolution.builtinOptions
-    if (
-        options.padding != schema.Padding.VALID
-        or options.dilationHFactor != 1
-        or options.dilationWFactor != 1
-    ):
+    if options.padding != schema.Padding.VALID:
         return False
     data = model.buffers[graph.tensors[pad.inputs[1]].buffer].data
     given = np.frombuffer(bytes(data), np.int32).reshape(4, 2)
     size = graph.tensors[pad.inputs[0]].shape[1:3]
-    kernel = graph.tensors[convolution.inputs[1]].shape[1:3]
     wanted = [(0, 0)]
     for length, taps, stride in zip(size, kernel, (options.strideH, options.strideW), strict=True):
         total = max(0, (-(-int(length) // stride) - 1) * stride + int(taps) - int(length))
