@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.amp.autocast_mode import is_autocast_available
 
 from nasdepth.models.blocks._layers import upsample
 
@@ -72,8 +74,12 @@ class PlanarGuidance(nn.Module):
         self.out_channels = len(planes) + channels[self.last]
 
     def forward(self, features: Mapping[int, torch.Tensor]) -> torch.Tensor:
-        # depths and angles do not fit into bfloat16's eight bits
-        with torch.autocast(features[self.last].device.type, enabled=False):
-            maps = [plane(features[int(stride)].float()) for stride, plane in self.planes.items()]
         last = features[self.last]
+        with _full_precision(last.device.type):
+            maps = [plane(features[int(stride)].float()) for stride, plane in self.planes.items()]
         return torch.cat([*maps, last if self.last == 1 else upsample(last, self.out_hw, "nearest")], 1)
+
+
+def _full_precision(device: str) -> AbstractContextManager:
+    """Depths and angles do not fit into bfloat16's eight bits. The meta device knows no autocast."""
+    return torch.autocast(device, enabled=False) if is_autocast_available(device) else nullcontext()
