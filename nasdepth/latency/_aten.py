@@ -198,7 +198,7 @@ def _slice(trace, x, dim=0, start=None, end=None, step=1):
     start, end = max((start or 0) + size * ((start or 0) < 0), 0), min(size if end is None else end, size)
     end += size * (end < 0)
     if (start, end, step) == (0, size, 1):
-        return x
+        return trace.rearranged(x, x.shape, trace.order_of(x))
     if x.dim() != 4 or dim % 4 != 1 or step != 1:
         raise trace.unknown(f"slicing axis {dim} with step {step} (expected channels, which stay together)")
     return trace.node("slice", [x], (1, end - start, *x.shape[2:]), begin=(0, 0, 0, start))
@@ -251,6 +251,8 @@ def _concat(trace, tensors, dim=0):
         raise trace.unknown(
             f"concatenation over axis {dim} with {len(constants)} constants (expected channels, one at most)"
         )
+    if len(tensors) == 1:
+        return tensors[0]
     others = tuple(tensor.shape[1] for tensor in [*data, *constants][1:])
     shape = (1, data[0].shape[1] + sum(others), *data[0].shape[2:])
     return trace.node("concat", data, shape, other_channels=others, operand="constant" if constants else "")
@@ -285,13 +287,20 @@ def _resize_nearest(trace, x, size, scales=None, *_):
 def _pool(trace, op, x, window, stride, padding, dilation=(1, 1), ceil_mode=False):
     window, padding = _pair(window), _pair(padding)
     stride = _pair(stride) if stride else window
-    if ceil_mode or _pair(dilation) != (1, 1):
-        raise trace.unknown(f"{op} with ceil_mode {ceil_mode}, dilation {dilation}")
     geometry = list(zip(x.shape[2:], window, stride, strict=True))
-    same = all(same_padding(*axis) == (p, p) for axis, p in zip(geometry, padding, strict=True))
-    if any(padding) and not same:
-        raise trace.unknown(f"{op} of {window} with padding {padding} (expected SAME padding or none)")
     out = [(size + 2 * p - k) // s + 1 for (size, k, s), p in zip(geometry, padding, strict=True)]
+    whole = [-(-size // s) for size, _, s in geometry]
+    # rounding up makes room for a last window, as SAME does where all of its padding comes behind
+    behind = ceil_mode and op == "max_pool2d" and not any(padding) and out != whole
+    if (ceil_mode and not behind and out != whole) or _pair(dilation) != (1, 1):
+        raise trace.unknown(f"{op} with ceil_mode {ceil_mode}, dilation {dilation}")
+    same = all(
+        same_padding(*axis) == (p, p) or (behind and same_padding(*axis)[0] == 0)
+        for axis, p in zip(geometry, padding, strict=True)
+    )
+    if (any(padding) or behind) and not same:
+        raise trace.unknown(f"{op} of {window} with padding {padding} (expected SAME padding or none)")
+    out = whole if behind else out
     return trace.node(
         op,
         [x],
@@ -300,7 +309,7 @@ def _pool(trace, op, x, window, stride, padding, dilation=(1, 1), ceil_mode=Fals
         kernel_width=window[1],
         stride_height=stride[0],
         stride_width=stride[1],
-        padding="same" if any(padding) else "valid",
+        padding="same" if any(padding) or behind else "valid",
     )
 
 
@@ -332,7 +341,7 @@ def _fully_connected(trace, *operands):
 def _reshape(trace, x, shape=None):
     shape = _sized(x, shape) if isinstance(shape, list | tuple) else None
     if shape == tuple(x.shape):
-        return x
+        return trace.rearranged(x, shape, trace.order_of(x))
     order = trace.order_of(x)
     if not order and x.numel() == x.shape[1]:
         return trace.node("reshape", [x], (1, x.shape[1]))
@@ -387,12 +396,13 @@ def _expand(trace, x, shape, implicit=False):
         size if given == -1 else given for size, given in zip(x.shape, shape, strict=True)
     ):
         raise trace.unknown(f"expanding {tuple(x.shape)} to {tuple(shape)}")
-    return x
+    return trace.rearranged(x, x.shape, trace.order_of(x))
 
 
 @_handles(_aten.clone, _aten.detach, _aten.alias, _aten._to_copy, _aten.native_dropout, _aten.dropout)
 def _identity(trace, x, *_, **__):
-    return x
+    # torch refuses a view that is its own base
+    return trace.rearranged(x, x.shape, trace.order_of(x))
 
 
-REARRANGING |= {_reshape, _permute, _transpose, _matrix_product, _expand, _identity}
+REARRANGING |= {_slice, _reshape, _permute, _transpose, _matrix_product, _expand, _identity}

@@ -14,6 +14,7 @@ from nasdepth.latency._aten import HANDLERS, REARRANGING
 from nasdepth.latency._graph import Node, canonical, fuse
 from nasdepth.latency.kernels import Kernel, hwc, unusual
 from nasdepth.latency.rules import Rules, module_rules
+from nasdepth.models.reparam import Collapsible, collapse
 
 
 def module_kernels(
@@ -23,13 +24,15 @@ def module_kernels(
 
     Args:
         module: (1, 3, H, W) float -> one tensor, on any device, the meta device included. It is read in
-            evaluation mode and left as it was.
+            evaluation mode, what is over-parameterised in it collapsed, and left as it was.
         input_hw: height and width of the input.
         runtime: `xnnpack`, `tflite` (no delegate) or `gpu`.
 
     Raises:
         UnknownKernelError: the module uses an operation that has no kernel; the message names it.
     """
+    if any(isinstance(part, Collapsible) for part in module.modules()):
+        module = collapse(module)
     with _evaluation(module):
         nodes = trace(module, [(3, *input_hw)], type(module).__name__, module_rules(runtime))
     return tuple(node.kernel for node in nodes)
