@@ -275,6 +275,6 @@ def _steps(options: Sequence[float]) -> set[float]:
 
 
 def _short(options: Sequence[Any]) -> str:
-    if len(options) <= 6:
+    if len(options) <= 6 or isinstance(options[0], str):
         return ", ".join(map(str, options))
     return f"{options[0]} to {options[-1]} in {len(options)} values"

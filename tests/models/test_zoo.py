@@ -24,18 +24,18 @@ from nasdepth.space import SearchSpace
 QUICK = ("litedepth", "litedepth-final", "weichi", "fastdepth-pruned")
 # Around every block: skips, attentions, heads, coordinates and over-parameterisation, each at least once
 AROUND = {
-    "conv": "64x96,mobilenetv2@0.25:4,none-conv-k1-w16,concat-{}-w16,up-nearest-nearest",
-    "dsconv": "64x96,mobilenetv2@0.25:4,none-conv-k1-w16-se,add-{}-w24,up-nearest-bilinear,reparam-rep",
-    "mbconv": "64x96,mobilenetv2@0.25:4,none-{}-w16,gate-{}-w16,up-nearest-nearest,reparam-linear",
-    "lrconv": "64x96xy,mobilenetv2@0.25:4,none-conv-k1-w16,concat-{}-w16,up-nearest-nearest",
-    "doubleconv": "64x96,unet@0.12:3,none-conv-k1-w16,concat-{}-w16,up-nearest-nearest,reparam-linear",
-    "ffm": "64x96,mobilenetv2@0.25:4,none-conv-k1-w16,concat-{}-w16-ca,up-nearest-nearest",
-    "rcu": "64x96,mobilenetv2@0.25:4,none-conv-k1-w16,add-{}-w16,up-bilinear-nearest,reparam-rep",
-    "fbnet": "64x96,mobilenetv2@0.25:4,none-conv-k1-w16,gate-{}-w16-se,add-{}-w16,up-bilinear-nearest",
-    "rfdb": "64x96,mobilenetv2@0.25:4,none-conv-k1-w16,concat-{}-w16,up-nearest-nearest,reparam-linear",
-    "pydnet": "64x96,mobilenetv2@0.25:4,none-conv-k1-w16-nonlocal,concat-{}-w8,up-nearest-nearest",
-    "ghost": "64x96,mobilenetv2@0.25:4,none-{}-w16-ca,gate-{}-w16,up-nearest-nearest,reparam-rep",
-    "aspp": "64x96,mobilenetv2@0.25:4,none-conv-k1-w16,concat-{}-w8,concat-conv-k3-w8,up-nearest-lpg",
+    "conv": "64x96,mobilenetv2@0.2:4,none-conv-k1-w16,concat-{}-w16,up-nearest-nearest",
+    "dsconv": "64x96,mobilenetv2@0.2:4,none-conv-k1-w16-se,add-{}-w24,up-nearest-bilinear,reparam-rep",
+    "mbconv": "64x96,mobilenetv2@0.2:4,none-{}-w16,gate-{}-w16,up-nearest-nearest,reparam-linear",
+    "lrconv": "64x96xy,mobilenetv2@0.2:4,none-conv-k1-w16,concat-{}-w16,up-nearest-nearest",
+    "doubleconv": "64x96,unet@0.11:3,none-conv-k1-w16,concat-{}-w16,up-nearest-nearest,reparam-linear",
+    "ffm": "64x96,mobilenetv2@0.2:4,none-conv-k1-w16,concat-{}-w16-ca,up-nearest-nearest",
+    "rcu": "64x96,mobilenetv2@0.2:4,none-conv-k1-w16,add-{}-w16,up-bilinear-nearest,reparam-rep",
+    "fbnet": "64x96,mobilenetv2@0.2:4,none-conv-k1-w16,gate-{}-w16-se,add-{}-w16,up-bilinear-nearest",
+    "rfdb": "64x96,mobilenetv2@0.2:4,none-conv-k1-w16,concat-{}-w16,up-nearest-nearest,reparam-linear",
+    "pydnet": "64x96,mobilenetv2@0.2:4,none-conv-k1-w16-nonlocal,concat-{}-w8,up-nearest-nearest",
+    "ghost": "64x96,mobilenetv2@0.2:4,none-{}-w16-ca,gate-{}-w16,up-nearest-nearest,reparam-rep",
+    "aspp": "64x96,mobilenetv2@0.2:4,none-conv-k1-w16,concat-{}-w8,concat-conv-k3-w8,up-nearest-lpg",
 }
 
 

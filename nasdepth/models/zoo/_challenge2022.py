@@ -43,21 +43,21 @@ DESIGNS = (
     Design(
         name="tcl2022",
         text=(
-            "128x160,mobilenetv3_large@0.8:5,none-conv-k1-w64,concat-conv-k3-w32,concat-conv-k3-w16,"
-            "concat-conv-k3-w16,up-nearest-nearest,reparam-linear"
+            "128x160,mobilenetv3_small@1:4,none-conv-k1-w64,concat-conv-k3-w32,concat-conv-k3-w16,"
+            "up-nearest-nearest,reparam-linear"
         ),
         source=f"TCL, {MAI2022}; recalled, not checked",
         widths=(
             "Recalled: 128x160, MobileNetV3 without its blocks of the lowest resolution, collapsible linear "
-            "blocks. Width and decoder are open. " + _BY_TIME
+            "blocks. Which MobileNetV3, and the decoder, are open. " + _BY_TIME
         ),
-        stands_for="A prediction of 64x80 (stride 2) stands for one of 48x64, which no stride of 128x160 is.",
+        stands_for="A prediction of 32x40 (stride 4) stands for one of 48x64, which no stride of 128x160 is.",
         published=Published(pi4_ms=46, si_rmse=0.277, score=297.79),
     ),
     Design(
         name="miaigo2022",
         text=(
-            "96x128,ghostnet@0.5:7,none-conv-k1-w48-ca,concat-ffm-k3-w32,concat-ffm-k3-w24,"
+            "96x128,ghostnet@0.7:7,none-conv-k1-w64-ca,concat-ffm-k3-w48,concat-ffm-k3-w32,"
             "concat-ffm-k3-w16,up-nearest-nearest"
         ),
         source=f"MiAIgo (ChaoMI), {MAI2022}; recalled, not checked",
