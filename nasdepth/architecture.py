@@ -34,6 +34,8 @@ HeadUpsampling = Literal["nearest", "bilinear", "lpg"]
 Reparam = Literal["none", "rep", "linear"]
 
 OUTPUT_HW = (480, 640)
+# Strides whose decoder stages give local planar guidance a plane map
+GUIDED_STRIDES = (2, 4, 8)
 MAX_INPUT = 1024
 MAX_DECODER_WIDTH = 1024
 
@@ -169,9 +171,14 @@ class Architecture:
                 )
         if len(self.decoder) == 1:
             object.__setattr__(self, "decoder_upsampling", "nearest")
-        if (self.input_height, self.input_width) == OUTPUT_HW and self.head_stride == 1:
-            if self.head_upsampling == "bilinear":
-                object.__setattr__(self, "head_upsampling", "nearest")
+        whole = (self.input_height, self.input_width) == OUTPUT_HW and self.head_stride == 1
+        if whole and self.head_upsampling == "bilinear":
+            object.__setattr__(self, "head_upsampling", "nearest")
+        if self.head_upsampling == "lpg" and not set(self.decoder_strides) & set(GUIDED_STRIDES):
+            raise SpaceError(
+                "head upsampling is 'lpg', which needs a decoder stage at stride 2, 4 or 8; the stages are "
+                f"at {', '.join(map(str, self.decoder_strides))}"
+            )
 
     @property
     def decoder_strides(self) -> tuple[int, ...]:

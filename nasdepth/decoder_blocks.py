@@ -36,9 +36,7 @@ BLOCKS = {
     "ffm": BlockKind(
         (3, 5), "1x1 fusion, then a convolution", "Tencent GY-Lab, MAI 2021 report, arXiv:2105.08630"
     ),
-    "rcu": BlockKind(
-        (3,), "1x1 convolution, then two residual convolution units", "MiDaS, arXiv:1907.01341"
-    ),
+    "rcu": BlockKind((3,), "1x1 convolution, then two residual convolution units", "MiDaS, arXiv:1907.01341"),
     "fbnet": BlockKind(
         (3, 5),
         "inverted residual of expansion 6 with the upsampling between expansion and depthwise",

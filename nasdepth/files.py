@@ -10,6 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import platformdirs
+
 from nasdepth.errors import NasdepthError
 
 _CHECKOUT = Path(__file__).resolve().parent.parent
@@ -49,6 +51,11 @@ def write_text(path: str | Path, text: str) -> None:
 def write_json(path: str | Path, value: Any) -> None:
     """Write `value` to `path` as indented JSON, whole or not at all."""
     write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def cache_folder(name: str) -> Path:
+    """Where what can be made again is kept: $NASDEPTH_CACHE/`name`, or in the user's cache folder."""
+    return Path(os.environ.get("NASDEPTH_CACHE") or platformdirs.user_cache_dir("nasdepth")) / name
 
 
 def shipped(folder: str) -> Path:

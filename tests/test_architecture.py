@@ -4,6 +4,7 @@ import re
 import pytest
 
 from nasdepth.architecture import Architecture, DecoderStage, Encoder
+from nasdepth.decoder_blocks import BLOCKS
 from nasdepth.errors import SpaceError
 from nasdepth.families import families, get_family, round_channels
 from nasdepth.models import build, name_of, named_designs, resolve
@@ -26,9 +27,9 @@ def channels_of_every_block(family: str, width: float, stages: int) -> list[int]
     plain = [definition.stem_channels]
     for blocks in definition.stages[:stages]:
         plain += [
-            int(part[1:]) for block in blocks for part in block.split("_") if re.fullmatch(r"c\d+", part)
+            int(part[1:]) for block in blocks for part in block.split("_") if re.fullmatch(r"[tc]\d+", part)
         ]
-    return [round_channels(channels * width) for channels in plain]
+    return [round_channels(channels * width, definition.divisor) for channels in plain]
 
 
 def test_string_form_round_trips_for_the_whole_space():
@@ -42,6 +43,42 @@ def test_string_form_round_trips_for_the_whole_space():
     assert len({str(architecture) for architecture in drawn}) == len(set(drawn))
 
 
+EVERY_WORD = (
+    "256x320xy,mobilenetv2@0.5:7,none-aspp-k3-w32-nonlocal,gate-fbnet-k5-w24-se,add-rfdb-k3-w16-ca,"
+    "concat-ghost-k1-w16,none-pydnet-k3-w8,up-bilinear-lpg,reparam-linear"
+)
+
+
+def test_every_field_is_spelt_and_read():
+    architecture = Architecture.parse(EVERY_WORD)
+    assert str(architecture) == EVERY_WORD
+    assert architecture == Architecture(
+        256, 320, Encoder("mobilenetv2", 0.5, 7),
+        (
+            DecoderStage("none", "aspp", 3, 32, "nonlocal"),
+            DecoderStage("gate", "fbnet", 5, 24, "se"),
+            DecoderStage("add", "rfdb", 3, 16, "ca"),
+            DecoderStage("concat", "ghost", 1, 16),
+            DecoderStage("none", "pydnet", 3, 8),
+        ),
+        "bilinear",
+        "lpg",
+        coordinates=True,
+        reparam="linear",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("block", "kernel"), [(name, kernel) for name, kind in BLOCKS.items() for kernel in kind.kernels]
+)
+def test_every_block_and_kernel_round_trips(block, kernel):
+    text = f"64x96,mobilenetv2@0.5:7,none-conv-k1-w16,none-{block}-k{kernel}-w8,up-nearest-nearest"
+    architecture = Architecture.parse(text)
+    assert Architecture.parse(str(architecture)) == architecture
+    if (block, kernel) != ("dsconv", 1):
+        assert str(architecture) == text
+
+
 def test_string_form_is_safe_in_a_shell():
     assert all(re.fullmatch(r"[\w@:.,-]+", str(architecture)) for architecture in samples(50))
 
@@ -53,12 +90,21 @@ def test_string_form_is_safe_in_a_shell():
         ("@1.0:5", "@1:5"),
         ("@0.999:5", "@1:5"),
         ("none-dsconv-k1-w72", "none-conv-k1-w72"),
+        ("none-dsconv-k1-w72-se", "none-conv-k1-w72-se"),
+        ("none-conv-k1-w72-none", "none-conv-k1-w72"),
+        ("up-nearest-nearest,reparam-none", "up-nearest-nearest"),
+        ("0128x0160xy", "128x160xy"),
         ("0128x0160", "128x160"),
     ],
 )
 def test_two_spellings_of_one_graph_are_one(spelling, canonical):
     base = LITEDEPTH.replace("up-bilinear", "up-nearest")
-    parts = {"@": "@1:5", "none": "none-conv-k1-w72", "0128": "128x160"}
+    parts = {
+        "@": "@1:5",
+        "none": "none-conv-k1-w72",
+        "0128": "128x160",
+        "up": "up-nearest-nearest",
+    }
     original = next(text for prefix, text in parts.items() if spelling.startswith(prefix))
     spelt, plain = base.replace(original, spelling), base.replace(original, canonical)
     assert spelt != plain
@@ -97,6 +143,7 @@ def test_a_canonical_width_keeps_every_channel(family):
 @pytest.mark.parametrize("change", [
     ("128x160", "160x128"),
     ("128x160", "128x192"),
+    ("128x160", "128x160xy"),
     ("@1:5", "@0.5:5"),
     ("@1:5", "@1:4"),
     ("mobilenetv3_small_minimal", "mobilenetv3_small"),
@@ -104,8 +151,16 @@ def test_a_canonical_width_keeps_every_channel(family):
     ("concat-conv-k3-w24", "add-conv-k3-w24"),
     ("concat-conv-k3-w24", "concat-dsconv-k3-w24"),
     ("concat-conv-k3-w24", "concat-conv-k3-w25"),
+    ("concat-conv-k3-w24", "gate-conv-k3-w24"),
+    ("concat-conv-k3-w24", "concat-fbnet-k3-w24"),
+    ("concat-conv-k3-w24", "concat-conv-k3-w24-se"),
+    ("concat-conv-k3-w24", "concat-conv-k3-w24-ca"),
+    ("concat-conv-k3-w24", "concat-conv-k3-w24-nonlocal"),
     ("up-bilinear-nearest", "up-nearest-nearest"),
     ("up-bilinear-nearest", "up-bilinear-bilinear"),
+    ("up-bilinear-nearest", "up-bilinear-lpg"),
+    ("up-bilinear-nearest", "up-bilinear-nearest,reparam-rep"),
+    ("up-bilinear-nearest", "up-bilinear-nearest,reparam-linear"),
 ])  # fmt: skip
 def test_different_graphs_differ(change):
     text = LITEDEPTH.replace(*change)
@@ -153,12 +208,28 @@ def test_architectures_need_neither_torch_nor_optuna(run_python):
         ("@1:5", "@1.0.1:5", ["1.0.1", "width multiplier"]),
         ("@1:5", "@x:5", ["mobilenetv3_small_minimal@x:5", "encoder"]),
         ("none-conv-k1-w72", "concat-conv-k1-w72", ["decoder skip", "concat", "stride 32"]),
-        ("concat-conv-k3-w24", "sum-conv-k3-w24", ["decoder skip", "sum", "none, add, concat"]),
+        ("concat-conv-k3-w24", "sum-conv-k3-w24", ["decoder skip", "sum", "none, add, concat, gate"]),
         ("concat-conv-k3-w24", "concat-rfbd-k3-w24", ["decoder block", "rfbd", "conv, dsconv, mbconv"]),
         ("concat-conv-k3-w24", "concat-conv-k2-w24", ["decoder kernel", "2", "1, 3, 5"]),
         ("concat-conv-k3-w24", "concat-conv-k3-w0", ["decoder width", "0"]),
         ("concat-conv-k3-w24", "concat-conv-k3-w2000", ["decoder width", "2000", "1024"]),
         ("concat-conv-k3-w24", "concat-conv-w24", ["concat-conv-w24", "decoder stage"]),
+        ("concat-conv-k3-w24", "concat-rfdb-k5-w24", ["decoder kernel of rfdb", "5", "one of 3"]),
+        ("concat-conv-k3-w24", "concat-ffm-k1-w24", ["decoder kernel of ffm", "1", "3, 5"]),
+        ("concat-conv-k3-w24", "concat-conv-k3-w24-cbam", ["decoder attention", "cbam", "se, ca, nonlocal"]),
+        ("concat-conv-k3-w24", "concat-conv-k3-w24-se-ca", ["concat-conv-k3-w24-se-ca", "decoder stage"]),
+        ("none-conv-k1-w72", "none-fbnet-k3-w72", ["decoder block", "fbnet", "stride 32", "upsample"]),
+        ("none-conv-k1-w72", "gate-conv-k1-w72", ["decoder skip", "gate", "stride 32"]),
+        ("up-bilinear-nearest", "up-lpg-nearest", ["decoder upsampling", "lpg"]),
+        ("128x160", "128x160yx", ["128x160yx", "input size"]),
+        (
+            LITEDEPTH[LITEDEPTH.index(",concat") :],
+            ",none-conv-k1-w24,up-nearest-lpg",
+            ["head upsampling", "'lpg'", "2, 4 or 8", "32, 16"],
+        ),
+        ("up-bilinear-nearest", "up-bilinear-nearest,reparam-repvgg", ["reparam", "repvgg", "rep, linear"]),
+        ("up-bilinear-nearest", "up-bilinear-nearest,reparam", ["reparam", "reparam-linear"]),
+        ("up-bilinear-nearest", "reparam-rep,up-bilinear-nearest", ["reparam-rep", "decoder stage"]),
         ("up-bilinear-nearest", "up-cubic-nearest", ["decoder upsampling", "cubic"]),
         ("up-bilinear-nearest", "up-bilinear-area", ["head upsampling", "area"]),
         ("up-bilinear-nearest", "bilinear-nearest", ["bilinear-nearest", "upsampling"]),

@@ -14,11 +14,11 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import platformdirs
 from rich.console import Console
 from rich.progress import Progress
 
 from nasdepth.errors import DataError
+from nasdepth.files import cache_folder
 
 CANONICAL_HW = (480, 640)
 """Height and width in pixels of every stored image."""
@@ -112,7 +112,7 @@ def cached_split(
     Raises:
         DataError: some images are bad (the first few are named), or the cache folder is full or read-only.
     """
-    root = cache_folder()
+    root = cache_folder("datasets")
     folder = root / slot
     needed = len(image_ids) * (_RGB_BYTES + _DEPTH_BYTES)
     try:
@@ -132,11 +132,6 @@ def cached_split(
             f"{folder}: the decoded images cannot be kept there ({error.strerror or error}); they need "
             f"{needed:,} bytes. Free some space, or set NASDEPTH_CACHE to another folder."
         ) from error
-
-
-def cache_folder() -> Path:
-    """Where decoded splits are kept: $NASDEPTH_CACHE/datasets, or the same in the user's cache folder."""
-    return Path(os.environ.get("NASDEPTH_CACHE") or platformdirs.user_cache_dir("nasdepth")) / "datasets"
 
 
 @contextmanager

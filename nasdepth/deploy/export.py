@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import logging
 import os
@@ -17,10 +18,12 @@ import torch
 from torch import nn
 
 from nasdepth.architecture import OUTPUT_HW
+from nasdepth.deploy.clean_up import clean_up
 from nasdepth.deploy.runtime import TFLiteDepth
-from nasdepth.deploy.tflite_file import fold_padding, operator_name, read_model, write_model
+from nasdepth.deploy.tflite_file import operator_name, read_model, write_model
 from nasdepth.errors import NasdepthError
 from nasdepth.files import whole_file
+from nasdepth.models.reparam import collapse
 
 MAX_RELATIVE_ERROR = 1e-4
 _ONNX_OPSET = 17
@@ -64,8 +67,8 @@ def export_tflite(model: nn.Module, path: str | Path, *, verify: bool = True) ->
     """Convert a depth network to a float32 .tflite of 480x640 raw RGB in, depth in millimetres out.
 
     Args:
-        model: (1, 3, 480, 640) float RGB on 0-255 -> (1, 1, 480, 640) depth in millimetres. It is left in
-            the mode (training or evaluation) and on the device that it came in.
+        model: (1, 3, 480, 640) float RGB on 0-255 -> (1, 1, 480, 640) depth in millimetres. What is
+            over-parameterised in it is collapsed; it is left as it is itself.
         path: written whole or not at all.
         verify: run the file and compare it with torch on an image of noise.
 
@@ -75,33 +78,29 @@ def export_tflite(model: nn.Module, path: str | Path, *, verify: bool = True) ->
     import onnx2tf  # two seconds of imports that only an export should pay
 
     path = Path(path)
-    training = model.training
-    device = next(model.parameters()).device
-    model.eval().cpu()
+    trained = copy.deepcopy(model).eval().cpu()
+    deployed = collapse(trained)
     rgb = torch.randint(0, 256, (1, 3, *OUTPUT_HW), generator=torch.Generator().manual_seed(0)).float()
-    try:
-        with tempfile.TemporaryDirectory() as folder, _quiet(), _beside_this_python(), torch.no_grad():
-            onnx_path = Path(folder) / "model.onnx"
-            torch.onnx.export(
-                model,
-                (rgb,),
-                onnx_path,
-                dynamo=False,
-                opset_version=_ONNX_OPSET,
-                input_names=["rgb"],
-                output_names=["depth_mm"],
-            )
-            onnx2tf.convert(
-                input_onnx_file_path=str(onnx_path),
-                output_folder_path=folder,
-                non_verbose=True,
-                verbosity="error",
-            )
-            flatbuffer = read_model(Path(folder) / "model_float32.tflite")
-            expected = model(rgb)[0, 0].numpy() if verify else None
-    finally:
-        model.train(training).to(device)
-    fold_padding(flatbuffer)
+    with tempfile.TemporaryDirectory() as folder, _quiet(), _beside_this_python(), torch.no_grad():
+        onnx_path = Path(folder) / "model.onnx"
+        torch.onnx.export(
+            deployed,
+            (rgb,),
+            onnx_path,
+            dynamo=False,
+            opset_version=_ONNX_OPSET,
+            input_names=["rgb"],
+            output_names=["depth_mm"],
+        )
+        onnx2tf.convert(
+            input_onnx_file_path=str(onnx_path),
+            output_folder_path=folder,
+            non_verbose=True,
+            verbosity="error",
+        )
+        flatbuffer = read_model(Path(folder) / "model_float32.tflite")
+        expected = trained(rgb)[0, 0].numpy() if verify else None
+    clean_up(flatbuffer)
     operators = tuple(operator_name(flatbuffer, op) for op in flatbuffer.subgraphs[0].operators)
     with whole_file(path) as temporary:
         write_model(flatbuffer, temporary)

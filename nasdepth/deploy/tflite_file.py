@@ -1,11 +1,10 @@
-"""Reading and rewriting .tflite flatbuffers through the schema that ships with LiteRT."""
+"""Reading and writing .tflite flatbuffers through the schema that ships with LiteRT."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import flatbuffers
-import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from nasdepth.errors import ModelFileError
@@ -48,54 +47,3 @@ def operator_name(model: schema.ModelT, operator: schema.OperatorT) -> str:
     """TFLite's name of an operator, for example CONV_2D."""
     code = model.operatorCodes[operator.opcodeIndex]
     return _OPERATOR_NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)]
-
-
-def fold_padding(model: schema.ModelT) -> int:
-    """Replace PAD + convolution(VALID) by convolution(SAME) where they compute the same; return how many.
-
-    The converter cannot: ONNX keeps asymmetric padding apart. Runtimes without XNNPACK run a PAD as a
-    copy of the whole tensor.
-    """
-    graph = model.subgraphs[0]
-    consumers: dict[int, list] = {}
-    for operator in graph.operators:
-        for index in operator.inputs:
-            consumers.setdefault(int(index), []).append(operator)
-    outputs = {int(index) for index in graph.outputs}
-    folded = []
-    for pad in graph.operators:
-        if operator_name(model, pad) != "PAD":
-            continue
-        users = consumers.get(int(pad.outputs[0]), [])
-        if (
-            len(users) != 1
-            or int(pad.outputs[0]) in outputs
-            or not _pads_to_same(model, graph, pad, users[0])
-        ):
-            continue
-        users[0].inputs = [pad.inputs[0], *users[0].inputs[1:]]
-        users[0].builtinOptions.padding = schema.Padding.SAME
-        folded.append(pad)
-    graph.operators = [operator for operator in graph.operators if not any(operator is pad for pad in folded)]
-    return len(folded)
-
-
-def _pads_to_same(model, graph, pad, convolution) -> bool:
-    if operator_name(model, convolution) not in ("CONV_2D", "DEPTHWISE_CONV_2D"):
-        return False
-    options = convolution.builtinOptions
-    if (
-        options.padding != schema.Padding.VALID
-        or options.dilationHFactor != 1
-        or options.dilationWFactor != 1
-    ):
-        return False
-    data = model.buffers[graph.tensors[pad.inputs[1]].buffer].data
-    given = np.frombuffer(bytes(data), np.int32).reshape(4, 2)
-    size = graph.tensors[pad.inputs[0]].shape[1:3]
-    kernel = graph.tensors[convolution.inputs[1]].shape[1:3]
-    wanted = [(0, 0)]
-    for length, taps, stride in zip(size, kernel, (options.strideH, options.strideW), strict=True):
-        total = max(0, (-(-int(length) // stride) - 1) * stride + int(taps) - int(length))
-        wanted.append((total // 2, total - total // 2))
-    return bool(np.array_equal(given, [*wanted, (0, 0)]))

@@ -7,18 +7,18 @@ import torch.nn.functional as F
 from torch import nn
 
 from nasdepth.architecture import OUTPUT_HW, Architecture, DecoderStage
-from nasdepth.models.blocks import build_block
+from nasdepth.decoder_blocks import BLOCKS
+from nasdepth.models.blocks import PlanarGuidance, SkipGate, build_attention, build_block, upsample
 from nasdepth.models.encoders import EncoderNet
 
 DEFAULT_SCALE_MM = 3000.0
 
 
-def _interpolation(mode: str) -> dict:
-    return {"mode": mode, "align_corners": False if mode == "bilinear" else None}
-
-
 class Stage(nn.Module):
-    """[upsample, fuse with the skip], then the stage's block."""
+    """[upsample, fuse with the skip], the stage's block, its attention.
+
+    A block that upsamples by itself comes first; the skip is fused with what it gives, before the attention.
+    """
 
     def __init__(
         self,
@@ -27,27 +27,46 @@ class Stage(nn.Module):
         skip_channels: int,
         out_hw: tuple[int, int],
         upsampling: str,
+        reparam: str = "none",
     ) -> None:
         super().__init__()
         # sizes are constants of the network: read off a tensor, they would end up in the exported graph
         self.out_hw = out_hw
         self.upsampling = upsampling
         self.skip = stage.skip
-        if stage.skip == "concat":
-            in_channels += skip_channels
-        projected = stage.skip == "add" and skip_channels != in_channels
-        self.project = nn.Conv2d(skip_channels, in_channels, 1) if projected else nn.Identity()
-        self.block = build_block(stage.block, in_channels, stage.width, stage.kernel)
+        self.upsamples = BLOCKS[stage.block].upsamples
+        channels = stage.width if self.upsamples else in_channels  # of what the skip is fused with
+        joined = channels + skip_channels if stage.skip in ("concat", "gate") else channels
+        projected = stage.skip == "add" and skip_channels != channels
+        self.project = nn.Conv2d(skip_channels, channels, 1) if projected else nn.Identity()
+        self.gate = SkipGate(skip_channels, channels) if stage.skip == "gate" else None
+        # behind a block that upsamples there is no other to bring a concatenation back to the width
+        narrowed = self.upsamples and joined != channels
+        self.narrow = nn.Conv2d(joined, channels, 1) if narrowed else nn.Identity()
+        block_in = in_channels if self.upsamples else joined
+        self.block = build_block(stage.block, block_in, stage.width, stage.kernel, reparam)
+        self.attention = build_attention(stage.attention, stage.width)
+
+    def fuse(self, x: torch.Tensor, skip: torch.Tensor | None) -> torch.Tensor:
+        """`x` with the skip, both at the stage's resolution."""
+        if self.skip == "none":
+            return x
+        if self.skip == "add":
+            return x + self.project(skip)
+        if self.gate is not None:
+            skip = self.gate(skip, x)
+        return self.narrow(torch.cat([x, skip], 1))
 
     def merge(self, x: torch.Tensor, skip: torch.Tensor | None) -> torch.Tensor:
-        """The block's input: `x` upsampled, with the skip."""
-        x = F.interpolate(x, size=self.out_hw, **_interpolation(self.upsampling))
-        if self.skip == "concat":
-            return torch.cat([x, skip], 1)
-        return x + self.project(skip) if self.skip == "add" else x
+        """The input of a block that does not upsample: `x` upsampled, with the skip."""
+        return self.fuse(upsample(x, self.out_hw, self.upsampling), skip)
 
     def forward(self, x: torch.Tensor, skip: torch.Tensor | None) -> torch.Tensor:
-        return self.block(self.merge(x, skip))
+        if self.upsamples:
+            x = self.fuse(self.block(x, self.out_hw, self.upsampling), skip)
+        else:
+            x = self.block(self.merge(x, skip))
+        return self.attention(x)
 
 
 class DepthNet(nn.Module):
@@ -64,20 +83,35 @@ class DepthNet(nn.Module):
         super().__init__()
         self.architecture = architecture
         self.input_hw = (architecture.input_height, architecture.input_width)
-        self.encoder = encoder or EncoderNet(architecture.encoder)
+        seen = {"coordinates": True} if architecture.coordinates else {}
+        self.encoder = encoder or EncoderNet(architecture.encoder, **seen)
         channels = self.encoder.channels
+        reparam = architecture.reparam
         neck, *stages = architecture.decoder
-        self.neck = build_block(neck.block, channels[architecture.encoder.stride], neck.width, neck.kernel)
-        self.decoder = nn.ModuleList()
         width = neck.width
+        self.neck = build_block(
+            neck.block, channels[architecture.encoder.stride], width, neck.kernel, reparam
+        )
+        self.neck_attention = build_attention(neck.attention, width)
+        self.decoder = nn.ModuleList()
         self._skip_strides = architecture.decoder_strides[1:]
         for stride, stage in zip(self._skip_strides, stages, strict=True):
             out_hw = (self.input_hw[0] // stride, self.input_hw[1] // stride)
+            skipped = channels.get(stride, 0)
             self.decoder.append(
-                Stage(stage, width, channels.get(stride, 0), out_hw, architecture.decoder_upsampling)
+                Stage(stage, width, skipped, out_hw, architecture.decoder_upsampling, reparam)
             )
             width = stage.width
-        self.head = nn.Conv2d(width, 1, 1)
+        self.guidance = None
+        self._head_upsampling = architecture.head_upsampling
+        if architecture.head_upsampling == "lpg":
+            widths = [stage.width for stage in architecture.decoder]
+            by_stride = dict(zip(architecture.decoder_strides, widths, strict=True))
+            self.guidance = PlanarGuidance(by_stride, self.input_hw)
+            self._head_upsampling = "bilinear"
+            self.head = nn.Conv2d(self.guidance.out_channels, 1, 3, padding=1)
+        else:
+            self.head = nn.Conv2d(width, 1, 1)
         # a ReLU head that starts negative never learns: begin at the typical depth
         nn.init.normal_(self.head.weight, std=0.01)
         nn.init.ones_(self.head.bias)
@@ -85,20 +119,26 @@ class DepthNet(nn.Module):
 
     def resize(self, rgb: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) -> (B, 3, input_height, input_width), bilinear with half-pixel centres."""
-        return F.interpolate(rgb, size=self.input_hw, **_interpolation("bilinear"))
+        return upsample(rgb, self.input_hw, "bilinear")
 
     def decode(self, resized: torch.Tensor) -> torch.Tensor:
-        """Last decoder features, (B, width, *input_hw / head stride), of an already resized image."""
+        """What the head sees of an already resized image.
+
+        (B, width, *input_hw / head stride), the last decoder features; with local planar guidance
+        (B, plane maps + width, *input_hw).
+        """
         features = self.encoder(resized)
-        x = self.neck(features[self.architecture.encoder.stride])
+        x = self.neck_attention(self.neck(features[self.architecture.encoder.stride]))
+        decoded = {self.architecture.encoder.stride: x}
         for stride, stage in zip(self._skip_strides, self.decoder, strict=True):
-            x = stage(x, features.get(stride))
-        return x
+            x = decoded[stride] = stage(x, features.get(stride))
+        return x if self.guidance is None else self.guidance(decoded)
 
     def predict(self, decoded: torch.Tensor, out_hw: tuple[int, int]) -> torch.Tensor:
-        """Depth in millimetres, (B, 1, *out_hw), from decoder features."""
-        x = F.relu(F.conv2d(decoded, self.head.weight * self.scale_mm, self.head.bias * self.scale_mm))
-        return F.interpolate(x, size=out_hw, **_interpolation(self.architecture.head_upsampling))
+        """Depth in millimetres, (B, 1, *out_hw), from what `decode` gives."""
+        weight, bias = self.head.weight * self.scale_mm, self.head.bias * self.scale_mm
+        x = F.relu(F.conv2d(decoded, weight, bias, padding=self.head.padding))
+        return upsample(x, out_hw, self._head_upsampling)
 
     def forward(self, rgb: torch.Tensor) -> torch.Tensor:
         return self.predict(self.decode(self.resize(rgb)), OUTPUT_HW)

@@ -7,7 +7,7 @@ import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,7 @@ class SearchSpace:
         def choose(name: str, options: Sequence[Any]) -> Any:
             if len(options) == 1:
                 return options[0]
-            if not isinstance(options[0], str) and len(steps := _steps(options)) == 1:
+            if not isinstance(options[0], (str, bool)) and len(steps := _steps(options)) == 1:
                 suggest = trial.suggest_int if isinstance(options[0], int) else trial.suggest_float
                 value = suggest(name, options[0], options[-1], step=steps.pop())
                 return min(options, key=lambda option: abs(option - value))
@@ -147,7 +147,9 @@ class SearchSpace:
                 value = next(
                     (o for o in options if Encoder(encoder.family, o, encoder.stages) == encoder), value
                 )
-            if value not in options and (alias := _alias(architecture, name, actual, options)) in options:
+            # looked for together: the block itself may not come in a kernel that gives it
+            together = name.endswith((".block", ".kernel"))
+            if (together or value not in options) and (alias := self._alias(architecture, name)) in options:
                 value = alias
             if value not in options:
                 violations.append(f"{name} is {value}, the space has {_short(options)}")
@@ -163,6 +165,25 @@ class SearchSpace:
         if not violations and built != architecture:
             violations.append("its layout is not one the space can spell")
         return parameters, violations
+
+    def _alias(self, architecture: Architecture, name: str) -> Any:
+        """The choice that building replaces by what the architecture has, if there is one."""
+        stride, _, field = name.partition(".")
+        if field in ("block", "kernel"):
+            stages = dict(zip(architecture.decoder_strides, architecture.decoder, strict=True))
+            stage = stages.get(int(stride.removeprefix("s")))
+            return None if stage is None else self._spelt(stage, stage is architecture.decoder[0]).get(field)
+        at_output = (architecture.input_height, architecture.input_width) == OUTPUT_HW
+        free = name == "head_upsampling" and at_output and architecture.head_stride == 1
+        return "bilinear" if free else None
+
+    def _spelt(self, stage: DecoderStage, deepest: bool) -> dict[str, Any]:
+        """Block and kernel among the choices that give a stage's own; empty where none do."""
+        choices = product(self.definition.decoder.block, self.definition.decoder.kernel)
+        for block, kernel in sorted(choices, key=lambda one: (one[0] != stage.block, one[1] != stage.kernel)):
+            if _fitted(block, kernel, deepest) == (stage.block, stage.kernel):
+                return {"block": block, "kernel": kernel}
+        return {}
 
     def _build(self, choose: Choose) -> Architecture:
         """Walk the choices in a fixed order; every use of the space is a way of choosing."""
@@ -185,13 +206,16 @@ class SearchSpace:
             has_skip = stride in encoder.channels and not deepest
             skip = choose(f"s{stride}.skip", space.decoder.skip) if has_skip else "none"
             # Optuna wants the same options under one name wherever it comes up: what does not fit is replaced
-            block = choose(f"s{stride}.block", space.decoder.block)
-            kernel = choose(f"s{stride}.kernel", space.decoder.kernel)
+            block, kernel = _fitted(
+                choose(f"s{stride}.block", space.decoder.block),
+                choose(f"s{stride}.kernel", space.decoder.kernel),
+                deepest,
+            )
             decoder.append(
                 DecoderStage(
                     skip,
-                    _fitting_block(block, deepest),
-                    _fitting_kernel(block, kernel),
+                    block,
+                    kernel,
                     choose(f"s{stride}.width", space.decoder.width),
                     choose(f"s{stride}.attention", space.decoder.attention),
                 )
@@ -236,32 +260,14 @@ class SearchSpace:
             index[-1] += 1
 
 
-def _fitting_block(block: str, deepest: bool) -> str:
-    """The block, or at the deepest stage, which has nothing to upsample from, its kin without upsampling."""
-    return "mbconv" if deepest and block in BLOCKS and BLOCKS[block].upsamples else block
-
-
-def _fitting_kernel(block: str, kernel: int) -> int:
-    """The nearest kernel that a block comes in."""
-    return min(BLOCKS[block].kernels, key=lambda own: abs(own - kernel)) if block in BLOCKS else kernel
-
-
-def _alias(
-    architecture: Architecture, name: str, actual: Callable[[str], Any], options: Sequence[Any]
-) -> Any:
-    """The option among several that construction replaces by what the architecture has."""
-    value = actual(name)
-    stride, _, field = name.partition(".")
-    if field == "block":
-        if value == "conv" and actual(f"{stride}.kernel") == 1:
-            return "dsconv"
-        if stride == f"s{architecture.encoder.stride}":
-            return next((one for one in options if _fitting_block(one, True) == value), None)
-    if field == "kernel" and value is not None:
-        block = actual(f"{stride}.block")
-        return next((one for one in options if _fitting_kernel(block, one) == value), None)
-    at_output = (architecture.input_height, architecture.input_width) == OUTPUT_HW
-    return "bilinear" if name == "head_upsampling" and at_output and architecture.head_stride == 1 else None
+def _fitted(block: str, kernel: int, deepest: bool) -> tuple[str, int]:
+    """Block and kernel as a stage has them: the nearest kernel that the block comes in, and at the deepest
+    stage, which has nothing to upsample from, the block's kin without upsampling."""
+    if block not in BLOCKS:
+        return block, kernel
+    kernel = min(BLOCKS[block].kernels, key=lambda own: abs(own - kernel))
+    block = "mbconv" if deepest and BLOCKS[block].upsamples else block
+    return ("conv", 1) if (block, kernel) == ("dsconv", 1) else (block, kernel)
 
 
 def _steps(options: Sequence[float]) -> set[float]:
@@ -269,6 +275,6 @@ def _steps(options: Sequence[float]) -> set[float]:
 
 
 def _short(options: Sequence[Any]) -> str:
-    if len(options) <= 6:
+    if len(options) <= 6 or isinstance(options[0], str):
         return ", ".join(map(str, options))
     return f"{options[0]} to {options[-1]} in {len(options)} values"

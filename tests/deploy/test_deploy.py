@@ -12,7 +12,8 @@ from torch import nn
 
 from nasdepth.architecture import Architecture
 from nasdepth.deploy import TFLiteDepth, evaluate_tflite, export_tflite
-from nasdepth.deploy.tflite_file import fold_padding, operator_name, read_model, write_model
+from nasdepth.deploy.clean_up import fold_padding
+from nasdepth.deploy.tflite_file import operator_name, read_model, write_model
 from nasdepth.errors import ModelFileError, NasdepthError
 from nasdepth.families import families, get_family
 from nasdepth.models import build, resolve

@@ -1,0 +1,165 @@
+"""Rewriting of converted .tflite graphs, only where the rewritten graph computes exactly the same."""
+
+from __future__ import annotations
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from nasdepth.deploy.tflite_file import operator_name
+
+
+def clean_up(model: schema.ModelT) -> None:
+    """Remove what the converter leaves in a graph for no use; see the functions below."""
+    fold_padding(model)
+    cancel_transposes(model)
+    drop_gathers(model)
+
+
+def fold_padding(model: schema.ModelT) -> int:
+    """Replace PAD + convolution(VALID) by convolution(SAME) where they compute the same; return how many.
+
+    Likewise PADV2 with the lowest float + MAX_POOL_2D. The converter cannot: ONNX keeps asymmetric padding
+    apart. Runtimes without XNNPACK run a PAD as a copy of the whole tensor.
+    """
+    graph = model.subgraphs[0]
+    consumers = _Consumers(graph)
+    folded = []
+    for pad in graph.operators:
+        if operator_name(model, pad) not in ("PAD", "PADV2"):
+            continue
+        user = consumers.only(pad)
+        if user is None or not _pads_to_same(model, graph, pad, user):
+            continue
+        user.inputs = [pad.inputs[0], *user.inputs[1:]]
+        user.builtinOptions.padding = schema.Padding.SAME
+        folded.append(pad)
+    _remove(graph, folded)
+    return len(folded)
+
+
+# what they compute of a value depends on nothing but the value, so that they commute with a TRANSPOSE
+_POINTWISE = {
+    "SIN",
+    "COS",
+    "LOGISTIC",
+    "TANH",
+    "RELU",
+    "RELU6",
+    "LEAKY_RELU",
+    "HARD_SWISH",
+    "EXP",
+    "ABS",
+    "NEG",
+}
+
+
+def cancel_transposes(model: schema.ModelT) -> int:
+    """Remove TRANSPOSE + pointwise operators + the inverse TRANSPOSE around them; return how many pairs.
+
+    The converter keeps the channels first around operators whose layout it does not follow, SIN for one.
+    """
+    graph = model.subgraphs[0]
+    consumers = _Consumers(graph)
+    cancelled = []
+    for first in graph.operators:
+        if operator_name(model, first) != "TRANSPOSE":
+            continue
+        chain, user = [], consumers.only(first)
+        while user is not None and operator_name(model, user) in _POINTWISE:
+            chain.append(user)
+            user = consumers.only(user)
+        if not chain or user is None or operator_name(model, user) != "TRANSPOSE":
+            continue
+        order, back = (_constant(model, graph, op.inputs[1]) for op in (first, user))
+        if not len(order) or not np.array_equal(order[back], np.arange(len(order))):
+            continue
+        chain[0].inputs = [first.inputs[0]]
+        for operator in chain:
+            tensor = graph.tensors[operator.outputs[0]]
+            tensor.shape = [int(tensor.shape[axis]) for axis in back]
+            if tensor.shapeSignature is not None:
+                tensor.shapeSignature = [int(tensor.shapeSignature[axis]) for axis in back]
+        # what read the second TRANSPOSE goes on reading the same tensor
+        chain[-1].outputs = user.outputs
+        cancelled += [first, user]
+    _remove(graph, cancelled)
+    return len(cancelled) // 2
+
+
+def drop_gathers(model: schema.ModelT) -> int:
+    """Remove every GATHER of all entries of an axis in order, which is a copy; return how many.
+
+    The converter puts one in front of the DEPTH_TO_SPACE of a single channel, whose order is the same in
+    ONNX's column-row-depth and in TFLite's depth-column-row.
+    """
+    graph = model.subgraphs[0]
+    outputs = {int(index) for index in graph.outputs}
+    consumers = _Consumers(graph)
+    dropped = []
+    for gather in graph.operators:
+        if operator_name(model, gather) != "GATHER" or int(gather.outputs[0]) in outputs:
+            continue
+        options = gather.builtinOptions
+        chosen = _constant(model, graph, gather.inputs[1])
+        axis_size = int(graph.tensors[gather.inputs[0]].shape[options.axis])
+        if options.batchDims or not np.array_equal(chosen, np.arange(axis_size)):
+            continue
+        for user in consumers[int(gather.outputs[0])]:
+            user.inputs = [gather.inputs[0] if index == gather.outputs[0] else index for index in user.inputs]
+        dropped.append(gather)
+    _remove(graph, dropped)
+    return len(dropped)
+
+
+def _constant(model: schema.ModelT, graph: schema.SubGraphT, index: int) -> np.ndarray:
+    """A constant of int32; empty where the tensor is computed or of another type."""
+    tensor = graph.tensors[index]
+    data = model.buffers[tensor.buffer].data
+    if data is None or tensor.type != schema.TensorType.INT32:
+        return np.empty(0, np.int32)
+    return np.frombuffer(bytes(data), np.int32).reshape(tensor.shape)
+
+
+class _Consumers(dict[int, list]):
+    """The operators that read each tensor."""
+
+    def __init__(self, graph: schema.SubGraphT) -> None:
+        for operator in graph.operators:
+            for index in operator.inputs:
+                self.setdefault(int(index), []).append(operator)
+        self._outputs = {int(index) for index in graph.outputs}
+
+    def only(self, operator: schema.OperatorT) -> schema.OperatorT | None:
+        """The one reader of what an operator writes; None where there are others."""
+        index = int(operator.outputs[0])
+        readers = self.get(index, [])
+        return readers[0] if len(readers) == 1 and index not in self._outputs else None
+
+
+def _remove(graph: schema.SubGraphT, operators: list) -> None:
+    gone = {id(operator) for operator in operators}
+    graph.operators = [operator for operator in graph.operators if id(operator) not in gone]
+
+
+def _pads_to_same(model, graph, pad, window) -> bool:
+    name, options = operator_name(model, window), window.builtinOptions
+    if operator_name(model, pad) == "PADV2":
+        value = np.frombuffer(bytes(model.buffers[graph.tensors[pad.inputs[2]].buffer].data), np.float32)
+        if name != "MAX_POOL_2D" or value > np.finfo(np.float32).min:
+            return False
+        kernel = (options.filterHeight, options.filterWidth)
+    elif name in ("CONV_2D", "DEPTHWISE_CONV_2D"):
+        if options.dilationHFactor != 1 or options.dilationWFactor != 1:
+            return False
+        kernel = graph.tensors[window.inputs[1]].shape[1:3]
+    else:
+        return False
+    if options.padding != schema.Padding.VALID:
+        return False
+    given = _constant(model, graph, pad.inputs[1])
+    size = graph.tensors[pad.inputs[0]].shape[1:3]
+    wanted = [(0, 0)]
+    for length, taps, stride in zip(size, kernel, (options.strideH, options.strideW), strict=True):
+        total = max(0, (-(-int(length) // stride) - 1) * stride + int(taps) - int(length))
+        wanted.append((total // 2, total - total // 2))
+    return bool(np.array_equal(given, [*wanted, (0, 0)]))

@@ -1,0 +1,33 @@
+"""The gate that a skip passes."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from nasdepth.models.blocks._layers import ConvNormAct, Sixth
+
+
+class SkipGate(nn.Module):
+    """skip * hardsigmoid(psi(ReLU(Wx skip + Wg x))): the decoder's attention to the encoder's features.
+
+    Attention U-Net's additive gate (arXiv:1804.03999, equations 1 and 2) with both inputs at one resolution
+    and a hard sigmoid, as MonoVision Palace has it. Wx and Wg are 1x1 convolutions with batch norm to half
+    the skip's channels, psi is one to a single channel.
+
+    (B, skip_channels, H, W) and (B, channels, H, W) -> (B, skip_channels, H, W).
+    """
+
+    def __init__(self, skip_channels: int, channels: int) -> None:
+        super().__init__()
+        hidden = -(-skip_channels // 2)
+        self.from_skip = ConvNormAct(skip_channels, hidden, 1, act=None)
+        self.from_decoder = ConvNormAct(channels, hidden, 1, act=None)
+        self.psi = nn.Conv2d(hidden, 1, 1)
+        self.sixth = Sixth(1)
+
+    def forward(self, skip: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        gate = F.relu(self.from_skip(skip) + self.from_decoder(x))
+        gate = F.relu6(F.conv2d(gate, self.psi.weight, self.psi.bias + 3))
+        return skip * self.sixth(gate)

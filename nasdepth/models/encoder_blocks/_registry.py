@@ -1,0 +1,36 @@
+"""Builders by kind of block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+from nasdepth.families import BlockSpec, Family, get_family
+
+EncoderBlockBuilder = Callable[[Family, BlockSpec, int, tuple[int, ...]], nn.Module]
+_BUILDERS: dict[str, EncoderBlockBuilder] = {}
+
+
+def register_encoder_block(*kinds: str) -> Callable[[EncoderBlockBuilder], EncoderBlockBuilder]:
+    """Register a builder of (family, block, in_channels, channels) for kinds of blocks."""
+
+    def register(builder: EncoderBlockBuilder) -> EncoderBlockBuilder:
+        for kind in kinds:
+            if kind in _BUILDERS:
+                raise ValueError(f"encoder block {kind!r} is registered twice")
+            _BUILDERS[kind] = builder
+        return builder
+
+    return register
+
+
+def build_encoder_block(block: BlockSpec, in_channels: int, channels: tuple[int, ...]) -> nn.Module:
+    """A block as it is trained; `nasdepth.models.reparam.collapse` gives what is deployed.
+
+    Args:
+        block: of a family.
+        in_channels: of its input.
+        channels: what stands for `block.channels`, which are those of width 1.
+    """
+    return _BUILDERS[block.kind](get_family(block.family), block, in_channels, channels)
