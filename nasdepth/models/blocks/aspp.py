@@ -40,4 +40,6 @@ class DenseASPP(nn.Module):
         found = []
         for branch in self.pyramid:
             found.append(branch(torch.cat([x, *found], 1) if found else entered))
+        # six inputs, of which XNNPACK takes five: the runtime concatenates. In two steps it would not be
+        # better: the converter makes one of them, or does not follow the layout any more
         return self.fuse(torch.cat([entered, *found], 1))
