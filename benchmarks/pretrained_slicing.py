@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from itertools import product
 
 import numpy as np
 import torch
@@ -60,20 +61,21 @@ def main() -> None:
 
     begun, longest = time.perf_counter(), 0.0
     curves: dict[bool, list[list[float]]] = {True: [], False: []}
-    for seed in range(arguments.seeds):
-        for sliced in (True, False):
-            started = time.perf_counter()
-            if started - begun + longest > 60 * arguments.minutes:
-                console.print(f"stopped before seed {seed}, sliced={sliced}: --minutes {arguments.minutes:g}")
-                break
-            torch.manual_seed(seed)
-            model = build(architecture)
-            if sliced:
-                load_pretrained(model.encoder, architecture.encoder)
-            epochs = train(model, fit, recipe, seed=seed, validation=validation, pretrained=sliced)
-            curves[sliced].append([epoch.si_rmse for epoch in epochs])
-            longest = max(longest, time.perf_counter() - started)
-            console.print(f"seed {seed}, {'sliced' if sliced else 'random'}: {curves[sliced][-1][-1]:.4f}")
+    for seed, sliced in product(range(arguments.seeds), (True, False)):
+        name = f"seed {seed}, {'sliced' if sliced else 'random'}"
+        started = time.perf_counter()
+        if started - begun + longest > 60 * arguments.minutes:
+            console.print(f"stopped before {name}: it would not end within {arguments.minutes:g} minutes")
+            break
+        torch.manual_seed(seed)
+        model = build(architecture)
+        if sliced:
+            load_pretrained(model.encoder, architecture.encoder)
+        epochs = train(model, fit, recipe, seed=seed, validation=validation, pretrained=sliced)
+        curves[sliced].append([epoch.si_rmse for epoch in epochs])
+        seconds = time.perf_counter() - started
+        longest = max(longest, seconds)
+        console.print(f"{name}: {curves[sliced][-1][-1]:.4f} in {seconds:.0f} s")
     report(curves)
 
 
