@@ -26,9 +26,9 @@ def channels_of_every_block(family: str, width: float, stages: int) -> list[int]
     plain = [definition.stem_channels]
     for blocks in definition.stages[:stages]:
         plain += [
-            int(part[1:]) for block in blocks for part in block.split("_") if re.fullmatch(r"c\d+", part)
+            int(part[1:]) for block in blocks for part in block.split("_") if re.fullmatch(r"[tc]\d+", part)
         ]
-    return [round_channels(channels * width) for channels in plain]
+    return [round_channels(channels * width, definition.divisor) for channels in plain]
 
 
 def test_string_form_round_trips_for_the_whole_space():

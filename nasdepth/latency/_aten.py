@@ -5,18 +5,21 @@ A handler takes the trace and the operation's own arguments and returns the outp
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from nasdepth.latency.kernels import operand_of, same_padding
+from nasdepth.latency.kernels import hwc, operand_of, same_padding
 
 if TYPE_CHECKING:
     from nasdepth.latency._from_module import Trace
 
 _aten = torch.ops.aten
 HANDLERS: dict[Any, Callable] = {}
+# Those of them that take tensors in another order of axes
+REARRANGING: set[Callable] = set()
 
 
 def _handles(*packets: Any) -> Callable:
@@ -176,6 +179,8 @@ for _op, _packets in {
     "neg": (_aten.neg,),
     "sqrt": (_aten.sqrt,),
     "rsqrt": (_aten.rsqrt,),
+    "sin": (_aten.sin,),
+    "cos": (_aten.cos,),
 }.items():
     _handles(*_packets)(_unary(_op))
 
@@ -193,7 +198,7 @@ def _slice(trace, x, dim=0, start=None, end=None, step=1):
     start, end = max((start or 0) + size * ((start or 0) < 0), 0), min(size if end is None else end, size)
     end += size * (end < 0)
     if (start, end, step) == (0, size, 1):
-        return x
+        return trace.rearranged(x, x.shape, trace.order_of(x))
     if x.dim() != 4 or dim % 4 != 1 or step != 1:
         raise trace.unknown(f"slicing axis {dim} with step {step} (expected channels, which stay together)")
     return trace.node("slice", [x], (1, end - start, *x.shape[2:]), begin=(0, 0, 0, start))
@@ -201,7 +206,7 @@ def _slice(trace, x, dim=0, start=None, end=None, step=1):
 
 @_handles(_aten._softmax)
 def _softmax(trace, x, dim, half_to_float):
-    if dim % x.dim() != 1:
+    if dim % x.dim() != (1 if x.dim() == 4 else x.dim() - 1):
         raise trace.unknown(f"softmax over axis {dim} (expected the channels)")
     return trace.node("softmax", [x], x.shape)
 
@@ -214,13 +219,15 @@ def _binary(op: str) -> Callable:
         if not trace.is_data(y):
             if op not in ("add", "mul"):
                 raise trace.unknown(f"{op} with a constant (expected add or mul, which convert as they are)")
-            size = y.numel() if isinstance(y, torch.Tensor) else 1
-            if size not in (1, x.shape[1]):
+            shape = y.shape if isinstance(y, torch.Tensor) else ()
+            shape = (1,) * (x.dim() - len(shape)) + tuple(shape)
+            operand = operand_of(*(hwc(trace.deployed(one)) for one in (x.shape, shape)), constant=True)
+            if operand is None:
                 raise trace.unknown(f"{op} of {tuple(x.shape)} and a constant of {tuple(y.shape)}")
-            return trace.node(op, [x], x.shape, operand="scalar" if size == 1 else "vector")
+            return trace.node(op, [x], x.shape, operand=operand)
         if y.numel() > x.numel():
             x, y = y, x
-        operand = operand_of(trace.hwc(x.shape), trace.hwc(y.shape))
+        operand = operand_of(*(hwc(trace.deployed(one.shape)) for one in (x, y)))
         if operand is None:
             raise trace.unknown(f"{op} of {tuple(x.shape)} and {tuple(y.shape)}")
         return trace.node(op, [x, y], x.shape, operand=operand)
@@ -238,11 +245,23 @@ _handles(_aten.minimum)(_binary("minimum"))
 
 @_handles(_aten.cat)
 def _concat(trace, tensors, dim=0):
-    if dim % tensors[0].dim() != 1 or not all(map(trace.is_data, tensors)):
-        raise trace.unknown(f"concatenation over axis {dim} or with a constant (expected channels)")
-    others = tuple(tensor.shape[1] for tensor in tensors[1:])
-    shape = (1, tensors[0].shape[1] + sum(others), *tensors[0].shape[2:])
-    return trace.node("concat", list(tensors), shape, other_channels=others)
+    data = [tensor for tensor in tensors if trace.is_data(tensor)]
+    constants = [tensor for tensor in tensors if not trace.is_data(tensor)]
+    if dim % tensors[0].dim() != 1 or len(constants) > 1 or any(map(trace.order_of, data)):
+        raise trace.unknown(
+            f"concatenation over axis {dim} with {len(constants)} constants (expected channels, one at most)"
+        )
+    if len(tensors) == 1:
+        return tensors[0]
+    others = tuple(tensor.shape[1] for tensor in [*data, *constants][1:])
+    shape = (1, data[0].shape[1] + sum(others), *data[0].shape[2:])
+    return trace.node("concat", data, shape, other_channels=others, operand="constant" if constants else "")
+
+
+@_handles(_aten.pixel_shuffle)
+def _pixel_shuffle(trace, x, factor):
+    shape = (1, x.shape[1] // factor**2, factor * x.shape[2], factor * x.shape[3])
+    return trace.node("depth_to_space", [x], shape)
 
 
 def _target_hw(x: torch.Tensor, size: list[int] | None, scales: list[float] | None) -> tuple[int, int]:
@@ -268,13 +287,20 @@ def _resize_nearest(trace, x, size, scales=None, *_):
 def _pool(trace, op, x, window, stride, padding, dilation=(1, 1), ceil_mode=False):
     window, padding = _pair(window), _pair(padding)
     stride = _pair(stride) if stride else window
-    if ceil_mode or _pair(dilation) != (1, 1):
-        raise trace.unknown(f"{op} with ceil_mode {ceil_mode}, dilation {dilation}")
     geometry = list(zip(x.shape[2:], window, stride, strict=True))
-    same = all(same_padding(*axis) == (p, p) for axis, p in zip(geometry, padding, strict=True))
-    if any(padding) and not same:
-        raise trace.unknown(f"{op} of {window} with padding {padding} (expected SAME padding or none)")
     out = [(size + 2 * p - k) // s + 1 for (size, k, s), p in zip(geometry, padding, strict=True)]
+    whole = [-(-size // s) for size, _, s in geometry]
+    # rounding up makes room for a last window, as SAME does where all of its padding comes behind
+    behind = ceil_mode and op == "max_pool2d" and not any(padding) and out != whole
+    if (ceil_mode and not behind and out != whole) or _pair(dilation) != (1, 1):
+        raise trace.unknown(f"{op} with ceil_mode {ceil_mode}, dilation {dilation}")
+    same = all(
+        same_padding(*axis) == (p, p) or (behind and same_padding(*axis)[0] == 0)
+        for axis, p in zip(geometry, padding, strict=True)
+    )
+    if (any(padding) or behind) and not same:
+        raise trace.unknown(f"{op} of {window} with padding {padding} (expected SAME padding or none)")
+    out = whole if behind else out
     return trace.node(
         op,
         [x],
@@ -283,7 +309,7 @@ def _pool(trace, op, x, window, stride, padding, dilation=(1, 1), ceil_mode=Fals
         kernel_width=window[1],
         stride_height=stride[0],
         stride_width=stride[1],
-        padding="same" if any(padding) else "valid",
+        padding="same" if any(padding) or behind else "valid",
     )
 
 
@@ -313,13 +339,70 @@ def _fully_connected(trace, *operands):
 
 @_handles(_aten.view, _aten._unsafe_view, _aten.reshape, _aten.squeeze)
 def _reshape(trace, x, shape=None):
-    if x.numel() != x.shape[1]:
-        raise trace.unknown(
-            f"reshape of {tuple(x.shape)} (expected 1x1 pixels, which converts without transposing)"
-        )
-    return trace.node("reshape", [x], (1, x.shape[1]))
+    shape = _sized(x, shape) if isinstance(shape, list | tuple) else None
+    if shape == tuple(x.shape):
+        return trace.rearranged(x, shape, trace.order_of(x))
+    order = trace.order_of(x)
+    if not order and x.numel() == x.shape[1]:
+        return trace.node("reshape", [x], (1, x.shape[1]))
+    if order == "channels_last" and shape == (1, x.shape[1] * x.shape[2], x.shape[3]):
+        return trace.node("reshape", [x], shape)
+    if not order and x.dim() == 3 and shape == (1, *shape[1:3], x.shape[2]):
+        image = trace.node("reshape", [x], (1, x.shape[2], *shape[1:3]))
+        return trace.rearranged(image, shape, "channels_last")
+    raise trace.unknown(
+        f"reshape of {tuple(x.shape)} to {shape} (expected 1x1 pixels, or (1, H, W, C) to "
+        "(1, H W, C) and back, which convert without transposing)"
+    )
+
+
+def _sized(x: torch.Tensor, shape: list[int]) -> tuple[int, ...]:
+    known = math.prod(size for size in shape if size != -1)
+    return tuple(x.numel() // known if size == -1 else size for size in shape)
+
+
+@_handles(_aten.permute)
+def _permute(trace, x, dims):
+    order, dims = trace.order_of(x), tuple(dim % x.dim() for dim in dims)
+    shape = tuple(x.shape[dim] for dim in dims)
+    if not order and dims == (0, 2, 3, 1):
+        return trace.rearranged(x, shape, "channels_last")
+    if order == "channels_last" and dims == (0, 3, 1, 2):
+        return trace.rearranged(x, shape, "")
+    if x.dim() == 3 and dims == (0, 2, 1):
+        return trace.rearranged(x, shape, "" if order else "swapped")
+    raise trace.unknown(f"permute of {tuple(x.shape)} by {dims} (expected channels last and back)")
+
+
+@_handles(_aten.transpose)
+def _transpose(trace, x, first, second):
+    dims = list(range(x.dim()))
+    dims[first], dims[second] = dims[second], dims[first]
+    return _permute(trace, x, dims)
+
+
+@_handles(_aten.bmm)
+def _matrix_product(trace, x, y):
+    if not (trace.is_data(x) and trace.is_data(y)):
+        raise trace.unknown("a product of matrices with a constant (expected two that are computed)")
+    swapped = tuple(int(trace.order_of(one) == "swapped") for one in (x, y))
+    axes = swapped if any(swapped) else ()
+    return trace.node("batch_matmul", [x, y], (1, x.shape[1], y.shape[2]), axes=axes)
+
+
+@_handles(_aten.expand)
+def _expand(trace, x, shape, implicit=False):
+    if tuple(x.shape) != tuple(
+        size if given == -1 else given for size, given in zip(x.shape, shape, strict=True)
+    ):
+        raise trace.unknown(f"expanding {tuple(x.shape)} to {tuple(shape)}")
+    return trace.rearranged(x, x.shape, trace.order_of(x))
 
 
 @_handles(_aten.clone, _aten.detach, _aten.alias, _aten._to_copy, _aten.native_dropout, _aten.dropout)
 def _identity(trace, x, *_, **__):
-    return x
+    # torch refuses a view that is its own base
+    return trace.rearranged(x, x.shape, trace.order_of(x))
+
+
+REARRANGING |= {_slice, _reshape, _permute, _transpose, _matrix_product, _expand, _identity}

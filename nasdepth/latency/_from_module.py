@@ -10,11 +10,11 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nasdepth.errors import UnknownKernelError
-from nasdepth.latency._aten import HANDLERS
+from nasdepth.latency._aten import HANDLERS, REARRANGING
 from nasdepth.latency._graph import Node, canonical, fuse
-from nasdepth.latency.kernels import Kernel
+from nasdepth.latency.kernels import Kernel, hwc, unusual
 from nasdepth.latency.rules import Rules, module_rules
-from nasdepth.models.reparam import collapse
+from nasdepth.models.reparam import Collapsible, collapse
 
 
 def module_kernels(
@@ -24,14 +24,15 @@ def module_kernels(
 
     Args:
         module: (1, 3, H, W) float -> one tensor, on any device, the meta device included. It is read in
-            evaluation mode and left as it was.
+            evaluation mode, what is over-parameterised in it collapsed, and left as it was.
         input_hw: height and width of the input.
         runtime: `xnnpack`, `tflite` (no delegate) or `gpu`.
 
     Raises:
         UnknownKernelError: the module uses an operation that has no kernel; the message names it.
     """
-    module = collapse(module)
+    if any(isinstance(part, Collapsible) for part in module.modules()):
+        module = collapse(module)
     with _evaluation(module):
         nodes = trace(module, [(3, *input_hw)], type(module).__name__, module_rules(runtime))
     return tuple(node.kernel for node in nodes)
@@ -79,6 +80,7 @@ class Trace(TorchDispatchMode):
         self.nodes: list[Node] = []
         self.transposed: dict[int, bool] = {}  # values made by a transposed convolution, with a bias or not
         self._values: dict[int, int] = {}
+        self._rearranged: dict[int, str] = {}  # tensors that hold a value in another order, see `rearranged`
         self._count = 0
         self._alive: list[torch.Tensor] = []  # an id must not be handed to a second tensor
 
@@ -106,18 +108,34 @@ class Trace(TorchDispatchMode):
         **attributes: int | str | tuple[int, ...],
     ) -> torch.Tensor:
         """Append a node and return its output, of torch shape `shape`."""
-        height, width, channels = self.hwc(inputs[0].shape)
-        if len(inputs[0].shape) != 4:
-            attributes["in_shape"] = tuple(inputs[0].shape)
-        if len(shape) != 4:
-            attributes["out_shape"] = tuple(shape)
+        in_shape, out_shape = self.deployed(inputs[0].shape), self.deployed(shape)
+        if order := self._rearranged.get(id(inputs[0])):
+            in_shape = _in_order(inputs[0].shape, order)
         if pads is not None and (pads[0], pads[2]) != ((pads[0] + pads[1]) // 2, (pads[2] + pads[3]) // 2):
             attributes["begin"] = (0, pads[0], pads[2], 0)
-        kernel = Kernel(op, height, width, channels, *self.hwc(shape), **attributes)
+        attributes |= {"in_shape": unusual(in_shape), "out_shape": unusual(out_shape)}
+        kernel = Kernel(op, *hwc(in_shape), *hwc(out_shape), **attributes)
         output = torch.empty(shape, device="meta")
         sources = tuple(self.value_of(tensor) for tensor in inputs)
         self.nodes.append(Node(canonical(kernel), sources, self.introduce(output), pads, normalisation))
         return output
+
+    def rearranged(self, tensor: torch.Tensor, shape: tuple[int, ...], order: str) -> torch.Tensor:
+        """The same value in another order of axes, which conversion takes up without moving anything.
+
+        Args:
+            order: `channels_last`, a (1, H, W, C) in torch too, or `swapped`, the last two axes of three.
+        """
+        output = torch.empty(shape, device="meta")
+        self._alive.append(output)
+        self._values[id(output)] = self.value_of(tensor)
+        if order:
+            self._rearranged[id(output)] = order
+        return output
+
+    def order_of(self, tensor: torch.Tensor) -> str:
+        """As `rearranged` was told, empty for a tensor in its own order."""
+        return self._rearranged.get(id(tensor), "")
 
     def unknown(self, what: str) -> UnknownKernelError:
         return UnknownKernelError(
@@ -135,16 +153,26 @@ class Trace(TorchDispatchMode):
         handler = HANDLERS.get(func.overloadpacket)
         if handler is None:
             raise self.unknown(str(func))
+        if handler not in REARRANGING and (
+            orders := [self.order_of(one) for one in args if self.order_of(one)]
+        ):
+            raise self.unknown(f"{func} of a {orders[0].replace('_', ' ')} tensor")
         output = handler(self, *args, **kwargs)
         if func._schema.is_mutable:  # the caller goes on with its own tensor, which now holds the result
             self._values[id(args[0])] = self.value_of(output)
             return args[0]
         return output
 
-    def hwc(self, shape: tuple[int, ...]) -> tuple[int, int, int]:
-        """Height, width and channels of a torch shape of one image."""
+    def deployed(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape that a tensor has in a .tflite; pixels by channels, (1, H W, C), stay as they are."""
         if len(shape) == 4 and shape[0] == 1:
-            return shape[2], shape[3], shape[1]
-        if len(shape) == 2 and shape[0] == 1:
-            return 1, 1, shape[1]
-        raise self.unknown(f"a tensor of shape {tuple(shape)} (expected (1, C, H, W) or (1, C))")
+            return 1, *shape[2:], shape[1]
+        if len(shape) in (2, 3) and shape[0] == 1:
+            return tuple(shape)
+        raise self.unknown(
+            f"a tensor of shape {tuple(shape)} (expected (1, C, H, W), (1, pixels, C) or (1, C))"
+        )
+
+
+def _in_order(shape: tuple[int, ...], order: str) -> tuple[int, ...]:
+    return tuple(shape) if order == "channels_last" else (*shape[:-2], shape[-1], shape[-2])

@@ -81,6 +81,11 @@ class _Reader:
             raise self._unknown(f"{where} on constants alone,")
         if op in BINARY:
             data.sort(key=lambda tensor: -math.prod(self._shape(tensor)))
+        if op == "concat" and len(data) < len(inputs):
+            constants = [tensor for tensor in inputs if tensor in self.constants]
+            if len(constants) > 1:
+                raise self._unknown(f"{where} of {len(constants)} constants (expected one at most)")
+            inputs = [*data, *constants]
         kernel = Kernel(
             op,
             *hwc(self._shape(data[0])),
@@ -128,7 +133,7 @@ class _Reader:
             case _ if op == "prelu" or op in BINARY:
                 attributes["operand"] = self._operand(where, inputs, data)
             case "concat":
-                attributes |= self._concat(where, options, inputs, data)
+                attributes |= self._concat(options, inputs, data)
             case "split":
                 attributes["axes"] = _not_last(int(self._integers(inputs[0])), shape)
             case "resize_bilinear" | "resize_nearest":
@@ -139,6 +144,9 @@ class _Reader:
                 attributes["axes"] = () if axes == [1, 2] and len(shape) == 4 else tuple(axes)
             case "pad":
                 attributes["begin"] = self._pad_begin(inputs)
+            case "batch_matmul":
+                sides = int(options.adjX), int(options.adjY)
+                attributes["axes"] = sides if any(sides) else ()
             case "softmax" if options.beta != 1:
                 raise self._unknown(f"{where} with beta {options.beta}")
             case "transpose":
@@ -167,13 +175,12 @@ class _Reader:
             "dilation_width": options.dilationWFactor,
         }
 
-    def _concat(self, where: str, options, inputs: list[int], data: list[int]) -> dict:
-        if len(data) != len(inputs):
-            raise self._unknown(f"{where} with a constant")
+    def _concat(self, options, inputs: list[int], data: list[int]) -> dict:
         shape = self._shape(data[0])
         axis = options.axis % len(shape)
-        others = tuple(self._shape(tensor)[axis] for tensor in data[1:])
-        return {"other_channels": others, "axes": _not_last(axis, shape)}
+        others = tuple(self._shape(tensor)[axis] for tensor in inputs[1:])
+        operand = "constant" if len(data) < len(inputs) else ""
+        return {"other_channels": others, "axes": _not_last(axis, shape), "operand": operand}
 
     def _strided(self, where: str, options, inputs: list[int], shape: tuple[int, ...]) -> dict:
         masks = {name: getattr(options, name) for name in _MASKS}
@@ -205,13 +212,8 @@ class _Reader:
             if inputs.count(data[0]) == 2:
                 return "tensor"
             constant = self._shape(next(tensor for tensor in inputs if tensor in self.constants))
-            size = math.prod(constant)
-            if size == 1:
-                return "scalar"
-            if size == shape[-1] == constant[-1]:
-                return "vector"
-            if hwc(constant) == hwc(shape):
-                return "constant"
+            if operand := operand_of(hwc(shape), hwc(constant), constant=True):
+                return operand
             raise self._unknown(f"{where} of {shape} and a constant of shape {constant}")
         other = self._shape(data[1])
         if (operand := operand_of(hwc(shape), hwc(other))) is None:

@@ -7,17 +7,23 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 
-from nasdepth.latency.kernels import BINARY, UNARY, Kernel
+from nasdepth.latency._graph import canonical
+from nasdepth.latency.kernels import BINARY, CONSTANTS, STRETCHED, UNARY, Kernel
 
 _MOST_MACS = 4e8
 _MOST_BYTES = 16e6
 _PER_FORM = 30
 _FEW = 8
+_RESIZES = (("resize_nearest", "asymmetric"), ("resize_bilinear", "half_pixel"))
+_USUAL_OPERANDS = {
+    *((op, operand) for op in ("add", "mul") for operand in ("tensor", "vector", "scalar")),
+    *(("mul", operand) for operand in ("gate", "plane", "row", "column")),
+}
 _USUAL = ("relu", "relu6", "leaky_relu", "hard_swish", "logistic", "tanh")
 
 
 def general_kernels(seed: int = 0) -> list[Kernel]:
-    """About 2,000 kernels: what published networks are made of, at sizes drawn evenly on a log scale.
+    """About 2,400 kernels: what published networks are made of, at sizes drawn evenly on a log scale.
 
     Every beginning of the list has all forms in their proportions.
     """
@@ -26,7 +32,7 @@ def general_kernels(seed: int = 0) -> list[Kernel]:
     for form, count in _FORMS:
         found = 0
         while found < count:
-            kernel = form(rng)
+            kernel = canonical(form(rng))
             if kernel in drawn or not _fits(kernel):
                 continue
             found += 1
@@ -53,9 +59,11 @@ def _channels(rng: random.Random) -> int:
     return 8 * _log(rng, 1, 96) if rng.random() < 0.8 else _log(rng, 1, 96)
 
 
-def _convolution(window: tuple[int, ...], stride: int = 1, dilation: int = 1, groups: int = 1) -> Callable:
+def _convolution(
+    window: tuple[int, ...], stride: int = 1, dilations: tuple[int, ...] = (1,), groups: int = 1
+) -> Callable:
     def form(rng: random.Random) -> Kernel:
-        side, kernel = _side(rng), rng.choice(window)
+        side, kernel, dilation = _side(rng), rng.choice(window), rng.choice(dilations)
         channels = groups * _log(rng, 2, 48) if groups > 1 else _channels(rng)
         out_channels = groups * _log(rng, 2, 48) if groups > 1 else _channels(rng)
         out = -(-side // stride)
@@ -75,7 +83,9 @@ def _convolution(window: tuple[int, ...], stride: int = 1, dilation: int = 1, gr
     return form
 
 
-def _depthwise(window: int, stride: int, dilation: int = 1) -> Callable:
+def _depthwise(window: int, stride: int, dilation: int = 1, *, across: int | None = None) -> Callable:
+    """`across` is the window's width where it is not its height."""
+
     def form(rng: random.Random) -> Kernel:
         side, channels = _side(rng), _channels(rng)
         out = -(-side // stride)
@@ -83,7 +93,7 @@ def _depthwise(window: int, stride: int, dilation: int = 1) -> Callable:
             "depthwise_conv2d",
             *(side, side, channels, out, out, channels),
             kernel_height=window,
-            kernel_width=window,
+            kernel_width=across or window,
             stride_height=stride,
             stride_width=stride,
             dilation_height=dilation,
@@ -124,24 +134,69 @@ def _elementwise(op: str, operand: str = "") -> Callable:
     return form
 
 
-def _concat(rng: random.Random) -> Kernel:
-    side, channels = _side(rng), _channels(rng)
-    others = tuple(_channels(rng) for _ in range(rng.choice((1, 1, 1, 2, 3))))
-    return Kernel("concat", side, side, channels, side, side, channels + sum(others), other_channels=others)
-
-
-def _resize(op: str, sampling: str) -> Callable:
+def _concat(operand: str = "") -> Callable:
     def form(rng: random.Random) -> Kernel:
-        side, channels, factor = _log(rng, 1, 128), _channels(rng), rng.choice((2, 2, 2, 4, 8))
-        return Kernel(op, side, side, channels, side * factor, side * factor, channels, sampling=sampling)
+        side, channels = _side(rng), _channels(rng)
+        others = tuple(_channels(rng) for _ in range(rng.choice((1, 1, 1, 2, 3))))
+        shape = (side, side, channels, side, side, channels + sum(others))
+        return Kernel("concat", *shape, other_channels=others, operand=operand)
 
     return form
 
 
-def _pool(op: str, window: int, stride: int) -> Callable:
+def _few_channels(form: Callable) -> Callable:
+    """Of images, coordinates and planes: at large sizes, which many channels do not leave room for."""
+
+    def few(rng: random.Random) -> Kernel:
+        kernel, side = form(rng), _log(rng, 32, 256)
+        grown = {
+            name: getattr(kernel, f"out_{name}") * side // getattr(kernel, f"in_{name}")
+            for name in ("height", "width")
+        }
+        channels = rng.choice((1, 2, 3, 3, 4, 6))
+        return replace(
+            kernel,
+            **dict(in_height=side, in_width=side, out_height=grown["height"], out_width=grown["width"]),
+            **dict(in_channels=channels, out_channels=channels),
+        )
+
+    return few
+
+
+def _matrix_product(transposed: bool) -> Callable:
     def form(rng: random.Random) -> Kernel:
-        side, channels = _log(rng, 8, 256), _channels(rng)
-        out = -(-side // stride)
+        # pixels by pixels, as attention between all of them has it
+        pixels, channels = _log(rng, 16, 1200), _log(rng, 4, 192)
+        wide, high = (pixels, channels), (pixels, pixels)
+        first, out = (wide, high) if transposed else (high, wide)
+        shapes = {"in_shape": (1, *first), "out_shape": (1, *out)}
+        axes = (0, 1) if transposed else ()
+        return Kernel("batch_matmul", 1, *first, 1, *out, **shapes, axes=axes)
+
+    return form
+
+
+def _softmax_of_pixels(rng: random.Random) -> Kernel:
+    pixels = _log(rng, 16, 1200)
+    shape = (1, pixels, pixels)
+    return Kernel("softmax", *shape, *shape, in_shape=shape, out_shape=shape)
+
+
+def _resize(op: str, sampling: str) -> Callable:
+    def form(rng: random.Random) -> Kernel:
+        side, channels = _log(rng, 1, 128), _channels(rng)
+        # a factor between two integers where a branch is brought back to the size that it came from
+        factor = rng.choice((2, 2, 2, 4, 8, rng.uniform(2, 6)))
+        out = round(side * factor)
+        return Kernel(op, side, side, channels, out, out, channels, sampling=sampling)
+
+    return form
+
+
+def _pool(op: str, window: int, stride: int, padding: str = "same") -> Callable:
+    def form(rng: random.Random) -> Kernel:
+        side, channels = _log(rng, 8 if padding == "same" else window + stride, 256), _channels(rng)
+        out = -(-side // stride) if padding == "same" else (side - window) // stride + 1
         return Kernel(
             op,
             *(side, side, channels, out, out, channels),
@@ -149,8 +204,18 @@ def _pool(op: str, window: int, stride: int) -> Callable:
             kernel_width=window,
             stride_height=stride,
             stride_width=stride,
-            padding="same",
+            padding=padding,
         )
+
+    return form
+
+
+def _pool_over(axis: str) -> Callable:
+    def form(rng: random.Random) -> Kernel:
+        height, width, channels = _log(rng, 2, 128), _log(rng, 2, 128), _channels(rng)
+        out = (1, width) if axis == "height" else (height, 1)
+        window = {f"kernel_{axis}": height if axis == "height" else width, "padding": "valid"}
+        return Kernel("average_pool2d", height, width, channels, *out, channels, **window)
 
     return form
 
@@ -178,6 +243,8 @@ def _rearranged(op: str) -> Callable:
         match op:
             case "reshape":
                 flat = (1, height * width, channels)
+                if rng.random() < 0.5:
+                    return Kernel(op, *flat, *shape, in_shape=flat)
                 return Kernel(op, *shape, *flat, out_shape=flat)
             case "squeeze" | "expand_dims":
                 one, flat = (1, 1, channels), (1, channels)
@@ -212,22 +279,40 @@ _FORMS: tuple[tuple[Callable, int], ...] = (
     (_convolution((3,), stride=2), _PER_FORM),
     (_convolution((5, 7)), _PER_FORM),
     (_convolution((1,), stride=2), _PER_FORM // 2),
-    (_convolution((3,), dilation=2), _PER_FORM // 2),
+    (_convolution((3,), dilations=(2, 3, 6, 12, 18, 24)), _PER_FORM // 2),
     (_convolution((1, 3), groups=4), _PER_FORM),
     *((_depthwise(window, stride), _PER_FORM) for window in (3, 5, 7) for stride in (1, 2)),
     (_depthwise(3, 1, dilation=2), _PER_FORM // 2),
     (_depthwise(1, 1), _PER_FORM // 2),
+    *((_depthwise(high, 1, across=wide), _FEW) for high, wide in ((1, 5), (5, 1))),
     *((_transposed(window, 2), _PER_FORM // 2) for window in (2, 3, 4)),
     (_fully_connected, _PER_FORM),
     *((_elementwise(op, "tensor"), _PER_FORM) for op in ("add", "mul")),
     *((_elementwise(op, "vector"), _PER_FORM // 2) for op in ("add", "mul")),
     *((_elementwise(op, "scalar"), _PER_FORM // 2) for op in ("add", "mul")),
     *((_elementwise("mul", operand), _PER_FORM // 2) for operand in ("gate", "plane")),
-    (_concat, _PER_FORM),
+    *((_elementwise("mul", operand), _PER_FORM // 2) for operand in ("row", "column")),
+    *(
+        (_elementwise(op, operand), _FEW)
+        for op in ("add", "mul")
+        for operand in (*STRETCHED, *CONSTANTS)
+        if (op, operand) not in _USUAL_OPERANDS
+    ),
+    *((_few_channels(_elementwise(op, "tensor")), _FEW) for op in ("add", "mul", "div", "sub")),
+    *((_few_channels(_elementwise("add", operand)), _FEW) for operand in ("constant", "constant_plane")),
+    *((_few_channels(_elementwise("mul", operand)), _FEW) for operand in ("constant", "constant_plane")),
+    *((_few_channels(_elementwise(op)), _FEW) for op in ("sin", "cos", "logistic")),
+    *((_few_channels(_resize(op, way)), _FEW) for op, way in _RESIZES),
+    (_concat(), _PER_FORM),
+    (_concat("constant"), _FEW),
+    *((_matrix_product(transposed), _PER_FORM // 2) for transposed in (False, True)),
+    (_softmax_of_pixels, _FEW),
     *((_resize("resize_bilinear", sampling), _PER_FORM) for sampling in ("half_pixel", "align_corners")),
     (_resize("resize_nearest", "asymmetric"), _PER_FORM),
     *((_pool(op, 2, 2), _PER_FORM // 2) for op in ("max_pool2d", "average_pool2d")),
     *((_pool(op, 3, 2), _PER_FORM // 2) for op in ("max_pool2d", "average_pool2d")),
+    (_pool("max_pool2d", 7, 3, "valid"), _PER_FORM // 2),
+    *((_pool_over(axis), _PER_FORM // 2) for axis in ("height", "width")),
     *((_global_pool(op), _PER_FORM // 2) for op in ("mean", "average_pool2d")),
     (_pad, _PER_FORM),
     *((_elementwise(op), _PER_FORM // 2) for op in (*_USUAL, "softmax")),
@@ -251,7 +336,7 @@ _FORMS: tuple[tuple[Callable, int], ...] = (
             *((_depthwise(3, stride), _PER_FORM) for stride in (1, 2)),
             (_fully_connected, _PER_FORM // 2),
             (_elementwise("add", "tensor"), _PER_FORM // 2),
-            (_concat, _PER_FORM // 2),
+            (_concat(), _PER_FORM // 2),
             (_resize("resize_bilinear", "half_pixel"), _PER_FORM // 2),
             (_global_pool("mean"), _FEW),
             (_global_pool("average_pool2d"), _FEW),

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from nasdepth.latency.kernels import Kernel, same_padding
+from nasdepth.latency.kernels import BINARY, CONSTANTS, Kernel, hwc, operand_of, same_padding
 from nasdepth.latency.rules import Rules
 
 
@@ -110,22 +110,32 @@ def _padded(pad: Node, convolution: Node, rules: Rules) -> Node | None:
 def canonical(kernel: Kernel) -> Kernel:
     """Spell two ways of saying the same thing alike."""
     if not kernel.padding:
-        if kernel.operand in ("gate", "plane"):
-            whole = {"gate": kernel.in_height * kernel.in_width, "plane": kernel.in_channels}
-            if whole[kernel.operand] == 1:
-                return replace(kernel, operand="tensor")
+        if kernel.op in BINARY and 1 in (kernel.in_height, kernel.in_width, kernel.in_channels):
+            shape, second = hwc(kernel.input_shape), hwc(kernel.second_shape)
+            return replace(kernel, operand=operand_of(shape, second, constant=kernel.operand in CONSTANTS))
         return kernel
-    if kernel.op.endswith("pool2d") and (kernel.out_height, kernel.out_width) == (1, 1):
-        # One window: neither stride nor, where it covers the input, padding is ever used
-        kernel = replace(kernel, stride_height=1, stride_width=1)
-        if (kernel.kernel_height, kernel.kernel_width) == (kernel.in_height, kernel.in_width):
+    if kernel.op.endswith("pool2d") and 1 in (kernel.out_height, kernel.out_width):
+        # One window along an axis: neither stride nor, where it covers the input, padding is ever used
+        kernel = replace(
+            kernel,
+            stride_height=1 if kernel.out_height == 1 else kernel.stride_height,
+            stride_width=1 if kernel.out_width == 1 else kernel.stride_width,
+        )
+        rows = (kernel.in_height, kernel.kernel_height, kernel.stride_height, kernel.out_height)
+        columns = (kernel.in_width, kernel.kernel_width, kernel.stride_width, kernel.out_width)
+        if all(_is_one_window(*axis) or axis[1:3] == (1, 1) for axis in (rows, columns)):
             return replace(kernel, padding="valid")
-        return kernel
+        if (kernel.out_height, kernel.out_width) == (1, 1):
+            return kernel
     if kernel.op != "transpose_conv2d" and kernel.padding == "valid" and not kernel.pads:
         rows, columns = _same_padding(kernel)
         if not any(rows + columns):
             return replace(kernel, padding="same")
     return kernel
+
+
+def _is_one_window(size: int, kernel: int, stride: int, out: int) -> bool:
+    return size == kernel and out == 1
 
 
 def _same_padding(kernel: Kernel) -> tuple[tuple[int, int], tuple[int, int]]:

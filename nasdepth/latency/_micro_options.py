@@ -35,6 +35,7 @@ _PLAIN = {
     "neg": "NegOptionsT",
     "square": "SquareOptionsT",
     "gelu": "GeluOptionsT",
+    "cos": "CosOptionsT",
 }
 
 
@@ -84,6 +85,9 @@ def operator_options(kernel: Kernel) -> object | None:
             return schema.MulOptionsT(fusedActivationFunction=activation)
         case "div":
             return schema.DivOptionsT(fusedActivationFunction=activation)
+        case "batch_matmul":
+            first, second = kernel.axes or (0, 0)
+            return schema.BatchMatMulOptionsT(adjX=bool(first), adjY=bool(second))
         case "concat":
             return schema.ConcatenationOptionsT(axis=kernel.concat_axis)
         case "split":

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from torch import nn
 
 from nasdepth.architecture import OUTPUT_HW, Architecture, DecoderStage, Encoder
-from nasdepth.families import get_family
-from nasdepth.models.blocks import build_block
+from nasdepth.families import BlockSpec, get_family
+from nasdepth.models.blocks import PlanarGuidance, PlaneMap, build_attention, build_block
 from nasdepth.models.depthnet import DepthNet, Stage
-from nasdepth.models.encoders import block_arguments, block_builder, build_stem
+from nasdepth.models.encoder_blocks import build_encoder_block
+from nasdepth.models.encoders import build_stem
+from nasdepth.models.reparam import collapse
 
 Shape = tuple[int, int, int]
 
@@ -35,35 +36,44 @@ class Stem(Piece):
     """A family's stem. Channels: (out,)."""
 
     family: str
+    coordinates: bool
 
     def build(self, channels, hw):
-        return build_stem(get_family(self.family), channels[0]).eval()
+        return collapse(build_stem(get_family(self.family), channels[0], self.coordinates).eval())
 
     def inputs(self, channels, hw):
-        return [(3, *hw)]
+        return [(5 if self.coordinates else 3, *hw)]
 
 
 @dataclass(frozen=True)
 class EncoderBlock(Piece):
-    """A block of a family, by timm's arguments. Channels: (in, out)."""
+    """A block of a family. Channels: (in, those inside that the block is told..., out)."""
 
-    family: str
-    arguments: tuple[tuple[str, object], ...]
+    block: BlockSpec
 
     def build(self, channels, hw):
-        builder = block_builder(get_family(self.family), lambda _: channels[1])
-        return nn.Sequential(*builder(channels[0], [[dict(self.arguments)]])).eval()
+        return collapse(build_encoder_block(self.block, channels[0], channels[1:]).eval())
 
 
 @dataclass(frozen=True)
 class DecoderBlock(Piece):
-    """A registered decoder block. Channels: (in, out)."""
+    """A registered decoder block that does not upsample. Channels: (in, out)."""
 
     block: str
     kernel: int
 
     def build(self, channels, hw):
         return build_block(self.block, *channels, self.kernel).eval()
+
+
+@dataclass(frozen=True)
+class Attention(Piece):
+    """What stands behind a stage's block. Channels: (width,)."""
+
+    attention: str
+
+    def build(self, channels, hw):
+        return build_attention(self.attention, channels[0]).eval()
 
 
 @dataclass(frozen=True)
@@ -74,15 +84,35 @@ class Merge(Piece):
     upsampling: str
 
     def build(self, channels, hw):
-        skip_channels = sum(channels[1:])
-        out_hw = (2 * hw[0], 2 * hw[1])
-        stage = Stage(
-            DecoderStage(self.skip, "conv", 1, 1), channels[0], skip_channels, out_hw, self.upsampling
-        )
-        return stage.merge if skip_channels else lambda x: stage.merge(x, None)
+        stage = _stage(DecoderStage(self.skip, "conv", 1, 1), channels[0], channels[1:], hw, self.upsampling)
+        return stage.merge if channels[1:] else lambda x: stage.merge(x, None)
 
     def inputs(self, channels, hw):
         return [(channels[0], *hw), *((skip, 2 * hw[0], 2 * hw[1]) for skip in channels[1:])]
+
+
+@dataclass(frozen=True)
+class UpsamplingStage(Piece):
+    """A decoder stage whose block upsamples, up to its attention. Channels: (in, out[, skip])."""
+
+    block: str
+    kernel: int
+    skip: str
+    upsampling: str
+
+    def build(self, channels, hw):
+        stage = _of_any_width(DecoderStage(self.skip, self.block, self.kernel, 1), channels[1])
+        built = _stage(stage, channels[0], channels[2:], hw, self.upsampling)
+        return built if channels[2:] else lambda x: built(x, None)
+
+    def inputs(self, channels, hw):
+        return [(channels[0], *hw), *((skip, 2 * hw[0], 2 * hw[1]) for skip in channels[2:])]
+
+
+def _stage(
+    stage: DecoderStage, in_channels: int, skip: tuple[int, ...], hw: tuple[int, int], upsampling: str
+) -> Stage:
+    return Stage(stage, in_channels, sum(skip), (2 * hw[0], 2 * hw[1]), upsampling).eval()
 
 
 @dataclass(frozen=True)
@@ -109,6 +139,42 @@ class Head(Piece):
         return lambda decoded: net.predict(decoded, OUTPUT_HW)
 
 
+@dataclass(frozen=True)
+class Plane(Piece):
+    """A plane map of local planar guidance. Channels: (in,)."""
+
+    stride: int
+
+    def build(self, channels, hw):
+        return PlaneMap(channels[0], self.stride).eval()
+
+
+@dataclass(frozen=True)
+class GuidedHead(Piece):
+    """From plane maps and the last features to depth at 480x640. Channels: (in,).
+
+    Attributes:
+        strides: of the plane maps.
+        last: stride of the last features.
+    """
+
+    strides: tuple[int, ...]
+    last: int
+
+    def build(self, channels, hw):
+        by_stride = dict.fromkeys((*self.strides, self.last), channels[0])
+        guidance = PlanarGuidance(by_stride, self._whole(hw)).eval()
+        # at stride 2, where it ends, the frame has a plane map of its own
+        net = _frame((32, 32), guidance.out_channels - 1, "lpg")
+        return lambda last, *maps: net.predict(guidance.join(maps, last), OUTPUT_HW)
+
+    def inputs(self, channels, hw):
+        return [(channels[0], *hw), *((1, *self._whole(hw)) for _ in self.strides)]
+
+    def _whole(self, hw: tuple[int, int]) -> tuple[int, int]:
+        return self.last * hw[0], self.last * hw[1]
+
+
 class _NoEncoder(nn.Module):
     channels = Encoder("mobilenetv1", 1.0, 1).channels
 
@@ -116,20 +182,12 @@ class _NoEncoder(nn.Module):
 def _frame(input_hw: tuple[int, int], width: int, upsampling: str) -> DepthNet:
     """A network of no depth, for what surrounds encoder and decoder."""
     encoder = Encoder("mobilenetv1", 1.0, 1)
-    decoder = (DecoderStage("none", "conv", 1, width),)
+    decoder = (_of_any_width(DecoderStage("none", "conv", 1, 1), width),)
     architecture = Architecture(*input_hw, encoder, decoder, head_upsampling=upsampling)
-    return DepthNet(architecture, _NoEncoder())
+    return DepthNet(architecture, _NoEncoder()).eval()
 
 
-@lru_cache
-def encoder_blocks(family: str) -> tuple[tuple[tuple[EncoderBlock, int], ...], ...]:
-    """Every block of every stage of a family, with its output channels at width 1."""
-    stages = []
-    for stage in block_arguments(get_family(family)):
-        blocks = []
-        for index, arguments in enumerate(stage):
-            first = {"stride": 1} if index else {}  # timm strides the first block of a stage only
-            key = tuple(sorted({**arguments, **first}.items()))
-            blocks.append((EncoderBlock(family, key), arguments["out_chs"]))
-        stages.append(tuple(blocks))
-    return tuple(stages)
+def _of_any_width(stage: DecoderStage, width: int) -> DecoderStage:
+    """A stage of more channels than architectures may have: symbols stand for them."""
+    object.__setattr__(stage, "width", width)
+    return stage

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 
 from nasdepth.architecture import OUTPUT_HW, Architecture
-from nasdepth.families import get_family, round_channels
+from nasdepth.decoder_blocks import BLOCKS
+from nasdepth.families import get_family
 from nasdepth.latency._from_module import module_kernels
 from nasdepth.latency._from_tflite import tflite_kernels
-from nasdepth.latency._pieces import DecoderBlock, Head, Merge, Resize, Stem, encoder_blocks
+from nasdepth.latency._pieces import (
+    Attention,
+    DecoderBlock,
+    EncoderBlock,
+    GuidedHead,
+    Head,
+    Merge,
+    Plane,
+    Resize,
+    Stem,
+    UpsamplingStage,
+)
 from nasdepth.latency._programs import run
 from nasdepth.latency.kernels import Kernel
+from nasdepth.models.blocks.planar import STRIDES as PLANE_STRIDES
 
 __all__ = ["architecture_kernels", "module_kernels", "tflite_kernels"]
 
@@ -28,36 +42,59 @@ def architecture_kernels(architecture: Architecture, runtime: str = "xnnpack") -
     Raises:
         UnknownKernelError: it uses an operation that has no kernel.
     """
-    encoder, strides = architecture.encoder, architecture.decoder_strides
+    strides = architecture.decoder_strides
     hw = (architecture.input_height, architecture.input_width)
-    at = {stride: (hw[0] // stride, hw[1] // stride) for stride in (1, *encoder.channels)}
-    features = encoder.channels
+    at = {stride: (hw[0] // stride, hw[1] // stride) for stride in strides}
+    features = architecture.encoder.channels
     kernels = [*run(Resize(hw), (), OUTPUT_HW, runtime), *_encoder(architecture, runtime)]
 
-    width = features[encoder.stride]
+    width = features[architecture.encoder.stride]
     upsampling = architecture.decoder_upsampling
     for index, (stride, stage) in enumerate(zip(strides, architecture.decoder, strict=True)):
-        if index:
-            skip = () if stage.skip == "none" else (features[stride],)
-            kernels += run(Merge(stage.skip, upsampling), (width, *skip), at[2 * stride], runtime)
-            width += skip[0] if stage.skip == "concat" else 0
-        kernels += run(DecoderBlock(stage.block, stage.kernel), (width, stage.width), at[stride], runtime)
+        skip = () if stage.skip == "none" else (features[stride],)
+        if BLOCKS[stage.block].upsamples:
+            piece = UpsamplingStage(stage.block, stage.kernel, stage.skip, upsampling)
+            kernels += run(piece, (width, stage.width, *skip), at[2 * stride], runtime)
+        else:
+            if index:
+                kernels += run(Merge(stage.skip, upsampling), (width, *skip), at[2 * stride], runtime)
+                width += sum(skip) if stage.skip in ("concat", "gate") else 0
+            block = DecoderBlock(stage.block, stage.kernel)
+            kernels += run(block, (width, stage.width), at[stride], runtime)
         width = stage.width
-    kernels += run(Head(architecture.head_upsampling), (width,), at[strides[-1]], runtime)
-    return tuple(kernels)
+        if stage.attention != "none":
+            kernels += run(Attention(stage.attention), (width,), at[stride], runtime)
+    if architecture.head_upsampling == "lpg":
+        return (*kernels, *_guided_head(architecture, at, runtime))
+    return (*kernels, *run(Head(architecture.head_upsampling), (width,), at[strides[-1]], runtime))
 
 
 def _encoder(architecture: Architecture, runtime: str) -> list[Kernel]:
     encoder = architecture.encoder
     family = get_family(encoder.family)
     height, width = architecture.input_height, architecture.input_width
-    stages = encoder_blocks(encoder.family)[: encoder.stages]
-    channels = family.stage_channels(encoder.width)[0]
-    kernels = [*run(Stem(encoder.family), (channels,), (height, width), runtime)]
-    stride = 2
-    for blocks, out_stride in zip(stages, family.stage_strides()[1:], strict=False):
-        for block, plain in blocks:
-            out_channels = round_channels(plain * encoder.width)
-            kernels += run(block, (channels, out_channels), (height // stride, width // stride), runtime)
-            channels, stride = out_channels, out_stride
+    channels = family.scaled(family.stem_channels, encoder.width)
+    stem = Stem(encoder.family, architecture.coordinates)
+    kernels = [*run(stem, (channels,), (height, width), runtime)]
+    stride = family.stem_stride
+    for blocks in family.blocks()[: encoder.stages]:
+        for block in blocks:
+            inside = tuple(family.scaled(plain, encoder.width) for plain in block.channels)
+            hw = (height // stride, width // stride)
+            kernels += run(EncoderBlock(block), (channels, *inside), hw, runtime)
+            channels, stride = inside[-1], stride * block.stride
     return kernels
+
+
+def _guided_head(
+    architecture: Architecture, at: dict[int, tuple[int, int]], runtime: str
+) -> Iterator[Kernel]:
+    widths = {
+        stride: stage.width
+        for stride, stage in zip(architecture.decoder_strides, architecture.decoder, strict=True)
+    }
+    planes = tuple(stride for stride in widths if stride in PLANE_STRIDES)
+    for stride in planes:
+        yield from run(Plane(stride), (widths[stride],), at[stride], runtime)
+    last = architecture.head_stride
+    yield from run(GuidedHead(planes, last), (widths[last],), at[last], runtime)

@@ -25,12 +25,33 @@ UNARY = (
     "sqrt",
     "rsqrt",
     "square",
+    "sin",
+    "cos",
 )
+# How the second of two operands stretches over the first, an (H, W, C): which of its axes are there, not 1
+STRETCHED = {
+    "tensor": (True, True, True),
+    "gate": (False, False, True),
+    "plane": (True, True, False),
+    "row": (False, True, True),
+    "column": (True, False, True),
+    "row_plane": (False, True, False),
+    "column_plane": (True, False, False),
+    "value": (False, False, False),
+}
+# The same where the second is part of the model
+CONSTANTS = {
+    "scalar": "value",
+    "vector": "gate",
+    "constant": "tensor",
+    **{f"constant_{name}": name for name in ("plane", "row", "column", "row_plane", "column_plane")},
+}
 OPERATIONS = (
     *CONVOLUTIONS,
     *BINARY,
     *UNARY,
     "prelu",
+    "batch_matmul",
     "concat",
     "split",
     "resize_bilinear",
@@ -56,7 +77,7 @@ _CHOICES = {
     "op": OPERATIONS,
     "padding": ("", "same", "valid"),
     "activation": ("none", "relu", "relu6", "relu_n1_to_1"),
-    "operand": ("", "tensor", "gate", "plane", "vector", "scalar", "constant"),
+    "operand": ("", *STRETCHED, *CONSTANTS),
     "sampling": ("", "half_pixel", "align_corners", "asymmetric"),
     "precision": ("float32", "int8", "uint8"),
 }
@@ -80,15 +101,17 @@ class Kernel:
         padding: `same` or `valid` for convolutions and pools (`same` where both mean no padding).
         activation: fused; `none`, `relu`, `relu6` or `relu_n1_to_1`.
         operand: of operations on two values (`BINARY`) and prelu; the second is a `tensor` of the same
-            shape, a `gate` (1, 1, C), a `plane` (H, W, 1), or a `vector` (C), a `scalar` or, of the same
-            shape, a `constant` that is part of the model. Which of the two comes first is not kept. A
-            convolution with a `tensor` adds it to its output.
+            shape, a `gate` (1, 1, C), a `plane` (H, W, 1), a `row` (1, W, C) or another of `STRETCHED`, or
+            part of the model: a `vector` (C), a `scalar`, a `constant` of the same shape or another of
+            `CONSTANTS`. Which of the two comes first is not kept. A convolution with a `tensor` adds it to
+            its output. A concat with a `constant` has its last input in the model.
         sampling: resize only; `half_pixel`, `align_corners` or `asymmetric`.
         precision: of activations and weights; of quantize and dequantize, on the quantised side. Biases of
             quantised convolutions are int32.
         in_shape, out_shape: where they are not (1, H, W, C).
         axes: of transpose, the permutation; of concat and split, the axis where it is not the last; of mean,
-            the axes where they are not height and width.
+            the axes where they are not height and width; of batch_matmul, 1 for each operand (of two) that
+            is transposed.
         begin: of slices, where they begin on each axis; of pad, what comes before each axis where that is
             not half (rounded down) of all that the axis gets.
         steps: strided_slice only; the step along each axis.
@@ -124,10 +147,12 @@ class Kernel:
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of convolutions and fully connected layers; 0 for everything else."""
+        """Multiply-accumulates of convolutions, fully connected layers and products of matrices, else 0."""
         window = self.kernel_height * self.kernel_width
         if self.op == "transpose_conv2d":
             return self.in_height * self.in_width * self.in_channels * window * self.out_channels
+        if self.op == "batch_matmul":
+            return self.out_pixels * self.out_channels * self.depth
         if self.op in CONVOLUTIONS:
             return self.out_pixels * self.out_channels * window * self.in_channels // self.groups
         return 0
@@ -136,6 +161,22 @@ class Kernel:
     def out_pixels(self) -> int:
         """Height times width of the output."""
         return self.out_height * self.out_width
+
+    @property
+    def depth(self) -> int:
+        """Of batch_matmul, over how many products one value of the output is summed."""
+        return self.in_width if self.axes[:1] == (1,) else self.in_channels
+
+    @property
+    def second_shape(self) -> tuple[int, ...]:
+        """Of the second operand of `BINARY` and batch_matmul, data or part of the model."""
+        if self.op == "batch_matmul":
+            sides = (self.depth, self.out_channels)
+            return (*self.input_shape[:-2], *(sides[::-1] if self.axes[1:] == (1,) else sides))
+        *outer, width, channels = self.input_shape
+        rows, columns, deep = STRETCHED[CONSTANTS.get(self.operand, self.operand)]
+        outer = outer if rows else [1] * len(outer)
+        return (*outer, width if columns else 1, channels if deep else 1)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -166,8 +207,10 @@ class Kernel:
         if self.op in CONVOLUTIONS:
             window = self.kernel_height * self.kernel_width
             return self.out_channels * (size * window * self.in_channels // self.groups + _BIAS_BYTES)
-        elements = {"vector": self.in_channels, "scalar": 1, "constant": math.prod(self.input_shape)}
-        return size * elements.get(self.operand, 0)
+        if self.op == "concat" and self.operand:
+            along = self.input_shape[self.concat_axis]
+            return size * math.prod(self.input_shape) // along * self.other_channels[-1]
+        return size * math.prod(self.second_shape) if self.operand in CONSTANTS else 0
 
     @property
     def in_bytes(self) -> int:
@@ -176,11 +219,14 @@ class Kernel:
         elements = pixels * self.in_channels
         if self.other_channels:
             along = self.input_shape[self.concat_axis]
-            elements = elements // along * (along + sum(self.other_channels))
-        whole = self.out_pixels * self.out_channels if self.op in CONVOLUTIONS else pixels * self.in_channels
-        second = {"tensor": whole, "gate": self.in_channels, "plane": pixels}
+            others = self.other_channels[:-1] if self.operand else self.other_channels
+            elements = elements // along * (along + sum(others))
+        elif self.op in CONVOLUTIONS and self.operand:
+            elements += self.out_pixels * self.out_channels
+        elif self.op == "batch_matmul" or self.operand in STRETCHED:
+            elements += math.prod(self.second_shape)
         size = _BYTES["float32" if self.op == "quantize" else self.precision]
-        return size * (elements + second.get(self.operand, 0))
+        return size * elements
 
     @property
     def out_bytes(self) -> int:
@@ -284,11 +330,14 @@ def same_padding(size: int, kernel: int, stride: int, dilation: int = 1) -> tupl
     return total // 2, total - total // 2
 
 
-def operand_of(shape: tuple[int, int, int], second: tuple[int, int, int]) -> str | None:
-    """How a second input of (H, W, C) joins a larger first of `BINARY`; None where it cannot."""
-    height, width, channels = shape
-    if second == shape:
-        return "tensor"
-    if second == (1, 1, channels):
-        return "gate"
-    return "plane" if second == (height, width, 1) else None
+def operand_of(
+    shape: tuple[int, int, int], second: tuple[int, int, int], *, constant: bool = False
+) -> str | None:
+    """How a second input of (H, W, C), data or `constant`, joins a larger first of `BINARY`; None where it
+    cannot. Of two names for one the first."""
+    names = CONSTANTS if constant else dict.fromkeys(STRETCHED)
+    for name, alias in names.items():
+        there = STRETCHED[alias or name]
+        if second == tuple(size if one else 1 for size, one in zip(shape, there, strict=True)):
+            return name
+    return None

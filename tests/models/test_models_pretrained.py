@@ -4,12 +4,20 @@ import importlib.util
 import socket
 
 import pytest
+import timm
 import torch
 from torch import nn
 
 from nasdepth.architecture import Encoder
 from nasdepth.families import families, get_family
 from nasdepth.models import pretrained
+from nasdepth.models.encoder_blocks import (
+    BasicBlock,
+    FamilyExcite,
+    GhostBottleneck,
+    GhostModule,
+    MobileOneBlock,
+)
 from nasdepth.models.encoders import EncoderNet
 from nasdepth.models.pretrained import load_pretrained, pretrained_source, slice_into
 
@@ -42,57 +50,120 @@ def test_a_slice_of_full_width_is_the_original(family):
     torch.manual_seed(0)
     full, target = encoder(family, 1), encoder(family, 1)
     slice_into(full, target)
+    sliced = target.state_dict()
     for name, tensor in full.state_dict().items():
-        assert torch.equal(target.state_dict()[name], tensor), name
+        assert torch.equal(sliced[name], tensor), name
 
 
-def silence(full: EncoderNet, narrow: EncoderNet) -> dict[int, torch.Tensor]:
-    """Silence random channels of `full` until as many are left as `narrow` has; kept ones per stage index."""
-    generator = torch.Generator().manual_seed(1)
+class Silence:
+    """Silences random channels of a network until as many are left as a narrower one has.
 
-    def choose(of: int, count: int) -> torch.Tensor:
-        return torch.randperm(of, generator=generator)[:count].sort().values
+    What is left where: `kept` by index of the stage, 0 for the stem.
+    """
 
-    def quieten(norm: nn.BatchNorm2d, kept: torch.Tensor) -> None:
+    def __init__(self, full: EncoderNet, narrow: EncoderNet) -> None:
+        self.generator = torch.Generator().manual_seed(1)
+        self.pairs = any(isinstance(module, GhostModule) for module in full.modules())
+        self.inside = self.stem(full, narrow)
+        self.kept = {0: self.inside}
+        for index, (stage, small_stage) in enumerate(zip(full.blocks, narrow.blocks, strict=True), start=1):
+            for block, small in zip(stage, small_stage, strict=True):
+                kind = {BasicBlock: "basic", GhostBottleneck: "ghost", MobileOneBlock: "one"}
+                self.inside = getattr(self, kind.get(type(block), "chain"))(block, small)
+            self.kept[index] = self.inside
+
+    def choose(self, of: int, count: int) -> torch.Tensor:
+        if self.pairs:
+            half = torch.randperm(of // 2, generator=self.generator)[: count // 2].sort().values
+            return torch.cat([half, half + of // 2])
+        return torch.randperm(of, generator=self.generator)[:count].sort().values
+
+    def quieten(self, norm: nn.BatchNorm2d, kept: torch.Tensor) -> None:
         dropped = torch.ones(norm.num_features, dtype=torch.bool).index_fill(0, kept, False)
         for tensor in (norm.weight.data, norm.bias.data):
             tensor[dropped] = 0
 
-    stem = choose(full.bn1.num_features, narrow.bn1.num_features)
-    quieten(full.bn1, stem)
-    kept = {0: stem}
-    inside = stem
-    for index, (stage, small_stage) in enumerate(zip(full.blocks, narrow.blocks, strict=True), start=1):
-        by_size: dict[int, torch.Tensor] = {}  # blocks of one stage and size share residuals
-        if stage[0].has_skip:
-            by_size[stage[0].conv_pw.in_channels] = inside
-        for block, small in zip(stage, small_stage, strict=True):
-            small.has_skip = block.has_skip  # some have a residual only where narrow stages come out alike
-            layers = [
-                (name, module, dict(small.named_modules())[name])
-                for name, module in block.named_modules()
+    def stem(self, full, narrow):
+        if hasattr(full, "stem"):
+            self.inside = torch.arange(3)
+            return self.one(full.stem, narrow.stem)
+        kept = self.choose(full.bn1.num_features, narrow.bn1.num_features)
+        self.quieten(full.bn1, kept)
+        return kept
+
+    def excite(self, excite, small) -> None:
+        left = torch.randperm(excite.conv_reduce.out_channels, generator=self.generator)
+        dropped = left[small.conv_reduce.out_channels :]
+        excite.conv_reduce.weight.data[dropped] = 0
+        excite.conv_reduce.bias.data[dropped] = 0
+
+    def chain(self, block, small):
+        """timm's blocks and chains of convolution and batch norm."""
+        skip = getattr(block, "has_skip", False)
+        if skip or hasattr(small, "has_skip"):
+            small.has_skip = skip  # some have a residual only where narrow channels come out alike
+        leaves = [
+            [
+                module
+                for name, module in net.named_modules()
                 if isinstance(module, nn.Conv2d | nn.BatchNorm2d) and ".se." not in f".{name}."
             ]
-            convolutions, norms = layers[::2], layers[1::2]
-            for number, ((_, conv, small_conv), (_, norm, _)) in enumerate(
-                zip(convolutions, norms, strict=True)
-            ):
-                if conv.groups == 1:
-                    size, wanted = conv.out_channels, small_conv.out_channels
-                    if number == len(convolutions) - 1:
-                        inside = by_size.setdefault(size, choose(size, wanted))
-                    else:
-                        inside = choose(size, wanted)
-                quieten(norm, inside)
-                excite = getattr(block, "se", None)
-                if conv.groups > 1 and isinstance(excite, pretrained.SqueezeExcite):
-                    reduce = excite.conv_reduce
-                    left = choose(reduce.out_channels, small.se.conv_reduce.out_channels)
-                    dropped = torch.ones(reduce.out_channels, dtype=torch.bool).index_fill(0, left, False)
-                    reduce.weight.data[dropped] = 0
-                    reduce.bias.data[dropped] = 0
-        kept[index] = inside
-    return kept
+            for net in (block, small)
+        ]
+        inside = self.inside
+        for number in range(0, len(leaves[0]), 2):
+            conv, norm, small_conv = leaves[0][number], leaves[0][number + 1], leaves[1][number]
+            if conv.groups == 1:
+                last = number == len(leaves[0]) - 2
+                inside = (
+                    self.inside if last and skip else self.choose(conv.out_channels, small_conv.out_channels)
+                )
+            self.quieten(norm, inside)
+        if isinstance(getattr(block, "se", None), FamilyExcite):
+            self.excite(block.se, small.se)
+        return inside
+
+    def basic(self, block, small):
+        self.quieten(block.bn1, self.choose(block.bn1.num_features, small.bn1.num_features))
+        out = self.inside
+        if block.downsample is not None:
+            out = self.choose(block.bn2.num_features, small.bn2.num_features)
+            self.quieten(block.downsample[1], out)
+        self.quieten(block.bn2, out)
+        return out
+
+    def one(self, block, small):
+        shares = block.groups > 1 or block.identity is not None
+        norm = block.conv_kxk[0].bn
+        out = self.inside if shares else self.choose(norm.num_features, small.conv_kxk[0].bn.num_features)
+        for module in block.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                self.quieten(module, out)
+        return out
+
+    def ghost(self, block, small):
+        def width(module):
+            return module.cheap_operation[1].num_features * (2 if isinstance(module, GhostModule) else 1)
+
+        def quieten(module, kept):
+            norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
+            for norm in norms:
+                full = norm.num_features == width(module)
+                self.quieten(norm, kept if full else kept[: len(kept) // 2])
+
+        inside = self.choose(width(block.ghost1), width(small.ghost1))
+        quieten(block.ghost1, inside)
+        if block.bn_dw is not None:
+            self.quieten(block.bn_dw, inside)
+        if block.se is not None:
+            self.excite(block.se, small.se)
+        out = self.inside
+        if len(block.shortcut):
+            out = self.choose(width(block.ghost2), width(small.ghost2))
+            self.quieten(block.shortcut[1], self.inside)
+            self.quieten(block.shortcut[3], out)
+        quieten(block.ghost2, out)
+        return out
 
 
 @pytest.mark.parametrize("width", [0.35, 0.75])
@@ -102,7 +173,7 @@ def test_a_slice_of_what_matters_computes_the_same(family, width):
     """Where all other channels are silent, the narrow network is the wide one."""
     torch.manual_seed(0)
     full, narrow = encoder(family, 1), encoder(family, width)
-    kept = silence(full, narrow)
+    kept = Silence(full, narrow).kept
     slice_into(full, narrow)
     rgb = torch.rand(2, 3, 64, 64) * 255
     expected, got = full(rgb), narrow(rgb)
@@ -112,7 +183,8 @@ def test_a_slice_of_what_matters_computes_the_same(family, width):
     for stride, features in got.items():
         chosen = expected[stride][:, kept[last[stride]]]
         assert chosen.abs().max() > 0
-        torch.testing.assert_close(features, chosen, rtol=1e-3, atol=1e-3)
+        scale = chosen.abs().max().item()
+        torch.testing.assert_close(features, chosen, rtol=1e-3, atol=1e-4 * max(scale, 1))
 
 
 @torch.no_grad()
@@ -125,6 +197,60 @@ def test_a_slice_keeps_the_strongest_channels():
     slice_into(full, narrow)
     assert torch.equal(narrow.conv_stem.weight, full.conv_stem.weight[strong])
     assert torch.equal(narrow.bn1.running_mean, full.bn1.running_mean[strong])
+
+
+@torch.no_grad()
+def test_coordinates_start_at_zero_and_colours_as_they_were():
+    torch.manual_seed(0)
+    full, seeing = encoder("resnet18", 1), EncoderNet(Encoder("resnet18", 1, 4), coordinates=True).eval()
+    slice_into(full, seeing)
+    assert torch.equal(seeing.conv_stem.weight[:, :3], full.conv_stem.weight)
+    assert not seeing.conv_stem.weight[:, 3:].any()
+    rgb = torch.rand(1, 3, 64, 64) * 255
+    expected = full(rgb)
+    for stride, features in seeing(rgb).items():
+        torch.testing.assert_close(features, expected[stride], rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_halves_of_a_wider_ghost_module_stay_halves():
+    """Its second half is made of the first, so the source's pairs must be pairs in the target."""
+    torch.manual_seed(0)
+    full, wide = encoder("ghostnet", 1), encoder("ghostnet", 1.5)
+    slice_into(full, wide)
+    narrow, broad = full.blocks[0][0].ghost1, wide.blocks[0][0].ghost1
+    half = narrow.primary_conv[0].out_channels
+    assert broad.primary_conv[0].out_channels > half
+    stem = torch.rand(1, 16, 8, 8)
+    wider = torch.zeros(1, wide.bn1.num_features, 8, 8)
+    wider[:, :8], wider[:, 12:20] = stem[:, :8], stem[:, 8:]  # the stem's channels are in pairs too
+    expected, got = narrow(stem), broad(wider)
+    torch.testing.assert_close(got[:, :half], expected[:, :half], rtol=1e-4, atol=1e-4)
+    start = broad.primary_conv[0].out_channels
+    torch.testing.assert_close(got[:, start : start + half], expected[:, half:], rtol=1e-4, atol=1e-4)
+
+
+def test_weights_from_a_hub_are_found_under_timms_names(monkeypatch):
+    """A hub that answers: the whole way from timm's state dict to a sliced encoder, for every family."""
+    torch.manual_seed(0)
+    for family in ("resnet18", "mobileone_s0", "repghostnet", "efficientnet_b1", "mobilenetv4_conv_medium"):
+        model = timm.create_model(get_family(family).timm_name)
+        monkeypatch.setattr(pretrained, "_from_hub", lambda *_, model=model, **__: model.state_dict())
+        stages = len(get_family(family).stages)
+        net = EncoderNet(Encoder(family, 1, stages))
+        start = load_pretrained(net, Encoder(family, 1, stages))
+        assert start.pretrained and "sliced" not in start.source and model.pretrained_cfg is not None
+        theirs = {name: tensor.flatten() for name, tensor in model.state_dict().items()}
+        known = {(tensor.numel(), float(tensor.sum())) for tensor in theirs.values()}
+        assert all((t.numel(), float(t.flatten().sum())) in known for t in net.state_dict().values())
+        spec = Encoder(family, 0.5, stages)
+        assert "sliced to width 0.5" in load_pretrained(EncoderNet(spec), spec).source
+
+
+def test_a_family_without_published_weights_says_so():
+    spec = Encoder("unet", 0.125, 5)
+    start = load_pretrained(EncoderNet(spec), spec)
+    assert not start.pretrained and "nobody has published ImageNet weights for unet" in start.source
 
 
 @torch.no_grad()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -77,6 +77,10 @@ class PlanarGuidance(nn.Module):
         last = features[self.last]
         with _full_precision(last.device.type):
             maps = [plane(features[int(stride)].float()) for stride, plane in self.planes.items()]
+        return self.join(maps, last)
+
+    def join(self, maps: Sequence[torch.Tensor], last: torch.Tensor) -> torch.Tensor:
+        """Plane maps of (B, 1, *out_hw) and the last features as what `forward` returns."""
         return torch.cat([*maps, last if self.last == 1 else upsample(last, self.out_hw, "nearest")], 1)
 
 

@@ -69,15 +69,16 @@ class MobileOneBlock(nn.Module):
         self.act = act
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = sum(branch(x) for branch in self._branches())
+        y = sum(branch(x) for branch in self.branches())
         return self.act(y if self.identity is None else y + self.identity(x))
 
-    def _branches(self) -> list[Branch]:
+    def branches(self) -> list[Branch]:
+        """All but the identity."""
         return [*self.conv_kxk, *([] if self.conv_scale is None else [self.conv_scale])]
 
     def collapsed(self) -> nn.Sequential:
         """One convolution with a bias, and the activation."""
-        folded = [branch.folded() for branch in self._branches()]
+        folded = [branch.folded() for branch in self.branches()]
         like = folded[0][0]
         out_channels, _, kernel, _ = like.shape
         if self.identity is not None:
