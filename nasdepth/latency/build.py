@@ -38,6 +38,8 @@ _SECONDS_PER_NETWORK = 6.0
 # Share of a limited time that goes to the planned order; the rest to where the predictor is least sure
 _PLANNED_SHARE = 0.5
 _LEAST_SURE_AT_ONCE = 280
+# Of those not measured yet, as many of the first are looked at; a full space has a hundred thousand kernels
+_LEAST_SURE_AMONG = 8000
 _LEAST_OF_A_KIND = 2
 
 
@@ -151,7 +153,7 @@ def _measure(
         predictor = TablePredictor(tabulate(measured))
         # what the device refuses of every kernel tried stays without an answer
         rest = [kernel for kernel in rest if predictor.knows(kernel)]
-        wanted = least_sure(predictor, rest, uses, _LEAST_SURE_AT_ONCE)
+        wanted = least_sure(predictor, rest[:_LEAST_SURE_AMONG], uses, _LEAST_SURE_AT_ONCE)
         measured |= bench.kernels(wanted, overhead_ms, start + seconds)
         rest = [kernel for kernel in rest if kernel not in measured]
     return measured
