@@ -42,7 +42,7 @@ class Stem(Piece):
         return collapse(build_stem(get_family(self.family), channels[0], self.coordinates).eval())
 
     def inputs(self, channels, hw):
-        return [(5 if self.coordinates else 3, *hw)]
+        return [(3, *hw)]
 
 
 @dataclass(frozen=True)
