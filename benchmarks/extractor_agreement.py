@@ -53,8 +53,8 @@ def main() -> None:
                     differing.append(architecture)
                     print(f"{architecture} on {runtime}", *lines, sep="\n  ", flush=True)
     print(
-        f"{compared} architectures converted (named designs and {arguments.space}, seed {arguments.seed}, after "
-        f"the first {arguments.skip}), {kernels} kernels, runtimes {', '.join(RUNTIMES)}: "
+        f"{compared} architectures converted (named designs and {arguments.space}, seed {arguments.seed}, "
+        f"after the first {arguments.skip}), {kernels} kernels, runtimes {', '.join(RUNTIMES)}: "
         f"{len(set(differing))} architectures differ"
     )
     sys.exit(bool(differing))
