@@ -209,7 +209,7 @@ _TRICKY = (
     "64x96,mobilenetv2@0.5:5,none-aspp-k3-w16,gate-ghost-k3-w15-ca,concat-ghost-k5-w24,add-pydnet-k3-w9,"
     "up-nearest-lpg,reparam-rep",
     "64x96,mobilenetv2@0.5:5,none-rcu-k3-w16-nonlocal,gate-lrconv-k3-w16-ca,add-doubleconv-k3-w24,"
-    "add-ffm-k3-w9,none-ghost-k1-w8,up-nearest-lpg,reparam-linear",
+    "add-ffm-k3-w9,none-conv-k1-w8,up-nearest-lpg,reparam-linear",
     "64x96xy,unet@0.25:4,none-conv-k1-w16,concat-doubleconv-k3-w16,gate-doubleconv-k3-w8,"
     "concat-doubleconv-k3-w8,up-nearest-nearest",
     "64x96,mobilenetv3_small@0.5:5,none-conv-k1-w16,concat-mbconv-k3-w16,add-dsconv-k5-w8,up-nearest-bilinear",
