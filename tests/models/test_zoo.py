@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from nasdepth.decoder_blocks import BLOCKS
 from nasdepth.deploy import TFLiteDepth, export_tflite
 from nasdepth.errors import SpaceError
 from nasdepth.latency import architecture_kernels, module_kernels, tflite_kernels
+from nasdepth.latency.rules import partitions
 from nasdepth.models import build, name_of, named_designs, resolve
 from nasdepth.models.zoo import designs, get_design
 from nasdepth.search.survey import MIB, Surveyed
@@ -75,9 +77,14 @@ def test_from_string_to_tflite(text, tmp_path):
     _agrees(result.path, net)
 
     for runtime in ("xnnpack", "tflite", "gpu"):
-        kernels = module_kernels(net, (480, 640), runtime)
-        assert tflite_kernels(result.path, runtime) == kernels, runtime
-        assert architecture_kernels(architecture, runtime) == kernels, runtime
+        from_module, from_file = (
+            module_kernels(net, (480, 640), runtime),
+            tflite_kernels(result.path, runtime),
+        )
+        assert Counter(map(str, from_file)) == Counter(map(str, from_module)), runtime
+        assert Counter(from_file) == Counter(from_module), runtime
+        assert architecture_kernels(architecture, runtime) == from_module, runtime
+        assert partitions(from_file, runtime) == partitions(from_module, runtime), runtime
 
 
 def _allowed(architecture: Architecture) -> set[str]:
@@ -168,7 +175,15 @@ def test_published_figures_agree_with_the_challenges_formula():
 def test_the_full_space_holds_what_it_should_and_says_what_excludes_the_rest():
     space = SearchSpace.load("depth")
     held = set(space.named())
-    assert held >= {"litedepth", "litedepth-final", "tcl2022", "miaigo2022", "smartlab2022", "gylab2021", "lite0-plain"}
+    assert held >= {
+        "litedepth",
+        "litedepth-final",
+        "tcl2022",
+        "miaigo2022",
+        "smartlab2022",
+        "gylab2021",
+        "lite0-plain",
+    }
     outside = {name: "; ".join(space.violations(design)) for name, design in named_designs().items()}
     assert {name for name, words in outside.items() if words} == set(NAMES) - held
     for name, words in {
@@ -195,7 +210,10 @@ def test_layers_add_up_to_the_network():
         strides = surveyed.architecture.decoder_strides
         decoder = [layer for layer in layers if layer.name.startswith("decoder")]
         assert [layer.out_shape for layer in decoder] == [
-            (stage.width, surveyed.architecture.input_height // stride, surveyed.architecture.input_width // stride)
+            (
+                stage.width,
+                surveyed.architecture.input_height // stride,
+                surveyed.architecture.input_width // stride,
+            )
             for stride, stage in zip(strides, surveyed.architecture.decoder, strict=True)
         ]
-
