@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
@@ -38,25 +40,14 @@ def fold_padding(model: schema.ModelT) -> int:
 
 
 # what they compute of a value depends on nothing but the value, so that they commute with a TRANSPOSE
-_POINTWISE = {
-    "SIN",
-    "COS",
-    "LOGISTIC",
-    "TANH",
-    "RELU",
-    "RELU6",
-    "LEAKY_RELU",
-    "HARD_SWISH",
-    "EXP",
-    "ABS",
-    "NEG",
-}
+_POINTWISE = {"SIN", "COS", "LOGISTIC", "TANH", "RELU", "RELU6", "LEAKY_RELU", "HARD_SWISH", "EXP", "ABS"}
 
 
 def cancel_transposes(model: schema.ModelT) -> int:
-    """Remove TRANSPOSE + pointwise operators + the inverse TRANSPOSE around them; return how many pairs.
+    """Remove a TRANSPOSE and its inverse around operators that may run without; return how many pairs.
 
-    The converter keeps the channels first around operators whose layout it does not follow, SIN for one.
+    The operators are pointwise, or concatenations with constants, which are transposed here. The converter
+    keeps the channels first around operators whose layout it does not follow, SIN for one.
     """
     graph = model.subgraphs[0]
     consumers = _Consumers(graph)
@@ -64,26 +55,67 @@ def cancel_transposes(model: schema.ModelT) -> int:
     for first in graph.operators:
         if operator_name(model, first) != "TRANSPOSE":
             continue
-        chain, user = [], consumers.only(first)
-        while user is not None and operator_name(model, user) in _POINTWISE:
+        chain, value, user = [], first, consumers.only(first)
+        while user is not None and _commutes(model, graph, user, int(value.outputs[0])):
             chain.append(user)
-            user = consumers.only(user)
+            value, user = user, consumers.only(user)
         if not chain or user is None or operator_name(model, user) != "TRANSPOSE":
             continue
         order, back = (_constant(model, graph, op.inputs[1]) for op in (first, user))
         if not len(order) or not np.array_equal(order[back], np.arange(len(order))):
             continue
-        chain[0].inputs = [first.inputs[0]]
+        data = int(first.outputs[0])
         for operator in chain:
-            tensor = graph.tensors[operator.outputs[0]]
-            tensor.shape = [int(tensor.shape[axis]) for axis in back]
-            if tensor.shapeSignature is not None:
-                tensor.shapeSignature = [int(tensor.shapeSignature[axis]) for axis in back]
+            _transpose(model, graph, operator, data, back)
+            data = int(operator.outputs[0])
+        chain[0].inputs = [
+            first.inputs[0] if index == first.outputs[0] else index for index in chain[0].inputs
+        ]
         # what read the second TRANSPOSE goes on reading the same tensor
         chain[-1].outputs = user.outputs
         cancelled += [first, user]
     _remove(graph, cancelled)
     return len(cancelled) // 2
+
+
+def _commutes(model, graph, operator, data: int) -> bool:
+    """Whether an operator on the tensor `data` may run on it transposed."""
+    name = operator_name(model, operator)
+    if name != "CONCATENATION":
+        return name in _POINTWISE
+    others = [graph.tensors[index] for index in operator.inputs if index != data]
+    return len(others) == len(operator.inputs) - 1 and all(
+        model.buffers[tensor.buffer].data is not None and tensor.type == schema.TensorType.FLOAT32
+        for tensor in others
+    )
+
+
+def _transpose(model, graph, operator, data: int, order: np.ndarray) -> None:
+    """Make an operator on `data` one on `data` transposed by `order`."""
+    if operator_name(model, operator) == "CONCATENATION":
+        axis = operator.builtinOptions.axis % len(order)
+        operator.builtinOptions.axis = int(np.flatnonzero(order == axis)[0])
+        operator.inputs = [
+            index if index == data else _transposed(model, graph, index, order) for index in operator.inputs
+        ]
+    tensor = graph.tensors[operator.outputs[0]]
+    tensor.shape = [int(tensor.shape[axis]) for axis in order]
+    tensor.shapeSignature = None
+
+
+def _transposed(model, graph, index: int, order: np.ndarray) -> int:
+    """A new constant of float32, another transposed."""
+    tensor = copy.copy(graph.tensors[index])
+    content = np.frombuffer(bytes(model.buffers[tensor.buffer].data), np.float32).reshape(tensor.shape)
+    content = np.ascontiguousarray(content.transpose(order))
+    tensor.shape = list(content.shape)
+    tensor.shapeSignature = None
+    buffer = schema.BufferT()
+    buffer.data = np.frombuffer(content.tobytes(), np.uint8)
+    tensor.buffer = len(model.buffers)
+    model.buffers.append(buffer)
+    graph.tensors.append(tensor)
+    return len(graph.tensors) - 1
 
 
 def drop_gathers(model: schema.ModelT) -> int:

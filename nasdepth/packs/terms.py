@@ -92,8 +92,10 @@ def _partitions(kernels: Sequence[Kernel], runtime: str) -> float:
     return float(partitions(kernels, runtime))
 
 
-_GEMM = ("conv2d", "fully_connected", "transpose_conv2d")
-_TRANSCENDENTAL = ("logistic", "tanh", "exp", "elu", "gelu", "softmax", "sqrt", "rsqrt", "div")
+_GEMM = ("conv2d", "fully_connected", "transpose_conv2d", "batch_matmul")
+_TRANSCENDENTAL = (
+    *("logistic", "tanh", "exp", "elu", "gelu", "softmax", "sqrt", "rsqrt", "div", "sin", "cos"),
+)
 _PIECEWISE = ("relu", "relu6", "relu_0_to_1", "relu_n1_to_1", "leaky_relu", "prelu", "abs", "neg", "square")
 _MOVING = (
     *("pad", "transpose", "slice", "strided_slice", "split", "depth_to_space", "space_to_depth"),
@@ -110,6 +112,8 @@ def _op(kernel: Kernel) -> float:
 def _gemm_shape(kernel: Kernel) -> tuple[float, float, float]:
     """(rows, columns, depth): pixels, output channels, what is summed over; no rows in groups."""
     window = kernel.kernel_height * kernel.kernel_width
+    if kernel.op == "batch_matmul":
+        return kernel.out_pixels, kernel.out_channels, kernel.depth
     if kernel.op == "transpose_conv2d":
         return kernel.in_height * kernel.in_width, kernel.out_channels * window, kernel.in_channels
     rows = 0 if kernel.op == "conv2d" and kernel.groups > 1 else kernel.out_pixels
@@ -177,15 +181,15 @@ def _weights(kernel: Kernel) -> float:
     return kernel.weight_bytes / 1e6
 
 
-@term("packed_mb", "MB", "weights that ruy lays out anew on every call: not those for up to 8 pixels", _GEMM)
+@term("packed_mb", "MB", "matrices that ruy lays out anew on every call: not those for up to 8 pixels", _GEMM)
 def _packed(kernel: Kernel) -> float:
     # ruy/prepare_packed_matrices.cc: kCacheIfLargeSpeedup, which TFLite asks for, keeps only those
-    return kernel.weight_bytes / 1e6 if _gemm_shape(kernel)[0] > _TILE else 0.0
+    return _packed_bytes(kernel) / 1e6 if _gemm_shape(kernel)[0] > _TILE else 0.0
 
 
 @term("packed_spill_mb", "MB", "what of that exceeds a core's share of a Cortex-A72's cache, 256 kB", _GEMM)
 def _packed_spill(kernel: Kernel) -> float:
-    return max(kernel.weight_bytes - _CACHE_BYTES, 0) / 1e6 if _gemm_shape(kernel)[0] > _TILE else 0.0
+    return max(_packed_bytes(kernel) - _CACHE_BYTES, 0) / 1e6 if _gemm_shape(kernel)[0] > _TILE else 0.0
 
 
 @term("elementwise_mb", "MB", "inputs and outputs of piecewise linear functions", (*_LINEAR, *_PIECEWISE))
@@ -257,6 +261,13 @@ def _moved_mb(kernel: Kernel) -> float:
 
 def _outputs(kernel: Kernel) -> float:
     return kernel.out_pixels * kernel.out_channels / 1e6
+
+
+def _packed_bytes(kernel: Kernel) -> int:
+    """Of the matrix that is multiplied by: weights, or what another operation has just computed."""
+    if kernel.op == "batch_matmul":
+        return math.prod(kernel.second_shape) * _size(kernel)
+    return kernel.weight_bytes
 
 
 def _size(kernel: Kernel) -> int:

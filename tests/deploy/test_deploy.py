@@ -1,7 +1,5 @@
 """Real conversions: the file that is deployed against the network that was trained."""
 
-import os
-import sysconfig
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +10,6 @@ from torch import nn
 
 from nasdepth.architecture import Architecture
 from nasdepth.deploy import TFLiteDepth, evaluate_tflite, export_tflite
-from nasdepth.deploy.clean_up import fold_padding
 from nasdepth.deploy.tflite_file import operator_name, read_model, write_model
 from nasdepth.errors import ModelFileError, NasdepthError
 from nasdepth.families import families, get_family
@@ -125,71 +122,6 @@ def test_evaluating_the_file_is_evaluating_the_network(tmp_path, test_scenes):
     expected = validate(net, few, device=torch.device("cpu"))
     assert got["si_rmse"] == pytest.approx(expected.mean(), abs=1e-4)
     assert heard[-1] == (4, 4)
-
-
-@pytest.fixture(scope="module")
-def padded(tmp_path_factory):
-    """A .tflite as the converter leaves it, with PADs in front of its strided convolutions."""
-    folder = tmp_path_factory.mktemp("padded")
-
-    class Strided(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.first = nn.Conv2d(3, 8, 3, stride=2)
-            self.deep = nn.Conv2d(8, 8, 5, stride=2, groups=8)
-            self.odd = nn.Conv2d(8, 4, 3)
-
-        def forward(self, x):
-            x = self.first(nn.functional.pad(x, (0, 1, 0, 1)))  # SAME
-            x = self.deep(nn.functional.pad(x, (1, 2, 1, 2)))  # SAME
-            return self.odd(nn.functional.pad(x, (2, 0, 2, 0)))  # not SAME
-
-    torch.manual_seed(0)
-    net = Strided().eval()
-    x = torch.rand(1, 3, 32, 48)
-    torch.onnx.export(net, (x,), folder / "model.onnx", dynamo=False, opset_version=17)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PATH", sysconfig.get_path("scripts"), prepend=os.pathsep)
-        onnx2tf.convert(
-            input_onnx_file_path=str(folder / "model.onnx"),
-            output_folder_path=str(folder),
-            non_verbose=True,
-            verbosity="error",
-        )
-    return folder / "model_float32.tflite"
-
-
-def run_file(path, image):
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(model_path=str(path))
-    interpreter.allocate_tensors()
-    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image)
-    interpreter.invoke()
-    return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
-
-
-def test_padding_folds_where_it_is_same_and_only_there(padded, tmp_path):
-    model = read_model(padded)
-    before = [operator_name(model, operator) for operator in model.subgraphs[0].operators]
-    assert before.count("PAD") == 3
-    assert fold_padding(model) == 2
-    after = [operator_name(model, operator) for operator in model.subgraphs[0].operators]
-    assert after.count("PAD") == 1 and len(after) == len(before) - 2
-    write_model(model, tmp_path / "folded.tflite")
-    image = np.random.default_rng(0).random((1, 32, 48, 3), np.float32)
-    np.testing.assert_allclose(
-        run_file(tmp_path / "folded.tflite", image), run_file(padded, image), atol=1e-6
-    )
-    assert fold_padding(read_model(tmp_path / "folded.tflite")) == 0
-
-
-def test_a_pad_that_others_read_is_kept(padded):
-    model = read_model(padded)
-    graph = model.subgraphs[0]
-    pad = next(operator for operator in graph.operators if operator_name(model, operator) == "PAD")
-    graph.outputs = np.array([*graph.outputs, pad.outputs[0]], np.int32)
-    assert fold_padding(model) == 1
 
 
 def broken_file(kind, tmp_path, litedepth_file):

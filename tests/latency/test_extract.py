@@ -14,6 +14,7 @@ from torch import nn
 from nasdepth.architecture import Architecture
 from nasdepth.deploy import export_tflite
 from nasdepth.errors import ModelFileError, UnknownKernelError
+from nasdepth.families import families, get_family
 from nasdepth.latency import Kernel, architecture_kernels, module_kernels, tflite_kernels
 from nasdepth.latency.rules import RUNTIMES, load_rules, partitions
 from nasdepth.models import build, resolve
@@ -166,7 +167,8 @@ def test_decoder_operations():
     ("function", "name"),
     [
         (torch.erf, "erf"),
-        (lambda x: x.permute(0, 2, 3, 1), "permute"),
+        (lambda x: x.permute(0, 3, 2, 1), "permute"),
+        (lambda x: x.permute(0, 2, 3, 1) * 2, "channels last"),
         (lambda x: x / 3, "div"),
         (lambda x: x.clamp(-1, 1), "clamp"),
     ],
@@ -204,6 +206,16 @@ def test_macs_agree_with_hooks(name):
 
 
 _TRICKY = (
+    # what decoders may have besides: each block, attention, skip and head, odd channels among them
+    "64x96,mobilenetv2@0.5:5,none-rfdb-k3-w16,none-rfdb-k3-w16,concat-rfdb-k3-w24-se,up-bilinear-nearest",
+    "64x96xy,mobilenetv2@0.5:5,none-conv-k1-w16,gate-fbnet-k3-w16-ca,concat-fbnet-k5-w24,add-fbnet-k3-w16,"
+    "up-nearest-bilinear",
+    "64x96,mobilenetv2@0.5:5,none-aspp-k3-w16,gate-ghost-k3-w15-ca,concat-ghost-k5-w24,add-pydnet-k3-w9,"
+    "up-nearest-lpg,reparam-rep",
+    "64x96,mobilenetv2@0.5:5,none-rcu-k3-w16-nonlocal,gate-lrconv-k3-w16-ca,add-doubleconv-k3-w24,"
+    "add-ffm-k3-w9,none-ghost-k1-w8,up-nearest-lpg,reparam-linear",
+    "64x96xy,unet@0.25:4,none-conv-k1-w16,concat-doubleconv-k3-w16,gate-doubleconv-k3-w8,"
+    "concat-doubleconv-k3-w8,up-nearest-nearest",
     "64x96,mobilenetv3_small@0.5:5,none-conv-k1-w16,concat-mbconv-k3-w16,add-dsconv-k5-w8,up-nearest-bilinear",
     "64x64,mobilenetv4_conv_small@0.5:3,none-mbconv-k1-w8,add-conv-k3-w1,none-conv-k1-w1,none-mbconv-k5-w8,"
     "up-bilinear-nearest",
@@ -266,6 +278,12 @@ class _Gallery(nn.Module):
             lambda x: torch.maximum(x, self.branch(x)),
             lambda x: x * torch.sigmoid(self.branch(x.mean((2, 3), keepdim=True))),
             lambda x: F.relu(self.branch(x) + x),
+            lambda x: torch.sin(x) * torch.cos(self.branch(x)),
+            lambda x: F.pixel_shuffle(torch.cat([x, x, x, x], 1), 2),
+            lambda x: x * torch.sigmoid(self.branch(F.avg_pool2d(x, (1, int(x.shape[-1]))))),
+            lambda x: x * torch.sigmoid(self.branch(F.avg_pool2d(x, (int(x.shape[-2]), 1)))),
+            lambda x: F.max_pool2d(x, 3, 2, ceil_mode=True),
+            lambda x: F.max_pool2d(x, 7, 3),
         )
         self.operations = operations
         self.between = nn.ModuleList(nn.Conv2d(8, 8, 1) for _ in operations)
@@ -286,6 +304,14 @@ def test_operations_beyond_depth_networks_convert_to_the_kernels_read_off_the_mo
         assert Counter(map(str, from_module)) == Counter(map(str, from_file))
         assert Counter(from_module) == Counter(from_file)
         assert partitions(from_module, runtime) == partitions(from_file, runtime)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", families())
+def test_every_encoder_family_has_equal_kernels_when_converted(family, tmp_path):
+    encoder = f"{family}@0.75:{len(get_family(family).stages)}"
+    text = f"64x96,{encoder},none-conv-k1-w16,add-dsconv-k3-w16,up-nearest-bilinear"
+    _convert_and_compare(Architecture.parse(text), tmp_path / "model.tflite")
 
 
 @pytest.mark.slow

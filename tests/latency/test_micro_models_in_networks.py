@@ -73,22 +73,25 @@ def _compare(path: Path, folder: Path) -> set[str]:
     return {operator["name"] for operator in network.operators}
 
 
-def test_every_operator_of_a_converted_network(tmp_path):
-    architecture = Architecture.parse(
-        "64x96,mobilenetv3_small@0.5:5,none-conv-k1-w16,concat-mbconv-k3-w16,add-dsconv-k5-w8,up-nearest-bilinear"
-    )
-    export_tflite(build(architecture), tmp_path / "model.tflite", verify=False)
-    assert _compare(tmp_path / "model.tflite", tmp_path) >= {
-        "CONV_2D",
-        "DEPTHWISE_CONV_2D",
-        "RESIZE_BILINEAR",
-        "RESIZE_NEAREST_NEIGHBOR",
-        "CONCATENATION",
-        "ADD",
-        "MUL",
-        "HARD_SWISH",
-        "AVERAGE_POOL_2D",
-    }
+@pytest.mark.parametrize(
+    ("text", "operators"),
+    [
+        (
+            "64x96,mobilenetv3_small@0.5:5,none-conv-k1-w16,concat-mbconv-k3-w16,add-dsconv-k5-w8,"
+            "up-nearest-bilinear",
+            "CONV_2D DEPTHWISE_CONV_2D RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR CONCATENATION ADD MUL HARD_SWISH "
+            "AVERAGE_POOL_2D",
+        ),
+        (
+            "64x96xy,resnet18@0.25:4,none-rfdb-k3-w16-nonlocal,gate-aspp-k3-w16-ca,add-lrconv-k3-w9,"
+            "up-nearest-lpg",
+            "MAX_POOL_2D LEAKY_RELU BATCH_MATMUL SOFTMAX RESHAPE SIN DIV MAXIMUM DEPTH_TO_SPACE LOGISTIC",
+        ),
+    ],
+)
+def test_every_operator_of_a_converted_network(text, operators, tmp_path):
+    export_tflite(build(Architecture.parse(text)), tmp_path / "model.tflite", verify=False)
+    assert _compare(tmp_path / "model.tflite", tmp_path) >= set(operators.split())
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,16 @@
 """Kernels of architectures, computed from programs, against a trace of the whole network."""
 
 import random
+from dataclasses import replace
+from typing import get_args
 
 import pytest
 import torch.nn.functional as F
 from torch import nn
 
+from nasdepth.architecture import Architecture, Attention, HeadUpsampling, Skip
+from nasdepth.decoder_blocks import BLOCKS
+from nasdepth.families import families, get_family
 from nasdepth.latency import architecture_kernels, module_kernels
 from nasdepth.latency._pieces import Piece
 from nasdepth.latency._programs import run
@@ -15,14 +20,59 @@ from nasdepth.models.blocks import SqueezeExcite
 from nasdepth.space import SearchSpace
 
 
+def _agrees(architecture, runtime="xnnpack"):
+    expected = module_kernels(DepthNet(architecture).to("meta"), runtime=runtime)
+    assert architecture_kernels(architecture, runtime) == expected, f"{architecture} on {runtime}"
+
+
 def test_architectures_have_the_kernels_of_their_networks():
     space, rng = SearchSpace.load("depth"), random.Random(11)
-    families = set()
-    for architecture in (*named_designs().values(), *(space.sample(rng) for _ in range(250))):
-        families.add(architecture.encoder.family)
-        expected = module_kernels(DepthNet(architecture).to("meta"))
-        assert architecture_kernels(architecture) == expected, str(architecture)
-    assert families >= set(space.definition.encoder.family)
+    sample = [space.sample(rng) for _ in range(60)]
+    for architecture in (*named_designs().values(), *sample):
+        _agrees(architecture)
+    stages = [stage for architecture in sample for stage in architecture.decoder]
+    assert {stage.block for stage in stages} >= set(space.definition.decoder.block) - {"conv"}
+    assert {stage.attention for stage in stages} == set(space.definition.decoder.attention)
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_every_block_behind_every_skip(block):
+    first = "conv-k1" if BLOCKS[block].upsamples else f"{block}-k{BLOCKS[block].kernels[-1]}"
+    for skip in get_args(Skip):
+        for width, kernel in ((24, BLOCKS[block].kernels[0]), (9, BLOCKS[block].kernels[-1])):
+            stages = (
+                f"none-{first}-w{width}",
+                *(f"{one}-{block}-k{kernel}-w{width}" for one in (skip, "none")),
+            )
+            text = f"64x96,mobilenetv2@0.5:5,{','.join(stages)},up-bilinear-nearest"
+            for runtime in RUNTIMES:
+                _agrees(Architecture.parse(text), runtime)
+
+
+@pytest.mark.parametrize("attention", sorted(set(get_args(Attention)) - {"none"}))
+@pytest.mark.parametrize("head", get_args(HeadUpsampling))
+def test_every_attention_under_every_head(attention, head):
+    for width in (16, 33):
+        stages = f"none-conv-k1-w{width}-{attention},gate-fbnet-k3-w{width}-{attention},add-conv-k3-w8"
+        for runtime in RUNTIMES:
+            _agrees(Architecture.parse(f"64x96xy,mobilenetv2@0.5:5,{stages},up-nearest-{head}"), runtime)
+
+
+@pytest.mark.parametrize("family", families())
+def test_every_encoder_family_at_any_width(family):
+    for width in (1.0, 0.35):
+        encoder = f"{family}@{width}:{len(get_family(family).stages)}"
+        _agrees(Architecture.parse(f"64x96,{encoder},none-conv-k1-w16,add-dsconv-k3-w16,up-nearest-bilinear"))
+
+
+def test_reparameterisation_changes_no_kernel():
+    plain = Architecture.parse(
+        "64x96,mobilenetv2@0.5:5,none-conv-k1-w16,gate-mbconv-k3-w16,up-nearest-nearest"
+    )
+    for reparam in ("rep", "linear"):
+        over = replace(plain, reparam=reparam)
+        assert architecture_kernels(over) == architecture_kernels(plain)
+        _agrees(over)
 
 
 class _Rounding(nn.Module):

@@ -26,4 +26,5 @@ class Ghost(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.primary(x)
         both = torch.cat([x, self.cheap(x)], 1)
-        return both[:, : self.out_channels]
+        # slicing off nothing would be a copy in the .tflite
+        return both if both.shape[1] == self.out_channels else both[:, : self.out_channels]

@@ -16,7 +16,7 @@ from nasdepth.packs.card import Source
 from nasdepth.packs.gpu.card import FormFit, GpuPack, GpuPackCard
 from nasdepth.packs.gpu.delegate import Delegate, load_delegate
 from nasdepth.packs.gpu.families import family_of
-from nasdepth.packs.gpu.model import DIMENSIONS, OperationModel, as_mean, dimensions, form_of
+from nasdepth.packs.gpu.model import DIMENSIONS, OperationModel, as_run, dimensions, form_of
 from nasdepth.packs.gpu.network import NetworkModel, Sums, adapted, add_up, fit_network, from_card
 from nasdepth.packs.gpu.terms import FORMS, winograd_work
 from nasdepth.packs.published_operations import PublishedModel
@@ -70,7 +70,7 @@ def fit_operations(operations: Sequence[Timed], delegate: Delegate) -> Operation
     """
     by_form: dict[str, list[Timed]] = {name: [] for name in FORMS}
     for one in operations:
-        by_form[form_of(as_mean(one.kernel), delegate)].append(one)
+        by_form[form_of(as_run(one.kernel), delegate)].append(one)
     for needed in ("generic", "concat", "fully_connected"):
         if len(by_form[needed]) < _FEWEST:
             raise TableError(
@@ -191,7 +191,7 @@ def sums_of(kernels: Sequence[Kernel], operations: OperationModel) -> Sums:
 
 
 def _fit_form(name: str, members: Sequence[Timed], delegate: Delegate) -> FormFit:
-    kernels = [as_mean(one.kernel) for one in members]
+    kernels = [as_run(one.kernel) for one in members]
     times = np.array([one.latency_ms for one in members])
     terms = FORMS[name].fitted or tuple(FORMS[name].terms)
     amounts = FORMS[name].amounts(kernels, delegate, terms)
