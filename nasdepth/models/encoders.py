@@ -61,13 +61,22 @@ class RawStem(nn.Module):
 
 
 class AppendCoordinates(nn.Module):
-    """(B, 3, H, W) -> (B, 5, H, W): every pixel's x and y on 0-255 behind its colours."""
+    """(B, 3, H, W) -> (B, 5, H, W): every pixel's x and y on 0-255 behind its colours.
+
+    Spelt as a 1x1 convolution that makes room, plus a constant: a concatenation with a constant converts to
+    one between TRANSPOSEs.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("room", torch.eye(5, 3)[..., None, None], persistent=False)
 
     def forward(self, rgb: torch.Tensor) -> torch.Tensor:
-        batch, height, width = (int(rgb.shape[axis]) for axis in (0, 2, 3))
+        height, width = int(rgb.shape[-2]), int(rgb.shape[-1])
         x = torch.linspace(0, 255, width, device=rgb.device).expand(height, width)
         y = torch.linspace(0, 255, height, device=rgb.device)[:, None].expand(height, width)
-        return torch.cat([rgb, torch.stack([x, y]).expand(batch, 2, height, width)], 1)
+        none = torch.zeros_like(x)
+        return F.conv2d(rgb, self.room) + torch.stack([none, none, none, x, y])[None]
 
 
 def build_stem(family: Family, out_channels: int, coordinates: bool = False) -> nn.Sequential:
