@@ -115,3 +115,18 @@ def test_predicted_adreno_times_rank_as_the_challenge_measured_them():
     predicted = [one.estimate(predictor).latency_ms for one in ran]
     published = [one.design.published.adreno640_ms for one in ran]
     assert len(ran) == 7 and spearmanr(predicted, published).statistic >= 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["tcl2022", "miaigo2022"])
+def test_a_named_design_is_retrained(name, tmp_path, monkeypatch, in_shared_cache):
+    """Over-parameterised and collapsed, and with attention; every other one takes a step in test_zoo.py."""
+    monkeypatch.chdir(tmp_path)
+    content = json.loads(
+        run("retrain", "--arch", name, "--baseline", "none", "--data", "scenes:24+6", "--epochs", 1,
+            "--batch-size", 12, "--json")
+    )  # fmt: skip
+    (result,) = content["results"]
+    assert result["name"] == name and result["architecture"] == designs()[name].text
+    assert result["si_rmse"] > 0 and result["measured_latency_ms"] > 0
+    assert result["estimated_latency_ms"] > 0
