@@ -26,7 +26,7 @@ class BlockKind:
 
 
 BLOCKS = {
-    "conv": BlockKind((1, 3, 5), "convolution, batch norm, ReLU", "LiteDepth, arXiv:2209.01152"),
+    "conv": BlockKind((1, 3, 5), "convolution, batch norm, ReLU", "LiteDepth, arXiv:2209.00961"),
     "dsconv": BlockKind(
         (1, 3, 5), "depthwise and 1x1 convolution; NNConv5 at kernel 5", "FastDepth, arXiv:1903.03273"
     ),

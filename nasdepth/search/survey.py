@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -117,7 +118,8 @@ class Surveyed:
         for index, (modules, stage) in enumerate(zip(decoder, architecture.decoder, strict=True)):
             parts.append((f"decoder.{index}", str(stage), modules))
         head = [net.head, *([net.guidance] if net.guidance is not None else [])]
-        parts.append(("head", "{0}x{1} convolution".format(*net.head.kernel_size), head))
+        height, width = net.head.kernel_size
+        parts.append(("head", f"{height}x{width} convolution", head))
         return list(_layers(net, parts))
 
     def converted(self) -> Converted:
@@ -132,7 +134,7 @@ class Surveyed:
 
     def _is_this(self, path: Path) -> bool:
         # an older version may have built another network under the same name
-        return path.is_file() and tflite_kernels(path) == self.kernels
+        return path.is_file() and Counter(tflite_kernels(path)) == Counter(self.kernels)
 
 
 def survey(names: Iterable[str] | None = None) -> list[Surveyed]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,14 +12,17 @@ import torch
 from torch import nn
 
 from nasdepth.architecture import Architecture
+from nasdepth.data import DepthSplit
 from nasdepth.decoder_blocks import BLOCKS
 from nasdepth.deploy import TFLiteDepth, export_tflite
 from nasdepth.errors import SpaceError
 from nasdepth.latency import architecture_kernels, module_kernels, tflite_kernels
+from nasdepth.latency.rules import partitions
 from nasdepth.models import build, name_of, named_designs, resolve
 from nasdepth.models.zoo import designs, get_design
 from nasdepth.search.survey import MIB, Surveyed
 from nasdepth.space import SearchSpace
+from nasdepth.training import Recipe, train
 
 # Small ones, that together have most of what designs are made of; the others take up to a minute each
 QUICK = ("litedepth", "litedepth-final", "weichi", "fastdepth-pruned")
@@ -62,22 +66,27 @@ def lively(architecture: Architecture) -> nn.Module:
 
 
 @pytest.mark.parametrize("text", _every())
-def test_from_string_to_tflite(text, tmp_path):
+def test_from_string_to_tflite(text, tmp_path, scenes):
     architecture = Architecture.parse(text)
     assert str(architecture) == text and Architecture.parse(str(architecture)) == architecture
 
     net = lively(architecture)
-    _learns(net)
+    _learns(net, scenes)
 
-    result = export_tflite(net.eval(), tmp_path / "model.tflite")
-    assert result.relative_error <= 1e-4
+    # what a verification would compare is compared below, on an image that survives the resize
+    result = export_tflite(net, tmp_path / "model.tflite", verify=False)
     assert not {"TRANSPOSE", "PAD", "PADV2", "RESHAPE"} & set(result.operators) - _allowed(architecture)
     _agrees(result.path, net)
 
     for runtime in ("xnnpack", "tflite", "gpu"):
-        kernels = module_kernels(net, (480, 640), runtime)
-        assert tflite_kernels(result.path, runtime) == kernels, runtime
-        assert architecture_kernels(architecture, runtime) == kernels, runtime
+        from_module, from_file = (
+            module_kernels(net, (480, 640), runtime),
+            tflite_kernels(result.path, runtime),
+        )
+        assert Counter(map(str, from_file)) == Counter(map(str, from_module)), runtime
+        assert Counter(from_file) == Counter(from_module), runtime
+        assert architecture_kernels(architecture, runtime) == from_module, runtime
+        assert partitions(from_file, runtime) == partitions(from_module, runtime), runtime
 
 
 def _allowed(architecture: Architecture) -> set[str]:
@@ -85,19 +94,15 @@ def _allowed(architecture: Architecture) -> set[str]:
     return {"RESHAPE"} if any(stage.attention == "nonlocal" for stage in architecture.decoder) else set()
 
 
-def _learns(net: nn.Module) -> None:
-    """A step on a small image: every parameter is reached, and the prediction is finite."""
-    state = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    net.train()
-    height, width = net.input_hw
-    decoded = net.decode(torch.rand(2, 3, height, width) * 255)
-    depth = net.predict(decoded, (30, 40))
-    assert depth.shape == (2, 1, 30, 40) and depth.isfinite().all()
-    depth.mean().backward()
-    dead = [name for name, parameter in net.named_parameters() if parameter.grad is None]
-    assert dead == []
+def _learns(net: nn.Module, scenes: DepthSplit) -> None:
+    """One step of the trainer on one image, at the network's own resolution: every parameter is reached."""
+    recipe = Recipe(epochs=1, batch_size=1, crops=((480, 640),), loss_hw=(60, 80))
+    before = {name: parameter.detach().clone() for name, parameter in net.named_parameters()}
+    (epoch,) = train(net, scenes.subset([0]), recipe)
+    assert np.isfinite(epoch.loss)
+    assert [name for name, parameter in net.named_parameters() if parameter.grad is None] == []
+    assert any(not torch.equal(parameter, before[name]) for name, parameter in net.named_parameters())
     net.zero_grad()
-    net.load_state_dict(state)
     net.eval()
 
 
@@ -168,7 +173,15 @@ def test_published_figures_agree_with_the_challenges_formula():
 def test_the_full_space_holds_what_it_should_and_says_what_excludes_the_rest():
     space = SearchSpace.load("depth")
     held = set(space.named())
-    assert held >= {"litedepth", "litedepth-final", "tcl2022", "miaigo2022", "smartlab2022", "gylab2021", "lite0-plain"}
+    assert held >= {
+        "litedepth",
+        "litedepth-final",
+        "tcl2022",
+        "miaigo2022",
+        "smartlab2022",
+        "gylab2021",
+        "lite0-plain",
+    }
     outside = {name: "; ".join(space.violations(design)) for name, design in named_designs().items()}
     assert {name for name, words in outside.items() if words} == set(NAMES) - held
     for name, words in {
@@ -195,7 +208,10 @@ def test_layers_add_up_to_the_network():
         strides = surveyed.architecture.decoder_strides
         decoder = [layer for layer in layers if layer.name.startswith("decoder")]
         assert [layer.out_shape for layer in decoder] == [
-            (stage.width, surveyed.architecture.input_height // stride, surveyed.architecture.input_width // stride)
+            (
+                stage.width,
+                surveyed.architecture.input_height // stride,
+                surveyed.architecture.input_width // stride,
+            )
             for stride, stage in zip(strides, surveyed.architecture.decoder, strict=True)
         ]
-

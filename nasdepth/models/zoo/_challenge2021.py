@@ -161,7 +161,7 @@ DESIGNS = (
         source=f"3dv oppo, {MAI2021}; Lee et al. 2019, BTS, arXiv:1907.10326",
         widths=(
             "Published: full resolution, a ResNet, dense ASPP of dilations 3 to 24 at stride 8, local planar "
-            f"guidance from strides 8, 4 and 2. Which ResNet is open: a ResNet-18 of width 1.75 is {_BY_SIZE}."
+            f"guidance from strides 8, 4 and 2. The ResNet is open: a ResNet-18 of width 1.75 is {_BY_SIZE}."
         ),
         published=Published(
             size_mb=187, pi4_ms=26494, adreno640_ms=4346, on_gpu=False, si_rmse=0.2678, score=0.59

@@ -2,10 +2,8 @@
 
 from nasdepth.models.zoo._design import Design, Published
 
-_SAMSUNG = (
-    "Yucel et al. 2021, Real-time monocular depth estimation with sparse supervision on mobile, "
-    "arXiv:2105.12053"
-)
+# Real-time monocular depth estimation with sparse supervision on mobile
+_SAMSUNG = "Yucel et al. (Samsung) 2021, arXiv:2105.12053"
 _NETADAPT = (
     "Published: NetAdapt took samsung-fbnet to this many parameters. Its widths are not published; here all "
     "are multiplied alike, to meet that number."
