@@ -90,7 +90,8 @@ class Device(ABC):
 
         Args:
             models: files on this machine.
-            min_runs, min_seconds: every model is run until both are reached.
+            min_runs, min_seconds: every model is run until both are reached; one so slow that this takes many
+                seconds, less often.
 
         Raises:
             DeviceError: the device itself cannot be reached or has no runtime.

@@ -9,13 +9,13 @@ from torch import nn
 from nasdepth.models.blocks._layers import ConvNormAct, leaky_relu
 from nasdepth.models.blocks._registry import register_block
 
-WIDTHS = (12, 8, 4, 1)
+INNER_WIDTHS = (96, 64, 32)
 
 
 @register_block("pydnet")
 def _estimator(in_channels: int, out_channels: int, kernel: int, reparam: str) -> nn.Module:
-    """Four convolutions of 12, 8, 4 and 1 times the width: PyDNet's 96, 64, 32, 8 at width 8."""
-    channels = [in_channels, *(factor * out_channels for factor in WIDTHS)]
+    """Four convolutions of 96, 64 and 32 channels and the width, which is 8 in PyDNet."""
+    channels = [in_channels, *INNER_WIDTHS, out_channels]
     return nn.Sequential(
         *(
             ConvNormAct(into, out, kernel, act=leaky_relu(0.2), reparam=reparam)
