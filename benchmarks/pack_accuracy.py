@@ -36,7 +36,7 @@ from nasdepth.testing import enlarged
 VERSIONS = ("2.4.1", "2.5.0", "2.7.1")
 BASE = "2.5.0"
 TEN = 10
-# milliseconds on the challenge's own Raspberry Pi 4, thread count and harness unpublished (arXiv:2209.01152)
+# milliseconds on the challenge's own Raspberry Pi 4, thread count and harness unpublished (arXiv:2209.00961)
 CHALLENGE_MS = {"litedepth": 37.0}
 PACK = "rpi4-tflite2.5-ruy-4t"
 _TEN = ("adapted %", "worst seed %", "in 90 %", "one factor %", "none %")

@@ -25,7 +25,7 @@ from nasdepth.space import SearchSpace
 from nasdepth.training import Recipe, train
 
 # Small ones, that together have most of what designs are made of; the others take up to a minute each
-QUICK = ("litedepth", "litedepth-final", "weichi", "fastdepth-pruned")
+QUICK = ("litedepth", "weichi")
 # Around every block: skips, attentions, heads, coordinates and over-parameterisation, each at least once
 AROUND = {
     "conv": "64x96,mobilenetv2@0.2:4,none-conv-k1-w16,concat-{}-w16,up-nearest-nearest",
@@ -44,7 +44,9 @@ AROUND = {
 
 
 def _every() -> list:
-    blocks = [pytest.param(text.format(*[f"{name}-k3"] * 2), id=name) for name, text in AROUND.items()]
+    blocks = [
+        pytest.param(text.format(*[f"{name}-k3"] * 2), id=f"block {name}") for name, text in AROUND.items()
+    ]
     named = [
         pytest.param(design.text, id=name, marks=() if name in QUICK else pytest.mark.slow)
         for name, design in designs().items()
