@@ -100,9 +100,13 @@ class Surveyed:
         return tuple(sorted({kernel.op for kernel in kernels if not rules.delegates(kernel)}))
 
     def estimate(self, predictor: Predictor) -> LatencyEstimate | None:
-        """Its predicted latency; None where the device refuses one of its kernels."""
+        """Its predicted latency, on a GPU of the kernels that the delegate takes (see `gpu_left`); None where
+        the device refuses one of them."""
+        kernels = architecture_kernels(self.architecture, predictor.runtime)
+        if predictor.runtime == "gpu":
+            kernels = tuple(filter(load_rules("gpu").delegates, kernels))
         try:
-            return predictor.estimate(architecture_kernels(self.architecture, predictor.runtime))
+            return predictor.estimate(kernels)
         except UnknownKernelError:
             return None
 
