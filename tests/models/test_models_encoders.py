@@ -9,8 +9,10 @@ from timm.layers.pool2d_same import MaxPool2dSame
 from timm.models._efficientnet_blocks import SqueezeExcite as TimmSqueezeExcite
 from torch import nn
 
-from nasdepth.architecture import Encoder
+from nasdepth.architecture import Architecture, Encoder
+from nasdepth.deploy import export_tflite
 from nasdepth.families import IMAGENET, INCEPTION, Excite, families, get_family
+from nasdepth.models import build
 from nasdepth.models.encoder_blocks import FamilyExcite, build_encoder_block, register_encoder_block
 from nasdepth.models.encoders import EncoderNet, RawStem, build_stem
 from nasdepth.models.pretrained import _in_our_names
@@ -225,6 +227,8 @@ def test_coordinates_are_each_pixels_place(family):
     seen = stem.coordinates(black)
     assert seen.shape == (2, 5, 32, 48) and not seen[:, :3].any()
     assert torch.equal(seen[0], seen[1])
+    colours = torch.rand(2, 3, 32, 48) * 255
+    assert torch.equal(stem.coordinates(colours)[:, :3], colours)
     x, y = seen[0, 3:]
     assert (x[:, 0] == 0).all() and (x[:, -1] == 255).all() and (y[0] == 0).all() and (y[-1] == 255).all()
     torch.testing.assert_close(x[7], torch.arange(48) * (255 / 47))
@@ -232,6 +236,24 @@ def test_coordinates_are_each_pixels_place(family):
     # of an image of one colour a stem without coordinates sees the same everywhere but at its edges
     inside = stem(black)[..., 4:-4, 4:-4]
     assert inside.std((2, 3)).max() > 1e-3
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_coordinates_convert_without_transposes(tmp_path):
+    torch.manual_seed(0)
+    text = "96x128xy,mobileone_s0@0.5:2,none-conv-k1-w8,concat-conv-k1-w8,up-bilinear-bilinear"
+    net = randomise(build(Architecture.parse(text)))
+    nn.init.normal_(net.head.weight, std=0.5)
+    exported = export_tflite(net, tmp_path / "model.tflite")
+    assert 0 < exported.relative_error <= 1e-4
+    assert set(exported.operators) == {
+        "RESIZE_BILINEAR",
+        "CONV_2D",
+        "DEPTHWISE_CONV_2D",
+        "ADD",
+        "CONCATENATION",
+    }
 
 
 @torch.no_grad()
