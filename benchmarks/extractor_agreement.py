@@ -1,9 +1,10 @@
-"""Whether the kernels read off an architecture are those of its converted .tflite, on every runtime.
+"""Whether an architecture's kernels are those of its module and of its converted .tflite, on every runtime.
 
 python benchmarks/extractor_agreement.py [--space depth] [--sample 200] [--seed 0] [--skip 0] [--count N]
 
-Converts every named design and a sample of the space (about four seconds each) and compares kernels one by
-one. Exits with 1 if any differs. `--skip` and `--count` pick a part of them, for a run in pieces.
+Traces and converts every named design and a sample of the space (from four seconds each) and compares kernels
+one by one. Exits with 1 if any differs. `--skip` and `--count` pick those that are converted, for a run in
+pieces; all are traced, with `--no-trace` none.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from nasdepth.architecture import Architecture
 from nasdepth.deploy import export_tflite
-from nasdepth.latency import architecture_kernels, tflite_kernels
+from nasdepth.latency import architecture_kernels, module_kernels, tflite_kernels
 from nasdepth.latency.rules import RUNTIMES, partitions
 from nasdepth.models import build, named_designs
 from nasdepth.space import SearchSpace
@@ -30,10 +31,17 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--skip", type=int, default=0)
     parser.add_argument("--count", type=int)
+    parser.add_argument("--no-trace", action="store_true")
     arguments = parser.parse_args()
     space, rng = SearchSpace.load(arguments.space), random.Random(arguments.seed)
     architectures = [*named_designs().values(), *(space.sample(rng) for _ in range(arguments.sample))]
     compared, kernels, differing = 0, 0, []
+    traced = [] if arguments.no_trace else architectures
+    for architecture in traced:
+        if architecture_kernels(architecture) != module_kernels(build(architecture).to("meta")):
+            differing.append(architecture)
+            print(f"{architecture}: its kernels are not those of its module", flush=True)
+    print(f"{len(traced)} architectures traced: {len(differing)} differ", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.tflite"
         for architecture in architectures[arguments.skip :][: arguments.count]:
@@ -45,8 +53,8 @@ def main() -> None:
                     differing.append(architecture)
                     print(f"{architecture} on {runtime}", *lines, sep="\n  ", flush=True)
     print(
-        f"{compared} architectures (named designs and {arguments.space}, seed {arguments.seed}, after "
-        f"the first {arguments.skip}), {kernels} kernels, runtimes {', '.join(RUNTIMES)}: "
+        f"{compared} architectures converted (named designs and {arguments.space}, seed {arguments.seed}, "
+        f"after the first {arguments.skip}), {kernels} kernels, runtimes {', '.join(RUNTIMES)}: "
         f"{len(set(differing))} architectures differ"
     )
     sys.exit(bool(differing))

@@ -260,8 +260,10 @@ def _concat(trace, tensors, dim=0):
 
 @_handles(_aten.pixel_shuffle)
 def _pixel_shuffle(trace, x, factor):
-    shape = (1, x.shape[1] // factor**2, factor * x.shape[2], factor * x.shape[3])
-    return trace.node("depth_to_space", [x], shape)
+    channels = x.shape[1] // factor**2
+    if channels != 1:
+        raise trace.unknown(f"a pixel shuffle to {channels} channels (expected 1; more convert to a GATHER)")
+    return trace.node("depth_to_space", [x], (1, 1, factor * x.shape[2], factor * x.shape[3]))
 
 
 def _target_hw(x: torch.Tensor, size: list[int] | None, scales: list[float] | None) -> tuple[int, int]:

@@ -43,17 +43,18 @@ def run(piece: Piece, channels: Channels, hw: Hw, runtime: str) -> tuple[Kernel,
         return _trace(piece, channels, hw, runtime)
     equal = tuple(map(channels.index, channels))
     try:
-        program = _symbolic(piece, equal, runtime, _HW_PROBES)
-        if program is None and min(hw) >= _LARGE:
-            program = _symbolic(piece, equal, runtime, _LARGE_HW_PROBES)
-        if program is None and not _sizes_are_free(piece, equal, runtime):
-            program = _symbolic(piece, equal, runtime, (hw,))
-        if program:
+        if program := _symbolic(piece, equal, runtime, _HW_PROBES):
             return program.kernels(piece, channels, hw)
     except _Rounded:
         pass
     if _sizes_are_free(piece, equal, runtime):
         return _sized(piece, channels, runtime).kernels(piece, channels, hw)
+    try:
+        hws = _LARGE_HW_PROBES if min(hw) >= _LARGE else (hw,)
+        if program := _symbolic(piece, equal, runtime, hws) or _symbolic(piece, equal, runtime, (hw,)):
+            return program.kernels(piece, channels, hw)
+    except _Rounded:
+        pass
     return _trace(piece, channels, hw, runtime)
 
 

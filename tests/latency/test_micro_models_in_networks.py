@@ -79,8 +79,8 @@ def _compare(path: Path, folder: Path) -> set[str]:
         (
             "64x96,mobilenetv3_small@0.5:5,none-conv-k1-w16,concat-mbconv-k3-w16,add-dsconv-k5-w8,"
             "up-nearest-bilinear",
-            "CONV_2D DEPTHWISE_CONV_2D RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR CONCATENATION ADD MUL HARD_SWISH "
-            "AVERAGE_POOL_2D",
+            "CONV_2D DEPTHWISE_CONV_2D RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR CONCATENATION ADD MUL "
+            "HARD_SWISH AVERAGE_POOL_2D",
         ),
         (
             "64x96xy,resnet18@0.25:4,none-rfdb-k3-w16-nonlocal,gate-aspp-k3-w16-ca,add-lrconv-k3-w9,"

@@ -5,6 +5,7 @@ import time
 import pytest
 import yaml
 
+from nasdepth.architecture import Architecture
 from nasdepth.errors import NasdepthError, TableError, UnknownKernelError
 from nasdepth.latency import Kernel, LatencyTable, TablePredictor, architecture_kernels
 from nasdepth.models import resolve
@@ -162,3 +163,29 @@ def test_names_and_paths_load_tables_and_packs_alike(tmp_path, predictor):
     with pytest.raises(NasdepthError, match=f"no-such: no such file; shipped with nasdepth are: .*{PI}"):
         load_predictor("no-such")
     assert csv in every_table([tmp_path]) and path in every_table([tmp_path])
+
+
+# Attentions, gates, planes, pools over one axis or of 7x7, dilations, coordinates: where operations come from
+MIXED = (
+    "64x96,mobilenetv2@0.5:5,none-rfdb-k3-w16-ca,gate-fbnet-k3-w16-se,concat-ghost-k5-w24,up-bilinear-nearest",
+    "64x96xy,resnet18@0.5:4,none-aspp-k3-w16,gate-rcu-k3-w16-ca,add-lrconv-k3-w24,none-pydnet-k3-w8,up-nearest-lpg",
+    "64x96,ghostnetv2@0.5:9,none-doubleconv-k3-w16,concat-ffm-k3-w16,up-nearest-bilinear",
+)
+NONLOCAL = "64x96,mobilenetv2@0.5:5,none-conv-k1-w16-nonlocal,up-nearest-nearest"
+MODELLED = [name for name in shipped_tables() if not isinstance(load_table(name), LatencyTable)]
+
+
+@pytest.mark.parametrize("name", MODELLED)
+def test_every_pack_answers_for_every_kind_of_kernel_that_its_device_runs(name):
+    predictor = load_predictor(name)
+    for text in MIXED:
+        estimate = predictor.estimate(architecture_kernels(Architecture.parse(text), predictor.runtime))
+        low, high = estimate.interval_90
+        assert 0 < low < estimate.latency_ms < high
+        assert all(latency_ms > 0 for _, latency_ms, _ in estimate.kernels)
+    kernels = architecture_kernels(Architecture.parse(NONLOCAL), predictor.runtime)
+    if predictor.runtime == "gpu":  # the delegate ignores that a matrix is transposed
+        with pytest.raises(UnknownKernelError, match="the GPU delegate does not run batch_matmul"):
+            predictor.estimate(kernels)
+    else:
+        assert predictor.estimate(kernels).latency_ms > 0
