@@ -124,6 +124,11 @@ def show(
     for one, estimate in estimates.items():
         figures[f"ms on {one} (est.)"] = (
             f"{estimate.latency_ms:.3f}, 90 % interval {interval(*estimate.interval_90)}"
+            + (
+                f", without {', '.join(surveyed.gpu_left)}"
+                if predictors[one].runtime == "gpu" and surveyed.gpu_left
+                else ""
+            )
             if estimate
             else "refused"
         )

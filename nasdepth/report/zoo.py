@@ -140,7 +140,7 @@ def _cells(row: Row, measured: bool) -> list[str]:
         gpu,
         _estimate(row.pi4),
         "" if published.pi4_ms is None else f"{published.pi4_ms:g}",
-        _estimate(row.adreno640),
+        _estimate(row.adreno640, row.gpu_left),
         f"({phone})" if phone and not published.on_gpu else phone,
     ]
     if measured:
@@ -152,12 +152,13 @@ def _ms(value: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}"
 
 
-def _estimate(estimate: LatencyEstimate | None) -> str:
+def _estimate(estimate: LatencyEstimate | None, left: Sequence[str] = ()) -> str:
     if estimate is None:
         return "refused"
     low_ms, high_ms = estimate.interval_90
     unknown = f", {estimate.unknown_share:.0%} unknown" if estimate.unknown_share >= 0.005 else ""
-    return f"{_ms(estimate.latency_ms)} ({_ms(low_ms)} to {_ms(high_ms)}{unknown})"
+    without = f", without {', '.join(left)}" if left else ""
+    return f"{_ms(estimate.latency_ms)} ({_ms(low_ms)} to {_ms(high_ms)}{unknown}{without})"
 
 
 def _section(row: Row) -> list[str]:

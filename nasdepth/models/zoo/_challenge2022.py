@@ -53,6 +53,7 @@ DESIGNS = (
         ),
         stands_for="A prediction of 32x40 (stride 4) stands for one of 48x64, which no stride of 128x160 is.",
         published=Published(pi4_ms=46, si_rmse=0.277, score=297.79),
+        sized_by_time=True,
     ),
     Design(
         name="miaigo2022",
@@ -67,6 +68,7 @@ DESIGNS = (
         ),
         stands_for="Coordinate attention stands behind the encoder, not in its blocks.",
         published=Published(pi4_ms=54, si_rmse=0.299, score=187.77),
+        sized_by_time=True,
     ),
     Design(
         name="smartlab2022",
@@ -77,5 +79,6 @@ DESIGNS = (
         source=f"SmartLab (RocheL), {MAI2022}; recalled, not checked",
         widths="Recalled: EfficientNet-Lite0. Input and decoder are open. " + _BY_TIME,
         published=Published(pi4_ms=65, si_rmse=0.329, score=102.07),
+        sized_by_time=True,
     ),
 )

@@ -48,6 +48,7 @@ class Design:
         stands_for: parts of the original that the vocabulary cannot say, and what is there instead; empty
             where there are none.
         published: what its authors or the organisers measured.
+        sized_by_time: open widths were chosen by its predicted Pi 4 time, which so confirms no predictor.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Design:
     widths: str
     stands_for: str = ""
     published: Published = field(default_factory=Published)
+    sized_by_time: bool = False
 
     @cached_property
     def architecture(self) -> Architecture:
