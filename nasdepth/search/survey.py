@@ -265,8 +265,8 @@ class Agreement:
 
 
 def agreements(rows: Sequence[Row]) -> list[Agreement]:
-    """For the Adreno 640 over the designs that ran on the GPU; for the Pi 4 over those with a time that it did not
-    size, one deployed graph once."""
+    """For the Adreno 640 over what ran on the GPU; for the Pi 4 over the designs with a time, save those
+    that it sized, and one deployed graph once."""
     gpu = [row for row in rows if row.design.published.on_gpu]
     deployed = {replace(row.design.architecture, reparam="none"): row for row in reversed(rows)}
     once = [row for row in rows if row in deployed.values() and not row.design.sized_by_time]
