@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 from functools import lru_cache
 from itertools import groupby
@@ -69,6 +70,7 @@ class Rules(_Strict):
         delegate: name of the delegate; empty where there is none.
         delegated: operations that the delegate takes, each with the values it wants in a kernel's fields (no
             field, no condition).
+        most_inputs: with how many inputs the delegate takes an operation at most, where there is a limit.
     """
 
     runtime: str
@@ -80,10 +82,13 @@ class Rules(_Strict):
     links: tuple[_Operation, ...] = ()
     delegate: str = ""
     delegated: dict[_Operation, _Where] = {}
+    most_inputs: dict[_Operation, int] = {}
 
     def delegates(self, kernel: Kernel) -> bool:
         """Whether the delegate runs a kernel; what it does not, the runtime's own kernels run."""
         where = self.delegated.get(kernel.op)
+        if 1 + len(kernel.other_channels) > self.most_inputs.get(kernel.op, math.inf):
+            return False
         return where is not None and all(getattr(kernel, name) in values for name, values in where.items())
 
     def after(self, first: Rules) -> Rules:
