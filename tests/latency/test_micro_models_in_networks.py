@@ -48,6 +48,8 @@ class _File:
         in_hw, out_hw = inputs[0][0][1:3], outputs[0][0][1:3]
         if name == "CONV_2D" and inputs[1][0][1:3] == (1, 1):  # which never pads
             del options["padding"]
+        if name in ("SUB", "DIV"):  # of two operands, a kernel does not keep which comes first
+            inputs.sort(key=lambda tensor: -np.prod(tensor[0]))
         options.pop("alpha", None)  # LeakyReLU's slope
         if name == "RESHAPE":  # the second input says it too, and that is what is read; -1 is the rest
             options.pop("newShape", None)
