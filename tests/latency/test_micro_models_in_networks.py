@@ -46,14 +46,25 @@ class _File:
         inputs = [self._tensor(index) for index in operator.inputs]
         outputs = [self._tensor(index) for index in operator.outputs]
         in_hw, out_hw = inputs[0][0][1:3], outputs[0][0][1:3]
+        if name == "CONV_2D" and inputs[1][0][1:3] == (1, 1):  # which never pads
+            del options["padding"]
+        if name in ("SUB", "DIV"):  # of two operands, a kernel does not keep which comes first
+            inputs.sort(key=lambda tensor: -np.prod(tensor[0]))
+        options.pop("alpha", None)  # LeakyReLU's slope
         if name == "RESHAPE":  # the second input says it too, and that is what is read; -1 is the rest
             options.pop("newShape", None)
             inputs[1] = (*inputs[1][:4], outputs[0][0])
         if name.endswith("POOL_2D"):  # spellings of the same, see `canonical`
-            if out_hw == (1, 1):
+            window, stride = (options["filterHeight"], options["filterWidth"]), options["strideH"]
+            axes = zip(in_hw, window, strict=True)
+            over_axes = 1 in out_hw and all(taps in (1, size) for size, taps in axes)
+            if out_hw == (1, 1) or over_axes:
                 del options["strideH"], options["strideW"]
-            window, stride = (options["filterHeight"], options["filterWidth"]), options.get("strideH", 1)
-            if out_hw == (1, 1) or (window == (2, 2) and stride == 2 and not any(np.mod(in_hw, 2))):
+            if (
+                out_hw == (1, 1)
+                or over_axes
+                or (window == (2, 2) and stride == 2 and not any(np.mod(in_hw, 2)))
+            ):
                 del options["padding"]
         return dict(name=name, version=code.version, options=options, inputs=inputs, outputs=outputs)
 

@@ -70,7 +70,7 @@ class Rules(_Strict):
         delegate: name of the delegate; empty where there is none.
         delegated: operations that the delegate takes, each with the values it wants in a kernel's fields (no
             field, no condition).
-        most_inputs: of operations that the delegate takes up to so many inputs of.
+        most_inputs: with how many inputs the delegate takes an operation at most, where there is a limit.
     """
 
     runtime: str

@@ -41,7 +41,9 @@ class SpatialAttention(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         reduced = self.reduce(x)
         y = self.strided(pad_same(reduced, [3, 3], [2, 2]))
-        y = F.max_pool2d(y, tuple(min(POOL, size) for size in hw_of(y)), POOL_STRIDE)
+        window = tuple(min(POOL, size) for size in hw_of(y))
+        # XNNPACK runs no pool that strides farther than its window; one as large as the map never strides
+        y = F.max_pool2d(y, window, tuple(min(POOL_STRIDE, size) for size in window))
         y = upsample(self.coarse(y), hw_of(x), "bilinear")
         return x * torch.sigmoid(self.expand(y + self.shortcut(reduced)))
 
