@@ -6,6 +6,8 @@ PYTHON ?= $(shell for p in python3.12 python3.13 python3 "$$HOME"/.pyenv/version
 BUDGET ?= 20
 VENV = .venv
 INSTALLED = $(VENV)/.installed
+# a file of tests stays in one process: some prepare a device for all their tests
+PARALLEL = -n 2 --dist loadfile
 
 .PHONY: help venv search test test-fast test-arm64 lint clean
 
@@ -32,10 +34,10 @@ search: venv
 	$(VENV)/bin/nasdepth search --budget $(BUDGET)
 
 test: venv
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest $(PARALLEL)
 
 test-fast: venv
-	$(VENV)/bin/python -m pytest -m 'not slow'
+	$(VENV)/bin/python -m pytest $(PARALLEL) -m 'not slow'
 
 test-arm64: venv
 	$(VENV)/bin/python -m pytest -rs tests/devices/test_arm64.py
