@@ -3,10 +3,14 @@
 A kernel in a network finds its input warm and all else cold, and the runtime does work between kernels. So
 a network's latency is modelled as base + partitions * partition_ms + sum over groups of factor * kernels,
 a linear regression with a Gaussian prior around one common factor: what few networks use stays near it.
+A convolution measured by itself finds its data in the cache as far as they fit; in a network, which has
+moved other data since, it does not. What that adds is in proportion to its time, up to a bound: a cache
+holds so much. The sum never falls when a kernel's time grows.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,6 +25,10 @@ _PRIOR_SD = 0.15
 _PRIOR_REST = 0.02
 _NOISE = 0.03
 _FACTOR_BOUNDS = (0.4, 2.5)
+# The bound over the median network's time; held-out errors are flat from half to twice as much
+_COLD_BOUND = 0.15
+_PRIOR_COLD_SD = 0.3
+_MOST_COLD = 2.0
 _NORMAL_90 = 1.6449
 _FEWEST = 6
 
@@ -31,6 +39,7 @@ class Decomposition:
 
     Attributes:
         groups: {group: ms}, see `group_of`.
+        convolutions: (group, ms) of each.
         partitions: how many pieces the delegate and the built-in kernels cut it into.
         variance: of the sum, ms squared, from measuring and interpolating.
     """
@@ -38,6 +47,7 @@ class Decomposition:
     groups: dict[str, float]
     partitions: int
     variance: float
+    convolutions: tuple[tuple[str, float], ...] = ()
 
 
 def group_of(kernel: Kernel) -> str:
@@ -59,22 +69,34 @@ def calibrate(networks: Sequence[Decomposition], latencies_ms: Sequence[float]) 
     groups = sorted({group for network in networks for group in network.groups})
     # a group that is in one network alone tells nothing about the next one
     groups = [group for group in groups if sum(group in one.groups for one in networks) >= 2]
-    design = np.stack([_row(network, groups) for network in networks])
+    cold_at_most_ms = round(_COLD_BOUND * float(np.median(latencies)), 4)
+    warm = [_warm(network, cold_at_most_ms) for network in networks]
+    cold = [group for group in groups if sum(group in one for one in warm) >= 2]
+    design = np.stack(
+        [
+            _row(network, groups, [one.get(group, 0.0) for group in cold])
+            for network, one in zip(networks, warm, strict=True)
+        ]
+    )
     spread = np.sqrt([network.variance for network in networks]) / latencies
     errors = np.empty(len(latencies))
     for index in range(len(latencies)):
         rest = np.arange(len(latencies)) != index
-        guess = design[index] @ _solve(design[rest], latencies[rest])
+        guess = design[index] @ _solve(design[rest], latencies[rest], len(cold))
         errors[index] = guess / latencies[index] - 1
     unexplained = float(np.sqrt(max(np.median(errors**2) / 0.455 - np.median(spread**2), 1e-4)))
     standardised = np.abs(errors) / np.sqrt(unexplained**2 + spread**2)
     # the smallest sample quantile that covers nine in ten of networks not yet seen (split conformal)
     rank = min(int(np.ceil(0.9 * (len(errors) + 1))), len(errors)) - 1
-    solution = _solve(design, latencies)
+    solution = _solve(design, latencies, len(cold))
+    first = 1 + len(groups)
+    rounded = solution.round(4).tolist()
     return Calibration(
         networks=len(networks),
-        default_factor=round(float(_common(design, latencies)), 4),
-        factors={group: round(float(value), 4) for group, value in zip(groups, solution[1:], strict=False)},
+        default_factor=round(_common(design[:, :first], latencies), 4),
+        factors=dict(zip(groups, rounded[1:first], strict=True)),
+        cold=dict(zip(cold, rounded[first:-2], strict=True)),
+        cold_at_most_ms=cold_at_most_ms,
         base_ms=round(float(solution[-2]), 6),
         partition_ms=round(float(solution[-1]), 6),
         relative_sd=round(unexplained, 4),
@@ -82,25 +104,37 @@ def calibrate(networks: Sequence[Decomposition], latencies_ms: Sequence[float]) 
     )
 
 
-def _row(network: Decomposition, groups: Sequence[str]) -> np.ndarray:
-    """[other groups, groups..., base, partitions]"""
+def _warm(network: Decomposition, at_most_ms: float) -> dict[str, float]:
+    """{group: ms of its convolutions, each up to the bound}"""
+    warm: dict[str, float] = defaultdict(float)
+    for group, latency_ms in network.convolutions:
+        warm[group] += min(latency_ms, at_most_ms)
+    return dict(warm)
+
+
+def _row(network: Decomposition, groups: Sequence[str], warm: Sequence[float]) -> np.ndarray:
+    """[other groups, groups..., what was warm of them..., base, partitions]"""
     others = sum(ms for group, ms in network.groups.items() if group not in groups)
-    return np.array([others, *(network.groups.get(group, 0.0) for group in groups), 1.0, network.partitions])
+    known = [network.groups.get(group, 0.0) for group in groups]
+    return np.array([others, *known, *warm, 1.0, network.partitions])
 
 
-def _common(design: np.ndarray, latencies: np.ndarray) -> float:
-    return float(np.clip(np.median(latencies / design[:, :-2].sum(1)), *_FACTOR_BOUNDS))
+def _common(kernels: np.ndarray, latencies: np.ndarray) -> float:
+    return float(np.clip(np.median(latencies / kernels.sum(1)), *_FACTOR_BOUNDS))
 
 
-def _solve(design: np.ndarray, latencies: np.ndarray) -> np.ndarray:
-    """Maximum a posteriori [factor of other groups, factors..., base_ms, partition_ms]."""
-    count = design.shape[1]
-    common = _common(design, latencies)
+def _solve(design: np.ndarray, latencies: np.ndarray, warm: int) -> np.ndarray:
+    """Maximum a posteriori [factor of other groups, factors..., cold..., base_ms, partition_ms]."""
+    factors = design.shape[1] - warm - 2
+    common = _common(design[:, :factors], latencies)
     small = float(np.min(latencies))
-    scales = np.array([_PRIOR_SD] * (count - 2) + [_PRIOR_REST * small] * 2)
-    centre = np.array([common] * (count - 2) + [0.0, 0.0])
+    scales = np.array([_PRIOR_SD] * factors + [_PRIOR_COLD_SD] * warm + [_PRIOR_REST * small] * 2)
+    centre = np.array([common] * factors + [0.0] * (warm + 2))
     rows = np.concatenate([design / latencies[:, None] / _NOISE, np.diag(1 / scales)])
     wanted = np.concatenate([np.full(len(latencies), 1 / _NOISE), centre / scales])
     low, high = _FACTOR_BOUNDS
-    bounds = ([low] * (count - 2) + [0, 0], [high] * (count - 2) + [np.inf] * 2)
+    bounds = (
+        [low] * factors + [0] * (warm + 2),
+        [high] * factors + [_MOST_COLD] * warm + [np.inf] * 2,
+    )
     return lsq_linear(rows, wanted, bounds).x

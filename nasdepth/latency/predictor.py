@@ -121,12 +121,15 @@ class TablePredictor(Predictor):
         self._interpolate(kernels)
         calibration = self.table.card.calibration
         factors = calibration.factors if calibration else {}
+        cold = calibration.cold if calibration else {}
         common = calibration.default_factor if calibration else 1.0
         shares: dict[Source, float] = {"measured": 0.0, "interpolated": 0.0, "unknown": 0.0}
         answers = []
         for kernel in kernels:
             part = self._parts[kernel]
             latency_ms = part.latency_ms * factors.get(part.group, common)
+            if part.group in cold and kernel.weight_bytes:
+                latency_ms += cold[part.group] * min(part.latency_ms, calibration.cold_at_most_ms)
             shares[part.source] += latency_ms
             answers.append((kernel, latency_ms, part.source))
         kernels_ms = sum(shares.values())
@@ -160,10 +163,14 @@ class TablePredictor(Predictor):
         """The uncalibrated sums that a calibration is fitted to."""
         self._interpolate(kernels)
         groups: dict[str, float] = defaultdict(float)
+        convolutions = []
         for kernel in kernels:
             part = self._parts[kernel]
             groups[part.group] += part.latency_ms
-        return Decomposition(dict(groups), partitions(kernels, self.runtime), self._variance(kernels))
+            if kernel.weight_bytes:
+                convolutions.append((part.group, part.latency_ms))
+        pieces = partitions(kernels, self.runtime)
+        return Decomposition(dict(groups), pieces, self._variance(kernels), tuple(convolutions))
 
     def uncertainty(self, kernels: Sequence[Kernel]) -> list[tuple[float, float]]:
         """(ms, standard deviation in ms) of every kernel by itself, before calibration."""

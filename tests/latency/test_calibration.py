@@ -35,6 +35,23 @@ def test_factors_are_found():
     assert calibration.networks == 60
 
 
+def test_the_cold_of_a_network_adds_to_short_convolutions():
+    rng = np.random.default_rng(3)
+    networks, latencies = [], []
+    for network, latency_ms in zip(*_networks(60, 0.005), strict=True):
+        parts = int(rng.integers(1, 12))  # many short ones or few long ones of the same time
+        each_ms = network.groups["conv1x1"] / parts
+        convolutions = (("conv1x1", each_ms),) * parts
+        networks.append(Decomposition(network.groups, network.partitions, 0.0, convolutions))
+        latencies.append((latency_ms, parts, each_ms))
+    bound_ms = 0.15 * np.median([latency_ms for latency_ms, _, _ in latencies])
+    slower = [ms + 0.4 * parts * min(each_ms, bound_ms) for ms, parts, each_ms in latencies]
+    calibration = calibrate(networks, slower)
+    assert calibration.cold["conv1x1"] == pytest.approx(0.4, rel=0.2)
+    assert calibration.factors["conv1x1"] == pytest.approx(FACTORS["conv1x1"], rel=0.05)
+    assert calibration.cold_at_most_ms == pytest.approx(bound_ms, rel=0.3)
+
+
 def test_the_interval_covers_nine_in_ten_of_networks_not_seen():
     calibration = calibrate(*_networks(60, 0.05))
     unseen, latencies = _networks(400, 0.05, seed=1)
