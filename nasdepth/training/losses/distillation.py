@@ -100,14 +100,17 @@ def channelwise_loss(
     _check_alike(student, teacher)
     mask = _positions(student, mask)
     known = image_any(mask)
-    # an image without a position would be the softmax of nothing
-    mask = (mask | ~known[:, None, None, None]).flatten(2)
     logs = []
     for one in (student, teacher.detach()):
-        one = torch.where(mask, one.flatten(2) / temperature, -torch.inf)
-        logs.append(torch.where(mask, F.log_softmax(one, 2), 0.0))
+        logits = torch.where(mask, one / temperature, -torch.inf)
+        # an image without a position would be the softmax of nothing
+        logits = torch.where(known[:, None, None, None], logits, 0.0)
+        logs.append(F.log_softmax(logits.flatten(2), 2))
     student_log, teacher_log = logs
-    divergence = torch.where(mask, teacher_log.exp() * (teacher_log - student_log), 0.0).sum(2)
+    kept = mask.flatten(2)
+    # filled before the difference: -inf less -inf is NaN
+    gap = torch.where(kept, teacher_log, 0.0) - torch.where(kept, student_log, 0.0)
+    divergence = (teacher_log.exp() * gap).sum(2)
     return batch_mean(divergence.mean(1) * temperature**2, known)
 
 

@@ -55,9 +55,9 @@ def reprojection_loss(
     """
     check_maps(mask, depth=depth)
     (depth,) = filled(mask, depth)
-    (rgb,) = filled(mask, rgb, value=0.0)
+    (rgb,) = filled(mask, rgb.to(depth), value=0.0)
     warped_errors, still_errors = [], []
-    for source, pose in zip(sources.unbind(1), poses.unbind(1), strict=True):
+    for source, pose in zip(sources.to(depth).unbind(1), poses.unbind(1), strict=True):
         warped, seen = inverse_warp(source, depth, intrinsics, pose)
         counted = mask & seen if outside == "leave_out" else mask
         error = photometric_error(warped, rgb, counted, ssim_weight)
@@ -100,7 +100,7 @@ def smoothness_loss(disparity: torch.Tensor, rgb: torch.Tensor, mask: torch.Tens
     """
     check_maps(mask, disparity=disparity)
     (disparity,) = filled(mask, disparity, value=0.0)
-    (rgb,) = filled(mask, rgb / _WHITE, value=0.0)
+    (rgb,) = filled(mask, rgb.to(disparity) / _WHITE, value=0.0)
     mean = image_means(disparity, mask).clamp_min(torch.finfo(disparity.dtype).eps)
     normal = disparity / mean[:, None, None, None]
     per_image, counted = 0, mask.new_zeros(len(mask))
