@@ -62,7 +62,10 @@ def ssim_map(x: torch.Tensor, y: torch.Tensor, mask: torch.Tensor, window: torch
 
 
 def _windowed(image: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
-    planes = image.flatten(0, 1)[:, None]
-    planes = F.conv2d(planes, window[None, None, :, None], padding=(len(window) // 2, 0))
-    planes = F.conv2d(planes, window[None, None, None, :], padding=(0, len(window) // 2))
-    return planes[:, 0].unflatten(0, image.shape[:2])
+    # planes as the channels of one image: many times faster on a CPU than as images of one channel
+    planes = image.flatten(0, 1)[None]
+    count, half = planes.shape[1], len(window) // 2
+    kernels = window.expand(count, 1, -1)
+    planes = F.conv2d(planes, kernels[..., None], padding=(half, 0), groups=count)
+    planes = F.conv2d(planes, kernels[..., None, :], padding=(0, half), groups=count)
+    return planes[0].unflatten(0, image.shape[:2])

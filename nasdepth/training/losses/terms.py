@@ -295,7 +295,8 @@ class _FeatureTerm(LossTerm):
             teacher = self._layer(inputs.teacher_features, layer, "teacher")
             key = _module_key(layer)
             if key in modules:
-                student = modules[key](student)
+                # features of an autocast network are bfloat16, the projection's weights are not
+                student = modules[key](student.to(modules[key].weight.dtype))
             hw = tuple(student.shape[2:])
             mask = F.adaptive_max_pool2d(inputs.mask.float(), hw) > 0 if self.where == "known" else None
             values.append(self._compare(student, _resized(teacher, hw), mask))

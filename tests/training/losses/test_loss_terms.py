@@ -184,6 +184,20 @@ def test_feature_terms_average_layers_and_resize_the_teacher(inputs):
     assert term.value(inputs, modules).item() == pytest.approx((first + second).item() / 2, rel=1e-6)
 
 
+@pytest.mark.parametrize("name", REQUIRED)
+@pytest.mark.parametrize("inside", [False, True], ids=["after autocast", "in autocast"])
+def test_features_of_an_autocast_network_are_welcome(name, inside, inputs):
+    """They are bfloat16, and a loop may leave autocast before it asks for the loss, or not."""
+    torch.manual_seed(0)
+    term = one(name)
+    modules = term.modules(LAYERS)
+    narrow = {layer: x.bfloat16() for layer, x in inputs.features.items()}
+    with torch.autocast("cpu", torch.bfloat16, enabled=inside):
+        value = term.value(LossInputs(**{**vars(inputs), "features": narrow}), modules)
+    assert value.dtype == torch.float32
+    assert value.item() == pytest.approx(term.value(inputs, modules).item(), rel=0.03)
+
+
 def test_known_positions_are_those_that_cover_a_known_pixel(inputs):
     mask = torch.zeros_like(inputs.mask)
     mask[:, 0, 3, 5] = mask[:, 0, 10, 14] = mask[:, 0, 11, 0] = True
