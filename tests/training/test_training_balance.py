@@ -180,7 +180,8 @@ def test_terms_without_data_or_loss_keep_their_weight():
 
 def test_weights_that_change_do_not_break_a_graph():
     balance = two_terms("easy")
-    x = torch.ones(2, requires_grad=True)
+    # the weights' own precision, in which nothing has to be copied to be multiplied
+    x = torch.ones(2, dtype=torch.float64, requires_grad=True)
     given = {"fast": x[0] * 2, "slow": x[1]}
     total = balance(given)
     for _ in range(2):

@@ -35,6 +35,7 @@ from nasdepth.training.losses.registry import (
 )
 from nasdepth.training.losses.relative import relative_loss
 from nasdepth.training.losses.scale_invariant import LOG_EPSILON_MM, log_depth, sig_loss
+from nasdepth.training.losses.segmentation import DepthToSegmentation, segmentation_loss
 from nasdepth.training.losses.selfsupervised import reprojection_loss, smoothness_loss
 from nasdepth.training.losses.structure import ssim_loss
 from nasdepth.training.losses.virtual_normal import virtual_normal_loss
@@ -46,6 +47,7 @@ __all__ = [
     "EQUAL",
     "FARTHER",
     "LOG_EPSILON_MM",
+    "DepthToSegmentation",
     "LossInputs",
     "LossTerm",
     "LossTerms",
@@ -68,6 +70,7 @@ __all__ = [
     "relative_loss",
     "reprojection_loss",
     "robust_loss",
+    "segmentation_loss",
     "sig_loss",
     "smoothness_loss",
     "ssim_loss",

@@ -37,6 +37,7 @@ class LossInputs:
         sources, poses: (B, S, 3, H, W) other views on 0-255; (B, S, 4, 4) motion from the target camera's
             frame to theirs, translation in millimetres.
         teacher_mm: (B, 1, H, W) a teacher's depth in millimetres.
+        labels: (B, 1, H, W) integer segmentation classes, negative where unknown.
         features, teacher_features: (B, C, h, w) by layer, of student and teacher.
         generator: where random pairs and triples come from; torch's own where None.
     """
@@ -53,6 +54,7 @@ class LossInputs:
     sources: torch.Tensor | None = None
     poses: torch.Tensor | None = None
     teacher_mm: torch.Tensor | None = None
+    labels: torch.Tensor | None = None
     features: Mapping[str, torch.Tensor] | None = None
     teacher_features: Mapping[str, torch.Tensor] | None = None
     generator: torch.Generator | None = None

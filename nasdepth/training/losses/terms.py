@@ -26,6 +26,7 @@ from nasdepth.training.losses.pointwise import ResidualSpace, berhu_loss, l1_los
 from nasdepth.training.losses.registry import LossInputs, LossTerm, register_term
 from nasdepth.training.losses.relative import RelativeForm, relative_loss
 from nasdepth.training.losses.scale_invariant import SigForm, sig_loss
+from nasdepth.training.losses.segmentation import DepthToSegmentation, segmentation_loss
 from nasdepth.training.losses.selfsupervised import Outside, reprojection_loss, smoothness_loss
 from nasdepth.training.losses.structure import ssim_loss
 from nasdepth.training.losses.virtual_normal import virtual_normal_loss
@@ -271,6 +272,24 @@ class DistillOutput(LossTerm):
     def value(self, inputs: LossInputs, modules: nn.ModuleDict) -> torch.Tensor:
         mask = inputs.mask if self.where == "known" else inputs.everywhere
         return output_distillation_loss(inputs.pred_mm, inputs.teacher_mm, mask, self.variance)
+
+
+@register_term("segmentation")
+class Segmentation(LossTerm):
+    """`segmentation_loss` of what a learned `DepthToSegmentation` makes of the prediction (X-Distill)."""
+
+    classes: int = Field(ge=2)
+    width: Count = 32
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({"labels"})
+
+    def modules(self, channels: Mapping[str, tuple[int, int]]) -> nn.ModuleDict:
+        return nn.ModuleDict({"segment": DepthToSegmentation(self.classes, self.width)})
+
+    def value(self, inputs: LossInputs, modules: nn.ModuleDict) -> torch.Tensor:
+        return segmentation_loss(modules["segment"](inputs.pred_mm), inputs.labels)
 
 
 class _FeatureTerm(LossTerm):

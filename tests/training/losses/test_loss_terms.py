@@ -1,6 +1,8 @@
 """The registry: every term from a recipe's YAML to a value, and errors that name what is wrong."""
 
 import math
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -23,12 +25,15 @@ from nasdepth.training.losses import (
 )
 from nasdepth.training.losses import registry as registry_module
 from nasdepth.training.losses.ordinal import pairs_from_depth
+from nasdepth.training.objective import LossRecipe
 
+REPOSITORY = Path(__file__).resolve().parents[3]
 LAYERS = {"decoder": (4, 6), "encoder.stage2": (3, 8)}
 # what a recipe must say about a term that has no default
 REQUIRED = {
     name: {"layers": list(LAYERS)} for name in ("distill_features", "distill_affinity", "distill_channels")
 }
+REQUIRED["segmentation"] = {"classes": 4}
 EVERY = pytest.mark.parametrize("name", term_names())
 
 
@@ -62,6 +67,7 @@ def inputs(batch):
         sources=random(3, 2, 3, 12, 16) * 255,
         poses=poses,
         teacher_mm=pred.detach() * 1.2 + 300,
+        labels=torch.randint(-1, 4, target.shape, generator=generator),
         features={name: x.requires_grad_() for name, x in student.items()},
         teacher_features=teacher,
         generator=torch.Generator().manual_seed(1),
@@ -134,6 +140,7 @@ def test_a_recipe_lists_terms_as_the_docs_say():
     ({"l1": {"weight": "much"}}, r"terms\.l1\.weight: .*valid number.* \(value: 'much'\)"),
     ({"l1": 0.5}, r"terms\.l1: must list parameters \(value: 0\.5\); write for instance \{weight: 1\}"),
     ({"robust": {"alpha": math.nan}}, r"terms\.robust\.alpha: .*must be a number \(value: nan\)"),
+    ({"segmentation": {"classes": 1}}, r"terms\.segmentation\.classes: .*\(value: 1\)"),
     ({"distill_features": {}}, r"terms\.distill_features\.layers: Field required"),
     ({"distill_affinity": {"layers": [], "form": "smart"}}, r"distill_affinity\.layers: .*value: \[\]"),
     ({}, r"loss\.terms: lists no loss term \(value: \{\}\); write for instance"),
@@ -142,6 +149,26 @@ def test_a_recipe_lists_terms_as_the_docs_say():
 def test_errors_name_field_value_and_what_there_is(listed, words):
     with pytest.raises(NasdepthError, match=words):
         parse_terms(listed)
+
+
+def test_the_docs_list_every_term_and_parameter_with_its_default():
+    text = (REPOSITORY / "docs" / "losses.md").read_text()
+    listed = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", text.split("## Conventions")[0], re.MULTILINE))
+    assert listed == {
+        name: ", ".join(
+            f"`{parameter}`" if field.is_required() else f"`{parameter}: {yaml_of(field.default)}`"
+            for parameter, field in term_class(name).model_fields.items()
+            if parameter != "weight"
+        )
+        for name in term_names()
+    }
+    (example,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    recipe = LossRecipe(**yaml.safe_load(example)["loss"])
+    assert {"sig", "gradient"} < set(recipe.terms) and recipe.balance.kind == "rebalance"
+
+
+def yaml_of(default):
+    return yaml.safe_dump(default, default_flow_style=True).splitlines()[0]
 
 
 def test_errors_name_the_file_they_are_told_of():
@@ -184,7 +211,7 @@ def test_feature_terms_average_layers_and_resize_the_teacher(inputs):
     assert term.value(inputs, modules).item() == pytest.approx((first + second).item() / 2, rel=1e-6)
 
 
-@pytest.mark.parametrize("name", REQUIRED)
+@pytest.mark.parametrize("name", ["distill_features", "distill_affinity", "distill_channels"])
 @pytest.mark.parametrize("inside", [False, True], ids=["after autocast", "in autocast"])
 def test_features_of_an_autocast_network_are_welcome(name, inside, inputs):
     """They are bfloat16, and a loop may leave autocast before it asks for the loss, or not."""
