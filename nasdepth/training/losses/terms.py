@@ -1,0 +1,392 @@
+"""The registered loss terms: which parameters each has, and what it takes from a training step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import AfterValidator, Field
+from torch import nn
+
+from nasdepth.errors import NasdepthError
+from nasdepth.training.losses.distillation import (
+    AffinityForm,
+    Projection,
+    affinity_loss,
+    channelwise_loss,
+    feature_l2_loss,
+    output_distillation_loss,
+)
+from nasdepth.training.losses.geometry import field_of_view_intrinsics
+from nasdepth.training.losses.gradients import gradient_matching_loss, masked_gradient_loss
+from nasdepth.training.losses.ordinal import pairs_from_depth, ranking_loss
+from nasdepth.training.losses.pointwise import ResidualSpace, berhu_loss, l1_loss, robust_loss
+from nasdepth.training.losses.registry import LossInputs, LossTerm, register_term
+from nasdepth.training.losses.relative import RelativeForm, relative_loss
+from nasdepth.training.losses.scale_invariant import SigForm, sig_loss
+from nasdepth.training.losses.segmentation import DepthToSegmentation, segmentation_loss
+from nasdepth.training.losses.selfsupervised import Outside, reprojection_loss, smoothness_loss
+from nasdepth.training.losses.structure import ssim_loss
+from nasdepth.training.losses.virtual_normal import virtual_normal_loss
+
+# inverse depth in 1/m of what is nearer than this (Monodepth2's range starts here) is that of 0.1 m
+_NEAREST_MM = 100.0
+_MM_PER_M = 1000.0
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+Scales = Annotated[int, Field(ge=1, le=8)]
+Count = Annotated[int, Field(ge=1)]
+Where = Literal["known", "everywhere"]
+
+
+def _is_a_number(value: float) -> float:
+    if value != value:
+        raise ValueError("must be a number")
+    return value
+
+
+def inverse_depth(pred_mm: torch.Tensor) -> torch.Tensor:
+    """Inverse depth in 1/m of depth in millimetres, at most 10."""
+    return _MM_PER_M / pred_mm.float().clamp_min(_NEAREST_MM)
+
+
+class _DenseTerm(LossTerm):
+    """A term that compares with dense metric depth."""
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({"target_mm", "mask"})
+
+
+@register_term("sig")
+class Sig(_DenseTerm):
+    """`sig_loss`; BTS at weight 10, SMART at weight 10, variance 1 and form square."""
+
+    variance: float = Field(0.85, ge=0, le=1)
+    form: SigForm = "root"
+
+    def value(self, inputs: LossInputs, modules: nn.ModuleDict) -> torch.Tensor:
+        return sig_loss(inputs.pred_mm, inputs.target_mm, inputs.mask, self.variance, self.form)
+
+
+@register_term("gradient")
+class Gradient(_DenseTerm):
+    """`gradient_matching_loss`."""
+
+    scales: Scales = 4
+
+    def value(self, inputs: LossInputs, modules: nn.ModuleDict) -> torch.Tensor:
+        return gradient_matching_loss(inputs.pred_mm, inputs.target_mm, inputs.mask, self.scales)
+
+
+@register_term("masked_gradient")
+class MaskedGradient(_DenseTerm):
+    """`masked_gradient_loss`."""
+
+    scales: Scales = 4
+
+    def value(self, inputs: LossInputs, modules: nn.ModuleDict) -> torch.Tensor:
+        return masked_gradient_loss(inputs.pred_mm, inputs.target_mm, inputs.mask, self.scales)
+
+
+@register_term("virtual_normal")
+class VirtualNormal(_DenseTerm):
+    """`virtual_normal_loss`; `horizontal_fov_deg` stands in where the data gives no intrinsics."""
+
+    triples: float = Field(0.15, gt=0, le=1)
+    max_cosine: float = Field(0.867, gt=0, le=1)
+    min_edge_m: float = Field(0.1, ge=0, allow_inf_nan=False)
+    drop: Share = 0.25
+    horizontal_fov_deg: float | None = Field(None, gt=0, lt=180)
+
+    @property
+    def needs(self) -> frozenset[str]:
+        needed = super().needs
+        return needed | {"intrinsics"} if self.horizontal_fov_deg is None else needed
+
+    def value(self, inputs: LossInputs, modules: nn.ModuleDict) -> torch.Tensor:
+        intrinsics = inputs.intrinsics
+        if intrinsics is None:
+            batch, _, *hw = inputs.pred_mm.shape
+            intrinsics = field_of_view_intrinsics(tuple(hw), self.horizontal_fov_deg, batch)
+        return virtual_normal_loss(
+            inputs.pred_mm,
+            inputs.target_mm,
+            inputs.mask,
+            intrinsics,
+            triples=self.triples,
+            max_cosine=self.max_cosine,
+            min_edge_m=self.min_edge_m,
+            drop=self.drop,
+            generator=inputs.generator,
+        )
+
+
+@register_term("robust")
+class Robust(_DenseTerm):
+    """`robust_loss`."""
+
+    alpha: Annotated[float, AfterValidator(_is_a_number)] = 1.0
+    scale_m: float = Field(2.0, gt=0, allow_inf_nan=False)
+
+    def value(self, inputs: LossInputs, modules: nn.ModuleDict) -> torch.Tensor:
+        return robust_loss(inputs.pred_mm, inputs.target_mm, inputs.mask, self.alpha, self.scale_m)
+
+
+@register_term("l1")
+class L1(_DenseTerm):
+    """`l1_loss`."""
+
+    space: ResidualSpace = "metres"
+
+    def value(self, inputs: LossInputs, modules: nn.ModuleDict) -> torch.Tensor:
+        return l1_loss(inputs.pred_mm, inputs.target_mm, inputs.mask, self.space)
+
+
+@register_term("berhu")
+class BerHu(_DenseTerm):
+    """`berhu_loss`."""
+
+    space: ResidualSpace = "metres"
+    share: float = Field(0.2, gt=0, lt=1)
+
+    def value(self, inputs: LossInputs, modules: nn.ModuleDict) -> torch.Tensor:
+        return berhu_loss(inputs.pred_mm, inputs.target_mm, inputs.mask, self.space, self.share)
+
+
+@register_term("ssim")
+class Ssim(_DenseTerm):
+    """`ssim_loss`."""
+
+    range_mm: float = Field(10_000.0, gt=0, allow_inf_nan=False)
+
+    def value(self, inputs: LossInputs, modules: nn.ModuleDict) -> torch.Tensor:
+        return ssim_loss(inputs.pred_mm, inputs.target_mm, inputs.mask, self.range_mm)
+
+
+@register_term("ranking")
+class Ranking(LossTerm):
+    """`ranking_loss` of the pairs that the data gives (DIW)."""
+
+    drop: Share = 0.0
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({"pairs"})
+
+    def value(self, inputs: LossInputs, modules: nn.ModuleDict) -> torch.Tensor:
+        return ranking_loss(inputs.pred_mm, inputs.pairs, drop=self.drop)
+
+
+@register_term("sampled_ranking")
+class SampledRanking(_DenseTerm):
+    """`ranking_loss` of pairs drawn from dense depth (ReDWeb)."""
+
+    pairs: Count = 3000
+    ratio: float = Field(0.02, ge=0, allow_inf_nan=False)
+    drop: Share = 0.25
+
+    def value(self, inputs: LossInputs, modules: nn.ModuleDict) -> torch.Tensor:
+        pairs = pairs_from_depth(
+            inputs.target_mm, inputs.mask, self.pairs, ratio=self.ratio, generator=inputs.generator
+        )
+        return ranking_loss(inputs.pred_mm, pairs, drop=self.drop)
+
+
+@register_term("relative")
+class Relative(LossTerm):
+    """`relative_loss` of the prediction's inverse depth in 1/m (MiDaS)."""
+
+    form: RelativeForm = "trimmed"
+    trim: Share = 0.2
+    gradient: float = Field(0.5, ge=0, allow_inf_nan=False)
+    scales: Scales = 4
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({"inverse", "inverse_mask"})
+
+    def value(self, inputs: LossInputs, modules: nn.ModuleDict) -> torch.Tensor:
+        return relative_loss(
+            inverse_depth(inputs.pred_mm),
+            inputs.inverse,
+            inputs.inverse_mask,
+            form=self.form,
+            trim=self.trim,
+            gradient=self.gradient,
+            scales=self.scales,
+        )
+
+
+@register_term("smoothness")
+class Smoothness(LossTerm):
+    """`smoothness_loss` of the prediction's inverse depth; Monodepth2 at weight 0.001."""
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({"rgb"})
+
+    def value(self, inputs: LossInputs, modules: nn.ModuleDict) -> torch.Tensor:
+        return smoothness_loss(inverse_depth(inputs.pred_mm), inputs.rgb, inputs.everywhere)
+
+
+@register_term("reprojection")
+class Reprojection(LossTerm):
+    """`reprojection_loss`."""
+
+    ssim_weight: float = Field(0.85, ge=0, le=1)
+    automask: bool = True
+    outside: Outside = "leave_out"
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({"rgb", "sources", "poses", "intrinsics"})
+
+    def value(self, inputs: LossInputs, modules: nn.ModuleDict) -> torch.Tensor:
+        return reprojection_loss(
+            inputs.pred_mm,
+            inputs.rgb,
+            inputs.sources,
+            inputs.poses,
+            inputs.intrinsics,
+            inputs.everywhere,
+            ssim_weight=self.ssim_weight,
+            automask=self.automask,
+            outside=self.outside,
+        )
+
+
+@register_term("distill_output")
+class DistillOutput(LossTerm):
+    """`output_distillation_loss`, everywhere or only where the target is known."""
+
+    variance: float = Field(1.0, ge=0, le=1)
+    where: Where = "everywhere"
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({"teacher_mm"} | ({"mask"} if self.where == "known" else set()))
+
+    def value(self, inputs: LossInputs, modules: nn.ModuleDict) -> torch.Tensor:
+        mask = inputs.mask if self.where == "known" else inputs.everywhere
+        return output_distillation_loss(inputs.pred_mm, inputs.teacher_mm, mask, self.variance)
+
+
+@register_term("segmentation")
+class Segmentation(LossTerm):
+    """`segmentation_loss` of what a learned `DepthToSegmentation` makes of the prediction (X-Distill)."""
+
+    classes: int = Field(ge=2)
+    width: Count = 32
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({"labels"})
+
+    def modules(self, channels: Mapping[str, tuple[int, int]]) -> nn.ModuleDict:
+        return nn.ModuleDict({"segment": DepthToSegmentation(self.classes, self.width)})
+
+    def value(self, inputs: LossInputs, modules: nn.ModuleDict) -> torch.Tensor:
+        return segmentation_loss(modules["segment"](inputs.pred_mm), inputs.labels)
+
+
+class _FeatureTerm(LossTerm):
+    """A term on features: the mean over its layers.
+
+    Where sizes differ the teacher's features are resized to the student's. With `where: known` a position
+    counts if any pixel that it covers has a known target.
+    """
+
+    of_prediction = False
+    layers: Annotated[tuple[str, ...], Field(min_length=1)]
+    where: Where = "everywhere"
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({"features", "teacher_features"} | ({"mask"} if self.where == "known" else set()))
+
+    def value(self, inputs: LossInputs, modules: nn.ModuleDict) -> torch.Tensor:
+        values = []
+        for layer in self.layers:
+            student = self._layer(inputs.features, layer, "student")
+            teacher = self._layer(inputs.teacher_features, layer, "teacher")
+            key = _module_key(layer)
+            if key in modules:
+                # features of an autocast network are bfloat16, the projection's weights are not
+                student = modules[key](student.to(modules[key].weight.dtype))
+            hw = tuple(student.shape[2:])
+            mask = F.adaptive_max_pool2d(inputs.mask.float(), hw) > 0 if self.where == "known" else None
+            values.append(self._compare(student, _resized(teacher, hw), mask))
+        return torch.stack(values).mean()
+
+    def _compare(
+        self, student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor | None
+    ) -> torch.Tensor:
+        raise NotImplementedError
+
+    def _layer(self, features: Mapping, layer: str, of: str):
+        if layer not in features:
+            raise NasdepthError(
+                f"loss term {self.name}: layers names {layer!r}, which the {of} does not give; it gives "
+                f"{', '.join(features) or 'none'}"
+            )
+        return features[layer]
+
+
+class _ProjectedTerm(_FeatureTerm):
+    """A feature term that needs the student's channels to be the teacher's."""
+
+    def modules(self, channels: Mapping[str, tuple[int, int]]) -> nn.ModuleDict:
+        pairs = {layer: self._layer(channels, layer, "training") for layer in self.layers}
+        return nn.ModuleDict({_module_key(layer): Projection(*pair) for layer, pair in pairs.items()})
+
+
+@register_term("distill_features")
+class DistillFeatures(_ProjectedTerm):
+    """`feature_l2_loss` through a learned projection."""
+
+    def _compare(
+        self, student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor | None
+    ) -> torch.Tensor:
+        return feature_l2_loss(student, teacher, mask)
+
+
+@register_term("distill_affinity")
+class DistillAffinity(_FeatureTerm):
+    """`affinity_loss`; SMART at weight 1000 and form smart, LiteDepth at weight 10."""
+
+    form: AffinityForm = "litedepth"
+    patch: Count = 1
+
+    def _compare(
+        self, student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor | None
+    ) -> torch.Tensor:
+        return affinity_loss(student, teacher, mask, form=self.form, patch=self.patch)
+
+
+@register_term("distill_channels")
+class DistillChannels(_ProjectedTerm):
+    """`channelwise_loss` through a learned projection."""
+
+    temperature: float = Field(4.0, gt=0, allow_inf_nan=False)
+
+    def _compare(
+        self, student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor | None
+    ) -> torch.Tensor:
+        return channelwise_loss(student, teacher, mask, self.temperature)
+
+
+def _module_key(layer: str) -> str:
+    # a module's name may hold no dot
+    return layer.replace(".", "-")
+
+
+def _resized(teacher: torch.Tensor, hw: tuple[int, int]) -> torch.Tensor:
+    teacher = teacher.float()
+    if tuple(teacher.shape[2:]) == hw:
+        return teacher
+    if teacher.shape[2] >= hw[0] and teacher.shape[3] >= hw[1]:
+        return F.adaptive_avg_pool2d(teacher, hw)
+    return F.interpolate(teacher, size=hw, mode="bilinear", align_corners=False)
