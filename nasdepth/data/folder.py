@@ -93,7 +93,7 @@ def split_pairs(
             raise DataError(f"{root}: no {split} split; add {root / names[0]}.txt, one image name a line")
         return _listed_pairs(chosen, pairs)
 
-    picked = [pair for stem, pair in pairs.items() if _is_test(stem) == (split == "test")]
+    picked = [pair for stem, pair in pairs.items() if is_test(stem) == (split == "test")]
     if not picked:
         raise DataError(
             f"{root}: {len(pairs)} images are too few to split by chance, none fell to {split}; "
@@ -102,7 +102,8 @@ def split_pairs(
     return picked
 
 
-def _is_test(stem: str) -> bool:
+def is_test(stem: str) -> bool:
+    """Whether a name falls to the test split by chance: one in ten, whatever else is there."""
     return int(digest(stem)[:8], 16) % 10 == 0
 
 
