@@ -59,8 +59,11 @@ class View:
         return middle_y + cos * down + sin * right, middle_x - sin * down + cos * right
 
     def place(self, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Where points of the stored image (centres, in pixels) come to lie: shares of height and width of the
-        view. Within [0, 1) is inside."""
+        """Where points of the stored image (centres, in pixels) come to lie.
+
+        Returns:
+            Shares of the view's height and width; within [0, 1) is inside.
+        """
         if not self.upright:
             cos, sin = math.cos(self.angle_rad), math.sin(self.angle_rad)
             middle_y, middle_x = self._middle
@@ -106,9 +109,7 @@ def sample_rgb(image: np.ndarray, view: View, hw: tuple[int, int]) -> np.ndarray
     x0, x1, fx = _taps(columns, 0, right)
     flat, y0, y1 = image.reshape(-1, 3), y0 * image.shape[1], y1 * image.shape[1]
     fy, fx = fy[..., None], fx[..., None]
-    upper, lower = (
-        _between(flat.take(y + x0, axis=0), flat.take(y + x1, axis=0), fx) for y in (y0, y1)
-    )
+    upper, lower = (_between(flat.take(y + x0, axis=0), flat.take(y + x1, axis=0), fx) for y in (y0, y1))
     return _between(upper, lower, fy)
 
 
