@@ -57,12 +57,11 @@ class RelativeSplit(ImageSplit):
 
     def __init__(self, folder: Path, rows: Sequence[int] | None = None, name: str | None = None) -> None:
         super().__init__(folder, rows, name)
-        self._values = self._planes[RELATIVE_PLANE.file]
         self.space: Literal["disparity", "depth"] = self.info["space"]
 
     def value_view(self, index: int) -> np.ndarray:
         """uint16 (480, 640), 0 = unknown; only differences and ratios of differences mean anything."""
-        return self._values[self._rows[index]]
+        return self._array(RELATIVE_PLANE)[self._rows[index]]
 
 
 class VideoSplit(ImageSplit):
@@ -81,7 +80,7 @@ class VideoSplit(ImageSplit):
 
     def frame_views(self, index: int) -> list[np.ndarray]:
         """[previous, middle, next], each uint8 (480, 640, 3), views of the memory map."""
-        return [self._rgb[frame] for frame in self._frames[self._rows[index]]]
+        return [self._array(RGB_PLANE)[frame] for frame in self._frames[self._rows[index]]]
 
     def intrinsics(self, index: int) -> np.ndarray:
         """float32 (4,): fx/width, fy/height, cx/width, cy/height, in OpenCV's convention with the centre of

@@ -6,6 +6,7 @@ Every random number comes from the NumPy generator that is given, so a batch is 
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Annotated
 
 import numpy as np
@@ -94,15 +95,16 @@ def change_colours(
         factors = rng.uniform(1 - half_width, 1 + half_width, (count, *shape)).repeat(frames, axis=0)
         return torch.from_numpy(factors).to(rgb)
 
-    if augmentation.brightness or augmentation.contrast:
-        mean = rgb.mean((1, 2, 3), keepdim=True)
-        contrast = drawn(augmentation.contrast, 1, 1, 1)
-        shift = mean * (drawn(augmentation.brightness, 1, 1, 1) - contrast)
-        rgb = rgb.mul_(contrast).add_(shift)
-    if augmentation.colour:
-        rgb = rgb.mul_(drawn(augmentation.colour, 3, 1, 1))
+    if augmentation.brightness or augmentation.contrast or augmentation.colour:
+        contrast, brightness = (
+            drawn(half, 1, 1, 1) for half in (augmentation.contrast, augmentation.brightness)
+        )
+        colour = drawn(augmentation.colour, 3, 1, 1)
+        # ((rgb - mean) contrast + mean brightness) colour, in one pass
+        shift = rgb.mean((1, 2, 3), keepdim=True) * (brightness - contrast) * colour
+        torch.addcmul(shift, rgb, contrast * colour, out=rgb)
     if augmentation.gamma:
-        rgb = rgb.div_(255).clamp_(0, 1).pow_(drawn(augmentation.gamma, 1, 1, 1)).mul_(255)
+        rgb.div_(255).clamp_(0, 1).pow_(drawn(augmentation.gamma, 1, 1, 1)).mul_(255)
     return rgb.clamp_(0, 255)
 
 
@@ -110,14 +112,45 @@ def disturb(rgb: torch.Tensor, augmentation: Augmentation, rng: np.random.Genera
     """Gaussian blur and noise on some images, in place; (N, 3, H, W) float32 on 0-255 in and out."""
     blurred = np.flatnonzero(rng.random(len(rgb)) < augmentation.blur)
     for index, sigma in zip(blurred, rng.uniform(0.1, augmentation.blur_sigma, len(blurred)), strict=True):
-        size = 2 * math.ceil(2 * sigma) + 1
-        if min(rgb.shape[2:]) > size // 2:
-            rgb[index] = transforms.gaussian_blur(rgb[index], [size, size], [float(sigma)] * 2)
+        rgb[index] = gaussian_blur(rgb[index], float(sigma))
     noisy = np.flatnonzero(rng.random(len(rgb)) < augmentation.noise)
     for index, sigma in zip(noisy, rng.uniform(0, augmentation.noise_sigma, len(noisy)), strict=True):
-        noise = rng.standard_normal(rgb.shape[1:], dtype=np.float32)
-        rgb[index].add_(torch.from_numpy(noise).to(rgb), alpha=float(sigma)).clamp_(0, 255)
+        rgb[index].add_(_noise(rgb.shape[1:], rng).to(rgb), alpha=float(sigma)).clamp_(0, 255)
     return rgb
+
+
+def gaussian_blur(rgb: torch.Tensor, sigma: float) -> torch.Tensor:
+    """Blur (C, H, W) with a deviation of `sigma` pixels, cut at 3 sigma; mirrored at the border.
+
+    A pass along each axis: torchvision's one pass with a two-dimensional kernel takes several times longer.
+    """
+    radius = min(max(1, math.ceil(3 * sigma)), min(rgb.shape[1:]) - 1)
+    weights = torch.exp(-0.5 * (torch.arange(-radius, radius + 1) / sigma) ** 2)
+    weights = (weights / weights.sum()).tolist()
+    padded = transforms.pad(rgb, [radius] * 4, padding_mode="reflect")
+    for axis in (1, 2):
+        size = padded.shape[axis] - 2 * radius
+        out = padded.narrow(axis, 0, size) * weights[0]
+        for shift, weight in enumerate(weights[1:], 1):
+            out.add_(padded.narrow(axis, shift, size), alpha=weight)
+        padded = out
+    return padded
+
+
+@cache
+def _noise_bank() -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(0).standard_normal(2**20, dtype=np.float32))
+
+
+def _noise(shape: torch.Size, rng: np.random.Generator) -> torch.Tensor:
+    """Normal noise from a random place of a fixed bank: drawing it anew costs as much as all other steps."""
+    count = shape.numel()
+    bank = _noise_bank()
+    if count > len(bank) // 2:
+        return torch.from_numpy(rng.standard_normal(tuple(shape), dtype=np.float32))
+    start = int(rng.integers(len(bank) - count))
+    # channels last in memory, as the pictures are
+    return bank[start : start + count].view(shape[1], shape[2], shape[0]).permute(2, 0, 1)
 
 
 def cut_depth(

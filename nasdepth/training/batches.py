@@ -88,7 +88,7 @@ def make_batch(
     views = draw_views(split.hw, len(indices), augmentation, rng)
     if isinstance(split, VideoSplit):
         return _video_batch(step, split, views, augmentation, input_hw, rng)
-    rgb = _stack([sample_rgb(split.rgb_view(i), v, input_hw) for i, v in zip(indices, views, strict=True)])
+    rgb = _sampled([split.rgb_view(index) for index in indices], views, input_hw)
     rgb = disturb(change_colours(rgb, augmentation, rng), augmentation, rng)
     if isinstance(split, OrdinalSplit):
         return Batch(split.kind, step, rgb, **_pairs(split, indices, views))
@@ -139,9 +139,12 @@ def _make_for(device, augmentation, input_hw, loss_hw, step: Step) -> Batch:
     return batch.pin() if device.type == "cuda" else batch
 
 
-def _stack(images: list[np.ndarray]) -> torch.Tensor:
-    # (N, H, W, 3) in memory seen as (N, 3, H, W): channels last without a copy
-    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+def _sampled(images: list[np.ndarray], views: list[View], hw: tuple[int, int]) -> torch.Tensor:
+    """float32 (N, 3, *hw), channels last."""
+    rgb = np.empty((len(images), *hw, 3), np.uint8)
+    for place, (image, view) in enumerate(zip(images, views, strict=True)):
+        rgb[place] = sample_rgb(image, view, hw)
+    return torch.from_numpy(rgb).permute(0, 3, 1, 2).float()
 
 
 def _targets(
@@ -183,11 +186,12 @@ def _video_batch(
     input_hw: tuple[int, int],
     rng: np.random.Generator,
 ) -> Batch:
-    images, cameras = [], []
-    for index, view in zip(step.indices, views, strict=True):
-        images += [sample_rgb(frame, view, input_hw) for frame in split.frame_views(index)]
-        cameras.append(view_intrinsics(split.intrinsics(index), view, input_hw))
-    plain = _stack(images)
+    frames = [frame for index in step.indices for frame in split.frame_views(index)]
+    cameras = [
+        view_intrinsics(split.intrinsics(index), view, input_hw)
+        for index, view in zip(step.indices, views, strict=True)
+    ]
+    plain = _sampled(frames, [view for view in views for _ in range(3)], input_hw)
     changed = disturb(change_colours(plain.clone(), augmentation, rng, frames=3), augmentation, rng)
     triples = (len(views), 3, *plain.shape[1:])
     changed = changed.reshape(triples)

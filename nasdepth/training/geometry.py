@@ -1,17 +1,25 @@
-"""Crop, flip and rotation in one resampling from the stored image, straight to the size that is needed.
+"""Crop, flip and rotation from the stored image straight to the size that is needed.
 
-Nothing is resampled twice and no pixel is computed that nobody looks at: a step reads a sixth of each image.
+No picture is copied or converted at its stored size: that alone would cost more than all the rest.
 Coordinates are of pixel centres, the first at 0; shares of height and width run from edge to edge.
 """
 
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 
 from nasdepth.data.pictures import scatter_nearest
+
+with warnings.catch_warnings():
+    # That a tensor of a read-only memory map must not be written to is told once a program; here, unheard.
+    warnings.simplefilter("ignore")
+    torch.from_numpy(np.frombuffer(b"\0", np.uint8))
 
 
 @dataclass(frozen=True)
@@ -26,10 +34,10 @@ class View:
     """
 
     stored_hw: tuple[int, int]
-    top: float
-    left: float
-    height: float
-    width: float
+    top: int
+    left: int
+    height: int
+    width: int
     angle_rad: float = 0.0
     flip: bool = False
 
@@ -49,14 +57,15 @@ class View:
         return rows, columns[::-1] if self.flip else columns
 
     def grid(self, hw: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-        """Where every output pixel's centre lies: rows and columns, float64 (h, w), in stored pixels."""
-        rows, columns = np.meshgrid(*self.axes(hw), indexing="ij")
-        if self.upright:
-            return rows, columns
+        """Where every output pixel's centre lies: rows and columns, float32 (h, w), in stored pixels."""
+        rows, columns = self.axes(hw)
         cos, sin = math.cos(self.angle_rad), math.sin(self.angle_rad)
         middle_y, middle_x = self._middle
         down, right = rows - middle_y, columns - middle_x
-        return middle_y + cos * down + sin * right, middle_x - sin * down + cos * right
+        return (
+            np.add.outer(cos * down + middle_y, sin * right, dtype=np.float32),
+            np.add.outer(-sin * down, cos * right + middle_x, dtype=np.float32),
+        )
 
     def place(self, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Where points of the stored image (centres, in pixels) come to lie.
@@ -79,38 +88,37 @@ class View:
 
 
 def sample_rgb(image: np.ndarray, view: View, hw: tuple[int, int]) -> np.ndarray:
-    """Bilinear samples without low-pass filter, as the deployed network resizes; the edge continues outwards.
+    """Bilinear samples without low-pass filter, as the deployed network resizes, rounded to whole levels.
+
+    Resizing bytes is several times faster, and LiteDepth trains on such images. A turned view is first
+    resized upright with what its corners need, then turned at this size; the stored image's edge continues
+    outwards.
 
     Args:
         image: uint8 (H, W, 3).
 
     Returns:
-        float32 (*hw, 3) on 0-255. For an upright view equal to `F.interpolate(..., align_corners=False)`.
+        uint8 (*hw, 3).
     """
-    bottom, right = image.shape[0] - 1, image.shape[1] - 1
     if view.upright:
-        rows, columns = view.axes(hw)
-        # an upright window's own edge continues, so that a crop is resized as a smaller image would be
-        low_y, high_y = math.ceil(view.top), min(math.ceil(view.top + view.height) - 1, bottom)
-        low_x, high_x = math.ceil(view.left), min(math.ceil(view.left + view.width) - 1, right)
-        y0, y1, fy = _taps(rows, low_y, high_y)
-        x0, x1, fx = _taps(columns, low_x, high_x)
-        upper, lower = image[y0].astype(np.float32), image[y1].astype(np.float32)
-        lower -= upper
-        lower *= fy[:, None, None]
-        upper += lower
-        first, second = upper.take(x0, axis=1), upper.take(x1, axis=1)
-        second -= first
-        second *= fx[:, None]
-        first += second
-        return first
+        window = _resized(image, view.top, view.left, view.height, view.width, hw).permute(1, 2, 0).numpy()
+        return window[:, ::-1] if view.flip else window
     rows, columns = view.grid(hw)
-    y0, y1, fy = _taps(rows, 0, bottom)
-    x0, x1, fx = _taps(columns, 0, right)
-    flat, y0, y1 = image.reshape(-1, 3), y0 * image.shape[1], y1 * image.shape[1]
-    fy, fx = fy[..., None], fx[..., None]
-    upper, lower = (_between(flat.take(y + x0, axis=0), flat.take(y + x1, axis=0), fx) for y in (y0, y1))
-    return _between(upper, lower, fy)
+    top, bottom = _extent(rows, image.shape[0])
+    left, right = _extent(columns, image.shape[1])
+    height, width = bottom - top, right - left
+    # the same pixels a degree as an upright view has
+    window_hw = (math.ceil(height * hw[0] / view.height), math.ceil(width * hw[1] / view.width))
+    window = _resized(image, top, left, height, width, window_hw).float()
+    # grid_sample takes (x, y) from -1 at the one edge to 1 at the other
+    grid = np.empty((*hw, 2), np.float32)
+    np.multiply(columns - np.float32(left - 0.5), np.float32(2 / width), out=grid[..., 0])
+    np.multiply(rows - np.float32(top - 0.5), np.float32(2 / height), out=grid[..., 1])
+    grid -= 1
+    turned = F.grid_sample(
+        window[None], torch.from_numpy(grid)[None], padding_mode="border", align_corners=False
+    )[0]
+    return turned.round_().to(torch.uint8).permute(1, 2, 0).numpy()
 
 
 def sample_nearest(values: np.ndarray, view: View, hw: tuple[int, int]) -> np.ndarray:
@@ -124,12 +132,13 @@ def sample_nearest(values: np.ndarray, view: View, hw: tuple[int, int]) -> np.nd
     """
     if view.upright:
         rows, columns = (np.floor(axis + 0.5).astype(np.intp) for axis in view.axes(hw))
-        return values[rows[:, None], columns]
-    rows, columns = (np.floor(axis + 0.5).astype(np.intp) for axis in view.grid(hw))
+        return values.take(rows, axis=0).take(columns, axis=1)
+    rows, columns = (np.floor(axis + np.float32(0.5)).astype(np.int32) for axis in view.grid(hw))
     height, width = values.shape
-    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
-    found = values[rows.clip(0, height - 1), columns.clip(0, width - 1)]
-    return np.where(inside, found, values.dtype.type(0))
+    found = values.ravel().take(rows * width + columns, mode="clip")
+    # below 0 is above everything without a sign
+    found[(rows.view(np.uint32) >= height) | (columns.view(np.uint32) >= width)] = 0
+    return found
 
 
 def sample_sparse(values: np.ndarray, view: View, hw: tuple[int, int]) -> np.ndarray:
@@ -184,12 +193,13 @@ def view_intrinsics(shares: np.ndarray, view: View, hw: tuple[int, int]) -> np.n
     )
 
 
-def _taps(places: np.ndarray, low: int, high: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    places = places.clip(low, high)
-    first = places.astype(np.intp)
-    return first, np.minimum(first + 1, high), (places - first).astype(np.float32)
+def _resized(
+    image: np.ndarray, top: int, left: int, height: int, width: int, hw: tuple[int, int]
+) -> torch.Tensor:
+    window = torch.from_numpy(image[top : top + height, left : left + width]).permute(2, 0, 1)
+    return F.interpolate(window[None], size=hw, mode="bilinear", align_corners=False)[0]
 
 
-def _between(first: np.ndarray, second: np.ndarray, share: np.ndarray) -> np.ndarray:
-    first = first.astype(np.float32)
-    return first + (second.astype(np.float32) - first) * share
+def _extent(places: np.ndarray, size: int) -> tuple[int, int]:
+    low = min(max(math.floor(places.min()) - 1, 0), size - 1)
+    return low, max(min(math.ceil(places.max()) + 2, size), low + 1)
