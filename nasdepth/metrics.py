@@ -1,8 +1,8 @@
 """Depth metrics in float64: of the Mobile AI challenge, of ordinal pairs, and up to scale and shift.
 
 Source of the challenge's: Ignatov et al. 2021, "Fast and Accurate Quantized Camera Scene / Single-Image
-Depth Estimation, Mobile AI 2021 Challenge: Report". Both depths are millimetres and clamped below at 1 mm; a target of
-1 mm or less is unknown and masked out.
+Depth Estimation, Mobile AI 2021 Challenge: Report". Both depths are millimetres and clamped below at 1 mm; a
+target of 1 mm or less is unknown and masked out.
 """
 
 from __future__ import annotations

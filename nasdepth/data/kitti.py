@@ -194,7 +194,7 @@ def _listed(root: Path, path: Path) -> tuple[list[_Found], int]:
     for number, line in text_lines(path):
         words = line.split()
         try:
-            if len(words) == 3 and words[2] in _SIDES:
+            if len(words) == 3 and (words[2] in _SIDES or words[1].isdecimal()):
                 one = _by_frame(root, words, annotated_drive)
             elif len(words) in (2, 3):
                 one = _by_name(root, words)
@@ -216,6 +216,8 @@ def _listed(root: Path, path: Path) -> tuple[list[_Found], int]:
 
 def _by_frame(root: Path, words: list[str], annotated_drive) -> _Found | None:
     drive, frame, side = words
+    if side not in _SIDES:
+        raise DataError(f"side {side!r}: must be l or r; mend the line")
     if not frame.isdecimal():
         raise DataError(f"frame {frame!r}: a number expected; mend the line")
     stem, camera = f"{int(frame):010d}", _SIDES[side]
