@@ -177,7 +177,9 @@ def align_scale_shift(pred: np.ndarray, target: np.ndarray) -> tuple[float, floa
     x, y = np.asarray(pred, np.float64).ravel(), np.asarray(target, np.float64).ravel()
     deviation = x - x.mean()
     spread = (deviation**2).sum()
-    scale = max(0.0, float((deviation * y).sum() / spread)) if spread > 0 else 0.0
+    # what the rounding of the mean leaves of a constant is no spread
+    varies = spread > 1e-20 * (x**2).sum()
+    scale = max(0.0, float((deviation * y).sum() / spread)) if varies else 0.0
     return scale, float(y.mean() - scale * x.mean())
 
 

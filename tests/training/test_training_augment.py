@@ -119,7 +119,7 @@ def test_cut_depth_pastes_known_depth_as_grey(rgb):
         if len(rows):
             box = (slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1))
             for channel in range(3):
-                assert torch.equal(changed[index, channel][box], grey[index, 0][box])
+                assert torch.allclose(changed[index, channel][box], grey[index, 0][box], atol=1e-3)
             areas.append(touched[index].sum().item() / touched[index][box].numel())
     assert len(areas) >= 2 and all(area > 0.99 for area in areas), "not whole rectangles"
     assert not touched[3].any()

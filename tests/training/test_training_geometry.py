@@ -1,5 +1,6 @@
 """Crop, flip and rotation against independent ways to compute the same."""
 
+import cmath
 import math
 
 import numpy as np
@@ -23,7 +24,7 @@ UPRIGHT = [
     View(HW, 0, 20, 48, 44, flip=True),
     View(HW, 12, 0, 24, 32, 0.0, True),
 ]
-TURNED = [View(HW, 9, 12, 30, 40, math.radians(a), f) for a, f in ((7, False), (-12, True), (45, False))]
+TURNED = [View(HW, 0, 10, 44, 54, math.radians(a), f) for a, f in ((7, False), (-12, True), (45, False))]
 OUT = (24, 30)
 
 
@@ -39,12 +40,15 @@ def ramp():
 
 
 def reference_origin(view, row, column, hw):
-    """Where an output pixel's centre comes from, by complex numbers, one pixel at a time."""
+    """Where an output pixel's centre comes from, by complex numbers, one pixel at a time.
+
+    Down is the imaginary axis, so a positive angle turns the window clockwise.
+    """
     x = (column + 0.5) / hw[1]
     x = 1 - x if view.flip else x
     offset = complex((x - 0.5) * view.width, ((row + 0.5) / hw[0] - 0.5) * view.height)
     middle = complex(view.left + view.width / 2, view.top + view.height / 2)
-    origin = middle + offset * complex(math.cos(-view.angle_rad), math.sin(-view.angle_rad))
+    origin = middle + offset * cmath.exp(1j * view.angle_rad)
     return origin.imag - 0.5, origin.real - 0.5
 
 
@@ -72,8 +76,8 @@ def test_upright_depth_is_the_nearest_sample(photograph, view):
 def test_turned_views_show_what_a_camera_would(view):
     rgb = sample_rgb(ramp(), view, OUT).astype(float)
     compared = 0
-    for row in range(0, OUT[0], 3):
-        for column in range(0, OUT[1], 3):
+    for row in range(0, OUT[0], 2):
+        for column in range(0, OUT[1], 2):
             y, x = reference_origin(view, row, column, OUT)
             if 1 <= y <= HW[0] - 2 and 1 <= x <= HW[1] - 2:
                 # two interpolations of a ramp, each exact but for rounding to whole levels
@@ -96,7 +100,7 @@ def test_turned_depth_is_nearest_with_an_exact_mask(view):
             inside = 0 <= near_y < HW[0] and 0 <= near_x < HW[1]
             assert got[row, column] == (identity[near_y, near_x] if inside else 0)
             outside += not inside
-    assert outside > 0 or abs(view.angle_rad) < 0.2, "the test does not reach the border"
+    assert outside > 0, "the test does not reach the border"
 
 
 @pytest.mark.parametrize("view", UPRIGHT + TURNED)
@@ -130,12 +134,10 @@ def test_pairs_move_with_the_picture(view):
     """A point's own pixel, marked in a picture, is where the moved point says."""
     rng = np.random.default_rng(5)
     seen = 0
-    for _ in range(40):
+    for _ in range(200):
         rows, columns = rng.integers(0, HW[0], 2), rng.integers(0, HW[1], 2)
-        points = np.array(
-            [[(rows[0] + 0.5) / HW[0], (columns[0] + 0.5) / HW[1], (rows[1] + 0.5) / HW[0], (columns[1] + 0.5) / HW[1]]],
-            np.float32,
-        )  # fmt: skip
+        ends = np.stack([(rows + 0.5) / HW[0], (columns + 0.5) / HW[1]], axis=-1)
+        points = ends.reshape(1, 4).astype(np.float32)
         moved, inside = move_pairs(points, view)
         marked = np.zeros(HW, np.uint16)
         marked[rows[0], columns[0]] = 7
@@ -145,7 +147,7 @@ def test_pairs_move_with_the_picture(view):
             seen += 1
         elif (shown > 0).any():
             assert not (0 <= moved[0, 2] < 1 and 0 <= moved[0, 3] < 1), "B alone must be outside"
-    assert seen > 3
+    assert seen > 5
 
 
 @pytest.mark.parametrize("view", UPRIGHT)
