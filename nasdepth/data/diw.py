@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from nasdepth.data.folder import SplitName
 from nasdepth.data.pictures import (
@@ -27,8 +28,9 @@ from nasdepth.data.pictures import (
     text_lines,
 )
 from nasdepth.data.splits import ORDINAL_HW, ORDINAL_RGB_PLANE, OrdinalSplit
-from nasdepth.data.store import cached_split, cpu_workers, listing
+from nasdepth.data.store import DepthSplit, cached_split, cpu_workers, listing
 from nasdepth.errors import DataError
+from nasdepth.files import whole_file, write_text
 
 RELATIONS = {">": 1, "<": -1, "=": 0}
 _SPLITS = {
@@ -87,6 +89,62 @@ def load_diw(
         },
         info={"format": "diw"},
     )
+
+
+def write_diw(
+    split: DepthSplit,
+    root: str | Path,
+    name: SplitName,
+    *,
+    pairs: int = 100,
+    equal_ratio: float = 0.02,
+    seed: int = 0,
+) -> Path:
+    """Draw pairs from metric depth and write them with their images as `load_diw` reads them.
+
+    Both ends are uniform over the known pixels. Depths within `equal_ratio` of each other (2 %: Xian et al.,
+    CVPR 2018) become '='; 0 draws another pair instead, as Depth in the Wild has none.
+
+    Returns:
+        The CSV file, `root/NAME.csv`; images are `root/images-NAME/ID.jpg`.
+
+    Raises:
+        DataError: the CSV exists, or an image has no two known depths that differ.
+    """
+    root = Path(root)
+    csv = root / f"{name}.csv"
+    if csv.exists():
+        raise DataError(f"{csv}: already exists; choose a new folder")
+    lines = []
+    for index, image_id in enumerate(split.image_ids):
+        path = root / f"images-{name}" / f"{image_id.replace('/', '-')}.jpg"
+        with whole_file(path) as temporary:
+            Image.fromarray(np.asarray(split.rgb_view(index))).save(temporary, format="JPEG", quality=95)
+        depth_mm = np.asarray(split.depth_view(index), dtype=np.float64)
+        drawn = _draw_pairs(depth_mm, pairs, equal_ratio, np.random.default_rng((seed, index)))
+        if drawn is None:
+            raise DataError(f"{split.name}: {image_id} has no two known depths that differ; leave it out")
+        size = f"{depth_mm.shape[1]},{depth_mm.shape[0]}"
+        lines += [f"./{path.relative_to(root)}", *(f"{pair},{size}" for pair in drawn)]
+    write_text(csv, "\n".join(lines) + "\n")
+    return csv
+
+
+def _draw_pairs(depth_mm: np.ndarray, count: int, equal_ratio: float, rng) -> list[str] | None:
+    rows, columns = np.nonzero(depth_mm)
+    depths = depth_mm[rows, columns]
+    if depths.size < 2 or depths.min() == depths.max():
+        return None
+    pairs: list[str] = []
+    while len(pairs) < count:
+        for a, b in rng.integers(depths.size, size=(count, 2)):
+            near, far = sorted((depths[a], depths[b]))
+            equal = far <= near * (1 + equal_ratio)
+            if a == b or (equal and equal_ratio == 0):
+                continue
+            relation = "=" if equal else ">" if depths[a] > depths[b] else "<"
+            pairs.append(f"{rows[a] + 1},{columns[a] + 1},{rows[b] + 1},{columns[b] + 1},{relation}")
+    return pairs[:count]
 
 
 def is_diw(root: Path) -> bool:

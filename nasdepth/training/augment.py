@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from functools import cache
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import torch
@@ -17,7 +17,10 @@ from torchvision.transforms.v2 import functional as transforms
 
 from nasdepth.data.store import CANONICAL_HW, DepthSplit
 from nasdepth.training.geometry import View
-from nasdepth.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    # a recipe holds an Augmentation
+    from nasdepth.training.recipe import Recipe
 
 Size = tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]]
 Share = Annotated[float, Field(ge=0, le=1)]

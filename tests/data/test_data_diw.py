@@ -3,8 +3,10 @@ import pytest
 from PIL import Image
 
 from nasdepth.data import open_split
+from nasdepth.data.diw import write_diw
 from nasdepth.data.inspect import contact_sheet, describe
 from nasdepth.errors import DataError
+from nasdepth.metrics import pair_disagrees, sample_points
 
 WIDTH, HEIGHT = 50, 30
 
@@ -112,6 +114,24 @@ def test_mistakes_are_named(diw, mistake):
     path = write(diw, text)
     with pytest.raises(DataError, match=rf"train\.csv: (?s:.*){message}"):
         load(path)
+
+
+@pytest.mark.parametrize("equal_ratio", [0.0, 0.3])
+def test_pairs_drawn_from_depth_agree_with_it(make_folder, tmp_path, equal_ratio):
+    metric = open_split(make_folder(names=("a", "b"), sub="train"), "train", progress=False)
+    csv = write_diw(metric, tmp_path / "drawn", "train", pairs=60, equal_ratio=equal_ratio, seed=3)
+    split = load(csv.parent)
+    assert [len(split.pairs(index).relation) for index in (0, 1)] == [60, 60]
+    for index in (0, 1):
+        depth, (points, relation) = metric.depth_mm[index], split.pairs(index)
+        a, b = sample_points(depth, points)
+        assert (a > 0).all() and (b > 0).all(), "drawn where depth is unknown"
+        assert not pair_disagrees(a, b, relation, equal_ratio).any()
+        assert set(relation.tolist()) == ({-1, 1} if equal_ratio == 0 else {-1, 0, 1})
+        assert np.abs(split.rgb_view(index).mean() - metric.rgb[index].mean()) < 2
+    assert not np.array_equal(split.pairs(0).points, split.pairs(1).points)
+    with pytest.raises(DataError, match=r"train\.csv: already exists"):
+        write_diw(metric, tmp_path / "drawn", "train")
 
 
 def test_a_missing_csv_and_a_damaged_image_are_named(diw, tmp_path):
