@@ -1,13 +1,14 @@
-"""Depth metrics of the Mobile AI challenge, per image, in float64.
+"""Depth metrics in float64: of the Mobile AI challenge, of ordinal pairs, and up to scale and shift.
 
-Source: Ignatov et al. 2021, "Fast and Accurate Quantized Camera Scene / Single-Image Depth Estimation,
-Mobile AI 2021 Challenge: Report". Both depths are millimetres and clamped below at 1 mm; a target of
-1 mm or less is unknown and masked out.
+Source of the challenge's: Ignatov et al. 2021, "Fast and Accurate Quantized Camera Scene / Single-Image
+Depth Estimation, Mobile AI 2021 Challenge: Report". Both depths are millimetres and clamped below at 1 mm; a
+target of 1 mm or less is unknown and masked out.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
@@ -89,3 +90,151 @@ class DepthMetrics:
     def compute(self) -> dict[str, float]:
         """Means over the images that have known pixels: si_rmse, rmse_m, log10, rel."""
         return {name: float(np.nanmean(values)) for name, values in self.per_image.items()}
+
+
+Space = Literal["disparity", "depth"]
+
+
+def sample_points(pred: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A prediction at both ends of ordinal pairs, at the nearest pixel.
+
+    Args:
+        pred: (H, W).
+        points: (P, 4), y_A x_A y_B x_B as shares of height and width in [0, 1).
+
+    Returns:
+        Two (P,) arrays, at A and at B.
+    """
+    height, width = pred.shape
+    places = np.floor(np.asarray(points, np.float64) * [height, width, height, width]).astype(np.intp)
+    y_a, x_a, y_b, x_b = places.T
+    return pred[y_a, x_a], pred[y_b, x_b]
+
+
+def pair_disagrees(
+    depth_a: np.ndarray, depth_b: np.ndarray, relation: np.ndarray, equal_ratio: float = 0.0
+) -> np.ndarray:
+    """Whether predicted depths contradict an ordinal pair.
+
+    Args:
+        depth_a, depth_b: (P,) predicted depth, positive.
+        relation: (P,) +1 where A is farther than B, -1 where it is nearer, 0 where they are equal.
+        equal_ratio: depths within this factor above 1 count as equal (0.02: 2 %). At 0, as for Depth in the
+            Wild, a tie contradicts every pair that is not equal.
+
+    Returns:
+        (P,) bool; a prediction that is not a number contradicts.
+    """
+    a, b = np.asarray(depth_a, np.float64), np.asarray(depth_b, np.float64)
+    factor = 1.0 + equal_ratio
+    said = (a > b * factor).astype(np.int8) - (b > a * factor).astype(np.int8)
+    return (said != np.asarray(relation)) | ~np.isfinite(a) | ~np.isfinite(b)
+
+
+def whdr(disagrees: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """Weighted human disagreement rate (Bell et al. 2014; Chen et al. 2016, arXiv:1604.03901).
+
+    Args:
+        disagrees: (P,) bool from `pair_disagrees`, of all images together.
+        weights: (P,) the annotators' confidence; 1 for all by default, as in Depth in the Wild.
+
+    Returns:
+        The weight of the contradicted pairs over the weight of all, NaN without a pair.
+    """
+    disagrees = np.asarray(disagrees, dtype=np.float64)
+    weights = np.ones_like(disagrees) if weights is None else np.asarray(weights, np.float64)
+    return float((disagrees * weights).sum() / weights.sum()) if weights.sum() > 0 else float("nan")
+
+
+@dataclass
+class OrdinalMetrics:
+    """Accumulates WHDR over images."""
+
+    equal_ratio: float = 0.0
+    disagrees: list[np.ndarray] = field(default_factory=list)
+
+    def update(self, pred: np.ndarray, points: np.ndarray, relation: np.ndarray) -> None:
+        """Add one image: depth (H, W), points (P, 4) and relation (P,) as in `pair_disagrees`."""
+        self.disagrees.append(
+            pair_disagrees(*sample_points(pred, points), relation, equal_ratio=self.equal_ratio)
+        )
+
+    def compute(self) -> dict[str, float]:
+        """`whdr` over all pairs, and how many `pairs` there were."""
+        pairs = np.concatenate([np.zeros(0, dtype=bool), *self.disagrees])
+        return {"whdr": whdr(pairs), "pairs": len(pairs)}
+
+
+def align_scale_shift(pred: np.ndarray, target: np.ndarray) -> tuple[float, float]:
+    """Least-squares (scale, shift) with scale * pred + shift closest to target.
+
+    Ranftl et al. 2020, arXiv:1907.01341, eq. 4, with the scale kept from going below 0: a prediction that
+    orders depth the wrong way round is fitted by the mean, not by turning it over.
+
+    Args:
+        pred, target: known pixels, of any equal shape.
+    """
+    x, y = np.asarray(pred, np.float64).ravel(), np.asarray(target, np.float64).ravel()
+    deviation = x - x.mean()
+    spread = (deviation**2).sum()
+    # what the rounding of the mean leaves of a constant is no spread
+    varies = spread > 1e-20 * (x**2).sum()
+    scale = max(0.0, float((deviation * y).sum() / spread)) if varies else 0.0
+    return scale, float(y.mean() - scale * x.mean())
+
+
+def aligned_rmse(pred_mm: np.ndarray, target: np.ndarray, space: Space) -> np.ndarray:
+    """RMSE after alignment, in units of the target's standard deviation: 0 is perfect, 1 no better than its
+    mean. It does not depend on the scale and shift of either.
+
+    Args:
+        pred_mm: (N, H, W) predicted depth in mm; clamped below at 1, and inverted for `disparity`.
+        target: (N, H, W) disparity or depth up to scale and shift, 0 where unknown.
+
+    Returns:
+        (N,) float64, NaN for an image with fewer than two different known values.
+    """
+    return np.array([_aligned_rmse(*known) for known in _known_in(pred_mm, target, space)])
+
+
+def aligned_rel_error(pred_mm: np.ndarray, target_mm: np.ndarray, space: Space = "disparity") -> np.ndarray:
+    """Mean absolute relative error in depth after alignment in `space`, the protocol of zero-shot transfer.
+
+    The aligned depth is limited to the range of the image's own true depths, as MiDaS limits it to a data
+    set's: an aligned disparity may come near 0, whose depth is no number.
+
+    Args:
+        pred_mm, target_mm: (N, H, W) in mm; a target of 1 or less is unknown.
+
+    Returns:
+        (N,) float64, NaN for an image without a known pixel.
+    """
+    values = []
+    for pred, true in _pairs(pred_mm, target_mm):
+        if not true.size:
+            values.append(np.nan)
+            continue
+        p, t = (1 / pred, 1 / true) if space == "disparity" else (pred, true)
+        scale, shift = align_scale_shift(p, t)
+        aligned = np.clip(scale * p + shift, t.min(), t.max())
+        values.append(_rel(1 / aligned if space == "disparity" else aligned, true))
+    return np.array(values)
+
+
+def _known_in(pred_mm: np.ndarray, target: np.ndarray, space: Space):
+    pred_mm, target = np.asarray(pred_mm), np.asarray(target)
+    if pred_mm.shape != target.shape or pred_mm.ndim != 3:
+        raise ValueError(f"expected two (N, H, W) arrays, got {pred_mm.shape} and {target.shape}")
+    if space not in ("disparity", "depth"):
+        raise ValueError(f"space {space!r}: must be disparity or depth")
+    for pred, values in zip(pred_mm, target, strict=True):
+        known = values > 0
+        depth = np.maximum(pred[known].astype(np.float64), 1.0)
+        yield (1 / depth if space == "disparity" else depth), values[known].astype(np.float64)
+
+
+def _aligned_rmse(pred: np.ndarray, target: np.ndarray) -> float:
+    if target.size < 2 or target.min() == target.max():
+        return float("nan")
+    scale, shift = align_scale_shift(pred, target)
+    return float(np.sqrt(np.mean((scale * pred + shift - target) ** 2)) / target.std())

@@ -1,11 +1,24 @@
-"""The challenge's metrics against plain loops over pixels."""
+"""The metrics against plain loops over pixels and pairs."""
 
 import math
 
 import numpy as np
 import pytest
 
-from nasdepth.metrics import DepthMetrics, log10_error, rel_error, rmse_m, si_rmse
+from nasdepth.metrics import (
+    DepthMetrics,
+    OrdinalMetrics,
+    align_scale_shift,
+    aligned_rel_error,
+    aligned_rmse,
+    log10_error,
+    pair_disagrees,
+    rel_error,
+    rmse_m,
+    sample_points,
+    si_rmse,
+    whdr,
+)
 
 
 def known_pairs(pred, target):
@@ -135,3 +148,89 @@ def test_sums_are_in_double_precision():
 def test_shapes_must_fit(pred, target):
     with pytest.raises(ValueError, match=r"\(N, H, W\)"):
         si_rmse(np.ones(pred), np.ones(target))
+
+
+# ordinal pairs, and scale and shift
+
+
+def test_whdr_agrees_with_a_loop_over_pairs():
+    rng = np.random.default_rng(8)
+    pred = rng.uniform(500, 5000, (21, 34))
+    points = rng.random((300, 4))
+    relation = rng.integers(-1, 2, 300)
+    weights = rng.random(300)
+    for ratio in (0.0, 0.1, 1.5):
+        wrong = []
+        for (y_a, x_a, y_b, x_b), said in zip(points, relation, strict=True):
+            a, b = pred[int(y_a * 21), int(x_a * 34)], pred[int(y_b * 21), int(x_b * 34)]
+            farther = "A" if a / b > 1 + ratio else "B" if b / a > 1 + ratio else ""
+            wrong.append(farther != {1: "A", -1: "B", 0: ""}[int(said)])
+        disagrees = pair_disagrees(*sample_points(pred, points), relation, ratio)
+        assert disagrees.tolist() == wrong
+        assert whdr(disagrees) == pytest.approx(sum(wrong) / 300)
+        expected = sum(w for w, bad in zip(weights, wrong, strict=True) if bad) / weights.sum()
+        assert whdr(disagrees, weights) == pytest.approx(expected)
+        metrics = OrdinalMetrics(equal_ratio=ratio)
+        metrics.update(pred, points[:100], relation[:100])
+        metrics.update(pred, points[100:], relation[100:])
+        assert metrics.compute() == {"whdr": pytest.approx(sum(wrong) / 300), "pairs": 300}
+
+
+def test_whdr_has_the_sign_of_the_data_set():
+    """'>' is +1 and says that A is farther: true depth has no disagreement, and upside down has all."""
+    truth = np.array([[1000.0, 2000.0], [3000.0, 4000.0]])
+    points = np.array([[0.1, 0.6, 0.1, 0.1], [0.1, 0.1, 0.6, 0.6]])
+    relation = np.array([1, -1])
+    assert whdr(pair_disagrees(*sample_points(truth, points), relation)) == 0
+    assert whdr(pair_disagrees(*sample_points(1 / truth, points), relation)) == 1
+    flat = np.ones((2, 2))
+    assert whdr(pair_disagrees(*sample_points(flat, points), relation)) == 1, "a tie is no answer"
+    assert pair_disagrees(np.array([np.nan, 5.0]), np.array([1.0, np.inf]), np.array([0, -1])).all()
+    assert math.isnan(OrdinalMetrics().compute()["whdr"])
+
+
+def test_alignment_is_the_least_squares_solution(images):
+    target = images[1][0].astype(float)
+    matrix = np.stack([target.ravel(), np.ones(target.size)], axis=1)
+    wanted = 3 * target + 40 + np.random.default_rng(0).normal(0, 900, target.shape)
+    expected, *_ = np.linalg.lstsq(matrix, wanted.ravel(), rcond=None)
+    assert align_scale_shift(target, wanted) == pytest.approx(expected)
+    scale, shift = align_scale_shift(-target, wanted)
+    assert (scale, shift) == (0, pytest.approx(wanted.mean())), "a wrong order must not be turned over"
+    assert align_scale_shift(np.full(9, 4.0), np.arange(9)) == (0, 4)
+
+
+@pytest.mark.parametrize("space", ["disparity", "depth"])
+def test_aligned_rmse_sees_neither_scale_nor_shift(images, space):
+    pred, target = images
+    pred = np.maximum(pred, 300).astype(float)
+    true = np.where(target > 1, target, 0).astype(float)
+    inside = (1 / np.maximum(true, 1)) if space == "disparity" else true
+    values = np.where(true > 0, inside * 1e6 + 17, 0)
+    error = aligned_rmse(pred, values, space)
+    assert error == pytest.approx(aligned_rmse(pred, np.where(true > 0, values * 9 + 3, 0), space))
+    # what is left of a least-squares line is given by the correlation
+    for p, v, e in zip(pred, values, error, strict=True):
+        known = v > 0
+        x = 1 / p[known] if space == "disparity" else p[known]
+        assert e == pytest.approx(np.sqrt(1 - max(0, np.corrcoef(x, v[known])[0, 1]) ** 2))
+    perfect = np.maximum(true, 1)
+    assert aligned_rmse(perfect, values, space) == pytest.approx(0, abs=1e-6)
+    assert aligned_rmse(np.full_like(true, 5), values, space) == pytest.approx(1)
+    values[1] = 0
+    assert np.isnan(aligned_rmse(pred, values, space)).tolist() == [False, True, False]
+
+
+def test_aligned_rel_error_forgives_scale_and_shift_of_disparity(images):
+    _, target = images
+    true = target.astype(float)
+    moved = 1 / (0.3 / np.maximum(true, 2) + 2e-5)
+    assert aligned_rel_error(moved, target) == pytest.approx(0, abs=1e-9)
+    assert aligned_rel_error(moved, target, "depth").min() > 0.05
+    assert aligned_rel_error(true * 3 + 500, target, "depth") == pytest.approx(0, abs=1e-9)
+    target[2] = 0
+    assert np.isnan(aligned_rel_error(moved, target)).tolist() == [False, False, True]
+    wild = aligned_rel_error(np.where(true % 7 < 1, 1e9, moved), target)
+    assert np.isfinite(wild[:2]).all() and wild[:2].max() < 20
+    with pytest.raises(ValueError, match="must be disparity or depth"):
+        aligned_rmse(moved, target, "inverse")

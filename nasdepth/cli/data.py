@@ -13,8 +13,13 @@ from nasdepth.report.terminal import figures_table
 app = typer.Typer(help="Data sets.", no_args_is_help=True, rich_markup_mode="markdown")
 
 DATA_HELP = (
-    "Folder with rgb/ and depth/ (uint16 PNG in millimetres, 0 unknown), or built-in scenes: scenes, "
-    "scenes:TRAIN+TEST, scenes:TRAIN+TEST@SEED."
+    "Folder with rgb/ and depth/ (uint16 PNG in millimetres, 0 unknown), NYU Depth v2's .mat, KITTI's folder "
+    "(kitti:FOLDER@eigen for a split list), or built-in scenes: scenes, scenes:TRAIN+TEST, "
+    "scenes:TRAIN+TEST@SEED."
+)
+_ANY_HELP = DATA_HELP + (
+    " Also ordinal pairs (a folder with DIW's CSV files), relative depth (rgb/ beside disparity/ or "
+    "relative_depth/) and video (folders of frames with cam.txt); diw:, relative: and video: say so."
 )
 Data = Annotated[str, typer.Option("--data", help=DATA_HELP)]
 
@@ -50,21 +55,22 @@ def make(
 
 @app.command()
 def inspect(
-    data: Annotated[str, typer.Argument(help=DATA_HELP)] = "scenes",
+    data: Annotated[str, typer.Argument(help=_ANY_HELP)] = "scenes",
     split: Annotated[Literal["train", "test"], typer.Option(help="Which split.")] = "train",
     sheet: Annotated[
         Path | None, typer.Option("--sheet", help="Also write a contact sheet to this PNG.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Counts, depth histogram, unknown pixels, and what trivial predictions score.
+    """What a data set holds and how it supervises; for depth also a histogram and what trivial predictions
+    score.
 
     Example: `nasdepth data inspect my_data --split test --sheet sheet.png`
     """
-    from nasdepth.data import load_split
+    from nasdepth.data import open_split
     from nasdepth.data.inspect import contact_sheet, describe
 
-    loaded = load_split(data, split)
+    loaded = open_split(data, split)
     figures = describe(loaded)
     if sheet is not None:
         contact_sheet(loaded, sheet)
@@ -72,9 +78,10 @@ def inspect(
     if as_json:
         print_json("data", source=data, split=split, **figures)
         return
-    histogram = figures.pop("histogram")
+    histogram = figures.pop("histogram", None)
     out.print(figures_table(f"{data}, {split}", dict(_flat(figures))))
-    _print_histogram(histogram)
+    if histogram is not None:
+        _print_histogram(histogram)
 
 
 def _flat(figures: dict, prefix: str = ""):

@@ -1,45 +1,40 @@
-"""Depth data sets: folders in the challenge's layout, and procedural scenes that need no download."""
+"""Depth data sets of every supervision in the field, and procedural scenes that need no download."""
 
 from __future__ import annotations
-
-from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from nasdepth.data.folder import load_folder
-from nasdepth.data.scenes import load_scenes, parse_scenes
-from nasdepth.data.store import CANONICAL_HW, DepthSplit
+from nasdepth.data.mixture import Mixture, Portion, Step
+from nasdepth.data.scenes import load_scenes
+from nasdepth.data.sources import load_split, open_split
+from nasdepth.data.splits import OrdinalSplit, RelativeSplit, VideoSplit
+from nasdepth.data.store import CANONICAL_HW, DepthSplit, ImageSplit
 from nasdepth.errors import DataError
 
-__all__ = ["CANONICAL_HW", "DepthSplit", "hold_out", "load_folder", "load_scenes", "load_split"]
+__all__ = [
+    "CANONICAL_HW",
+    "DepthSplit",
+    "ImageSplit",
+    "Mixture",
+    "OrdinalSplit",
+    "Portion",
+    "RelativeSplit",
+    "Step",
+    "VideoSplit",
+    "hold_out",
+    "load_folder",
+    "load_scenes",
+    "load_split",
+    "open_split",
+]
 
 _RUN = 5
 
 
-def load_split(
-    source: str | Path | None, split: Literal["train", "test"], progress: bool = True
-) -> DepthSplit:
-    """Load one split of a data set.
-
-    Args:
-        source: a folder in the challenge's layout, or built-in scenes: None or `scenes` for the default,
-            `scenes:480+80` for other counts (train+test), `scenes:480+80@7` for another seed.
-
-    Raises:
-        DataError: the source does not exist, is misspelt or holds images that cannot be used.
-    """
-    if split not in ("train", "test"):
-        raise DataError(f"split {split!r}: must be train or test")
-    spec = parse_scenes("scenes" if source is None else str(source))
-    if spec is None:
-        return load_folder(Path(source), split, progress)
-    return load_scenes(split, spec.train if split == "train" else spec.test, spec.seed, progress)
-
-
-def hold_out(
-    split: DepthSplit, share: float = 0.1, at_most: int | None = None, seed: int = 0
-) -> tuple[DepthSplit, DepthSplit]:
+def hold_out[SplitType: ImageSplit](
+    split: SplitType, share: float = 0.1, at_most: int | None = None, seed: int = 0
+) -> tuple[SplitType, SplitType]:
     """Divide a split reproducibly into (fit, validation).
 
     Whole runs of neighbouring images are held out, because neighbours in a video show the same place.

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
-from PIL import Image
 
+from nasdepth.data.pictures import (
+    digest,
+    natural,
+    read_picture,
+    resize_nearest,
+    resize_rgb,
+    signature,
+    slot_name,
+)
 from nasdepth.data.store import CANONICAL_HW, DepthSplit, cached_split, cpu_workers, listing
 from nasdepth.errors import DataError
 
-_RGB_SUFFIXES = (".jpg", ".jpeg", ".png")
+RGB_SUFFIXES = (".jpg", ".jpeg", ".png")
 _SPLIT_NAMES = {"train": ("train",), "test": ("test", "val", "valid")}
 _LAYOUT = "A data set is a folder with rgb/NAME.jpg (or .png) and depth/NAME.png (uint16 millimetres)."
 
 SplitName = Literal["train", "test"]
 _Pair = tuple[Path, Path]
+
+
+class _Layout(NamedTuple):
+    rgb: str
+    target: str
+    suffixes: tuple[str, ...]
 
 
 def load_folder(root: str | Path, split: SplitName, progress: bool = True) -> DepthSplit:
@@ -36,11 +48,10 @@ def load_folder(root: str | Path, split: SplitName, progress: bool = True) -> De
     root = Path(root).expanduser()
     if not root.is_dir():
         raise DataError(f"{root}: no such folder. {_LAYOUT}")
-    pairs = _split_pairs(root, split)
-    slot = f"{root.resolve().name}-{_digest(str(root.resolve()))[:8]}-{split}"
+    pairs = split_pairs(root, split)
     return cached_split(
-        slot,
-        _signature(pairs),
+        slot_name(root, split),
+        signature(path for pair in pairs for path in pair),
         split,
         [rgb.stem for rgb, _ in pairs],
         partial(_load_pair, pairs),
@@ -49,25 +60,40 @@ def load_folder(root: str | Path, split: SplitName, progress: bool = True) -> De
     )
 
 
-def _split_pairs(root: Path, split: SplitName) -> list[_Pair]:
+def split_pairs(
+    root: Path,
+    split: SplitName,
+    rgb: str = "rgb",
+    target: str = "depth",
+    target_suffixes: tuple[str, ...] = (".png",),
+) -> list[_Pair]:
+    """(photograph, target) of every image of a split; see `load_folder` for how splits are told.
+
+    Args:
+        rgb, target: names of the two folders; files of one stem belong together.
+
+    Raises:
+        DataError: a folder or file is missing, or a list names an image that does not exist.
+    """
+    layout = _Layout(rgb, target, target_suffixes)
     names = _SPLIT_NAMES[split]
     present = [name for names in _SPLIT_NAMES.values() for name in names]
-    if any((root / name / "rgb").is_dir() for name in present):
-        chosen = next((root / name for name in names if (root / name / "rgb").is_dir()), None)
+    if any((root / name / rgb).is_dir() for name in present):
+        chosen = next((root / name for name in names if (root / name / rgb).is_dir()), None)
         if chosen is None:
             raise DataError(
-                f"{root}: no {split} split; add {root / names[0]}/rgb and {root / names[0]}/depth"
+                f"{root}: no {split} split; add {root / names[0]}/{rgb} and {root / names[0]}/{target}"
             )
-        return list(_all_pairs(chosen).values())
+        return list(_all_pairs(chosen, layout).values())
 
-    pairs = _all_pairs(root)
+    pairs = _all_pairs(root, layout)
     if any((root / f"{name}.txt").is_file() for name in present):
         chosen = next((root / f"{n}.txt" for n in names if (root / f"{n}.txt").is_file()), None)
         if chosen is None:
             raise DataError(f"{root}: no {split} split; add {root / names[0]}.txt, one image name a line")
         return _listed_pairs(chosen, pairs)
 
-    picked = [pair for stem, pair in pairs.items() if _is_test(stem) == (split == "test")]
+    picked = [pair for stem, pair in pairs.items() if is_test(stem) == (split == "test")]
     if not picked:
         raise DataError(
             f"{root}: {len(pairs)} images are too few to split by chance, none fell to {split}; "
@@ -76,26 +102,28 @@ def _split_pairs(root: Path, split: SplitName) -> list[_Pair]:
     return picked
 
 
-def _is_test(stem: str) -> bool:
-    return int(_digest(stem)[:8], 16) % 10 == 0
+def is_test(stem: str) -> bool:
+    """Whether a name falls to the test split by chance: one in ten, whatever else is there."""
+    return int(digest(stem)[:8], 16) % 10 == 0
 
 
-def _all_pairs(folder: Path) -> dict[str, _Pair]:
+def _all_pairs(folder: Path, layout: _Layout) -> dict[str, _Pair]:
     """RGB and depth files by stem, in natural order ("2" before "10")."""
-    rgb = _by_stem(folder / "rgb", _RGB_SUFFIXES)
-    depth = _by_stem(folder / "depth", (".png",))
+    rgb = _by_stem(folder / layout.rgb, RGB_SUFFIXES)
+    depth = _by_stem(folder / layout.target, layout.suffixes)
+    target = layout.target
     lonely = {
-        "RGB images have no depth; add the depth PNGs or remove the images": [
+        f"RGB images have no {target}; add the {target} files or remove the images": [
             str(path) for stem, path in rgb.items() if stem not in depth
         ],
-        "depth images have no RGB; add the photographs or remove the depth": [
+        f"{target} images have no RGB; add the photographs or remove the {target}": [
             str(path) for stem, path in depth.items() if stem not in rgb
         ],
     }
     found = [listing(f"{folder}: {len(paths)} {what}", paths) for what, paths in lonely.items() if paths]
     if found:
         raise DataError("\n".join(found))
-    return {stem: (rgb[stem], depth[stem]) for stem in sorted(rgb, key=_natural)}
+    return {stem: (rgb[stem], depth[stem]) for stem in sorted(rgb, key=natural)}
 
 
 def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
@@ -119,7 +147,7 @@ def _listed_pairs(list_file: Path, pairs: dict[str, _Pair]) -> list[_Pair]:
         raise DataError(f"{list_file}: is not UTF-8 text; write one image name a line") from error
     missing = [stem for stem in stems if stem not in pairs]
     if missing:
-        head = f"{list_file}: {len(missing)} names have no image in {list_file.parent / 'rgb'}; mend the list"
+        head = f"{list_file}: {len(missing)} names have no image in {list_file.parent}; mend the list"
         raise DataError(listing(f"{head} (names without a suffix, one a line)", missing))
     if not stems:
         raise DataError(f"{list_file}: is empty; write one image name a line")
@@ -130,7 +158,7 @@ def _listed_pairs(list_file: Path, pairs: dict[str, _Pair]) -> list[_Pair]:
 
 def _load_pair(pairs: list[_Pair], index: int) -> tuple[np.ndarray, np.ndarray]:
     rgb_path, depth_path = pairs[index]
-    rgb, depth = _read(rgb_path), _read(depth_path)
+    rgb, depth = read_picture(rgb_path), read_picture(depth_path)
     if not depth.mode.startswith("I;16"):
         raise DataError(
             f"{depth_path}: is {depth.mode}, uint16 millimetres expected; save it as a 16-bit grey PNG"
@@ -143,39 +171,4 @@ def _load_pair(pairs: list[_Pair], index: int) -> tuple[np.ndarray, np.ndarray]:
     depth_mm = np.asarray(depth).astype(np.uint16)
     if not depth_mm.any():
         raise DataError(f"{depth_path}: every pixel is 0 (unknown); remove the image from the data set")
-    height, width = CANONICAL_HW
-    return np.asarray(rgb.convert("RGB").resize((width, height), Image.Resampling.BILINEAR)), _nearest(
-        depth_mm
-    )
-
-
-def _read(path: Path) -> Image.Image:
-    try:
-        image = Image.open(path)
-        image.load()
-        return image
-    # Pillow reports damaged files as any of these, by format.
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: cannot be read ({error}); replace the damaged file") from error
-
-
-def _nearest(depth_mm: np.ndarray) -> np.ndarray:
-    """Resize (H, W) to the canonical size without ever blending unknown zeros into depths."""
-    rows, columns = (
-        ((np.arange(new) + 0.5) * old / new).astype(np.intp)
-        for new, old in zip(CANONICAL_HW, depth_mm.shape, strict=True)
-    )
-    return depth_mm[rows[:, None], columns]
-
-
-def _signature(pairs: list[_Pair]) -> str:
-    files = [(path.name, path.stat()) for pair in pairs for path in pair]
-    return _digest("\n".join(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in files))
-
-
-def _natural(stem: str) -> list[tuple[int, int | str]]:
-    return [(0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", stem) if part]
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+    return resize_rgb(rgb, CANONICAL_HW), resize_nearest(depth_mm, CANONICAL_HW)

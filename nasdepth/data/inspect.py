@@ -11,7 +11,10 @@ import matplotlib
 import numpy as np
 from PIL import Image
 
-from nasdepth.data.store import CANONICAL_HW, DepthSplit
+from nasdepth.data.diw import RELATIONS
+from nasdepth.data.pictures import resize_sparse
+from nasdepth.data.splits import OrdinalSplit, RelativeSplit, VideoSplit
+from nasdepth.data.store import CANONICAL_HW, DepthSplit, ImageSplit
 from nasdepth.errors import DataError
 from nasdepth.files import whole_file
 from nasdepth.metrics import si_rmse
@@ -19,19 +22,85 @@ from nasdepth.metrics import si_rmse
 _BATCH = 8
 _PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 _BIN_EDGES_MM = (1, 500, 1000, 2000, 3000, 4000, 6000, 8000, 10000, 15000, 20000, 30000, 40000, 65536)
+_INTRINSICS = ("fx/width", "fy/height", "cx/width", "cy/height")
+_SHOWN_PAIRS = 40
+_BLUE, _RED, _GREEN = (40, 90, 255), (255, 60, 40), (60, 220, 60)
 _LN = np.log(np.maximum(np.arange(65536), 1)).astype(np.float32)
 
 
-def describe(split: DepthSplit) -> dict[str, Any]:
-    """Facts about a split, ready for JSON.
+def describe(split: ImageSplit) -> dict[str, Any]:
+    """Facts about a split of any kind of supervision, ready for JSON."""
+    facts = {
+        "name": split.name,
+        "supervision": split.kind,
+        "fingerprint": split.fingerprint,
+        "images": len(split),
+        "height": split.hw[0],
+        "width": split.hw[1],
+        **({"reader": split.info} if split.info else {}),
+    }
+    if isinstance(split, OrdinalSplit):
+        return facts | _describe_pairs(split)
+    if isinstance(split, RelativeSplit):
+        return facts | _describe_relative(split)
+    if isinstance(split, VideoSplit):
+        return facts | _describe_video(split)
+    return facts | _describe_depth(split)
 
-    Depths are in mm and over known pixels. `si_rmse` holds what needs no network: the best constant, and
+
+def _describe_pairs(split: OrdinalSplit) -> dict[str, Any]:
+    of_images = [split.pairs(index) for index in range(len(split))]
+    points = np.concatenate([pairs.points for pairs in of_images])
+    relation = np.concatenate([pairs.relation for pairs in of_images])
+    lower = np.where(points[:, 0] > points[:, 2], -1, 1)
+    return {
+        "pairs": len(relation),
+        "relation": {name: int((relation == value).sum()) for name, value in RELATIONS.items()},
+        # what needs no network: the point that is lower in the picture is nearer
+        "whdr": {"lower_is_nearer": float((lower != relation).mean())},
+    }
+
+
+def _describe_relative(split: RelativeSplit) -> dict[str, Any]:
+    unknown, spread = [], []
+    for index in range(len(split)):
+        values = split.value_view(index)
+        known = values > 0
+        unknown.append(1 - float(known.mean()))
+        spread.append(float(values[known].std() / 65534))
+    return {
+        "unknown_share": {"all": float(np.mean(unknown)), "most": max(unknown)},
+        "deviation_of_range": float(np.mean(spread)),
+    }
+
+
+def _describe_video(split: VideoSplit) -> dict[str, Any]:
+    cameras = np.array([split.intrinsics(index) for index in range(len(split))])
+    chosen = np.unique(np.linspace(0, len(split) - 1, min(64, len(split))).astype(int))
+    change = []
+    for index in chosen:
+        before, middle, after = (frame[::8, ::8].astype(np.int16) for frame in split.frame_views(index))
+        change += [np.abs(middle - before).mean(), np.abs(after - middle).mean()]
+    return {
+        "intrinsics": {
+            name: {"min": float(column.min()), "max": float(column.max())}
+            for name, column in zip(_INTRINSICS, cameras.T, strict=True)
+        },
+        # near 0 the camera stands still, and nothing can be learnt
+        "mean_change_between_frames": float(np.mean(change)),
+    }
+
+
+def _describe_depth(split: DepthSplit) -> dict[str, Any]:
+    """Depths are in mm and over known pixels. `si_rmse` holds what needs no network: the best constant, and
     the split's own mean map (geometric mean of each pixel). A useful model must be well below both.
     """
     counts = np.zeros(65536, dtype=np.int64)
     ln_sum, known = np.zeros(CANONICAL_HW), np.zeros(CANONICAL_HW)
     unknown_shares = []
-    for depth_mm in _batches(split):
+    for depth in _batches(split):
+        # of metres beyond uint16, all but the last bin's end is exact to a millimetre
+        depth_mm = np.rint(depth).clip(0, 65535).astype(np.uint16)
         counts += np.bincount(depth_mm.ravel(), minlength=65536)
         ln_sum += _LN[depth_mm].sum(axis=0)
         known += (depth_mm > 0).sum(axis=0)
@@ -41,11 +110,6 @@ def describe(split: DepthSplit) -> dict[str, Any]:
     total = int(counts.sum())
     unknown, counts[0] = int(counts[0]), 0
     return {
-        "name": split.name,
-        "fingerprint": split.fingerprint,
-        "images": len(split),
-        "height": CANONICAL_HW[0],
-        "width": CANONICAL_HW[1],
         "depth_mm": _quantiles(counts),
         "unknown_share": {
             "all": unknown / total,
@@ -63,8 +127,11 @@ def describe(split: DepthSplit) -> dict[str, Any]:
     }
 
 
-def contact_sheet(split: DepthSplit, path: str | Path, rows: int = 4, columns: int = 6) -> None:
-    """Write a PNG of evenly chosen images, each beside its depth (near is bright, unknown is black).
+def contact_sheet(split: ImageSplit, path: str | Path, rows: int = 4, columns: int = 6) -> None:
+    """Write a PNG of evenly chosen images, each beside what supervises it.
+
+    Depth and disparity: near is bright, unknown is black. Pairs: the farther point is blue, the nearer red,
+    equal ones green. Video: how much the next frame differs.
 
     Raises:
         NasdepthError: `path` cannot be written.
@@ -73,13 +140,37 @@ def contact_sheet(split: DepthSplit, path: str | Path, rows: int = 4, columns: i
     sheet = np.full((rows * height, columns * 2 * width, 3), 255, dtype=np.uint8)
     chosen = np.linspace(0, len(split) - 1, min(rows * columns, len(split))).round().astype(int)
     for place, index in enumerate(chosen):
-        rgb, depth_mm = (batch[0] for batch in split.batch([index]))
         top, left = place // columns * height, place % columns * 2 * width
-        small = Image.fromarray(rgb).resize((width, height), Image.Resampling.BILINEAR)
+        small = Image.fromarray(np.asarray(split.rgb_view(index)))
+        small = np.asarray(small.resize((width, height), Image.Resampling.BILINEAR))
         sheet[top : top + height, left : left + width] = small
-        sheet[top : top + height, left + width : left + 2 * width] = depth_colors(depth_mm[1::3, 1::3])
+        sheet[top : top + height, left + width : left + 2 * width] = _supervision(split, index, small)
     with whole_file(path) as temporary:
         Image.fromarray(sheet).save(temporary, format="PNG")
+
+
+def _supervision(split: ImageSplit, index: int, small: np.ndarray) -> np.ndarray:
+    height, width = small.shape[:2]
+    if isinstance(split, OrdinalSplit):
+        picture = small.copy()
+        points, relation = split.pairs(index)
+        for four, sign in zip(points[:_SHOWN_PAIRS], relation, strict=False):
+            colors = {1: (_BLUE, _RED), -1: (_RED, _BLUE), 0: (_GREEN, _GREEN)}[int(sign)]
+            for (y, x), color in zip(four.reshape(2, 2), colors, strict=True):
+                row, column = int(y * height), int(x * width)
+                picture[max(row - 3, 0) : row + 4, max(column - 3, 0) : column + 4] = color
+        return picture
+    if isinstance(split, VideoSplit):
+        _, middle, after = (frame[1::3, 1::3][:height, :width] for frame in split.frame_views(index))
+        return np.abs(after.astype(np.int16) - middle).astype(np.uint8)
+    if isinstance(split, RelativeSplit):
+        values = split.value_view(index)[1::3, 1::3].astype(np.float64)
+        # any decreasing map shows disparity as depth is shown
+        inverse = np.where(values > 0, 65536 - values, 0)
+        return depth_colors(inverse if split.space == "disparity" else values)[:height, :width]
+    depth_mm = split.depth_view(index)
+    thinned = resize_sparse(depth_mm, (height, width)) if split.sparse else depth_mm[1::3, 1::3]
+    return depth_colors(thinned[:height, :width])
 
 
 def depth_colors(depth_mm: np.ndarray) -> np.ndarray:
@@ -98,7 +189,7 @@ def write_folder(split: DepthSplit, root: str | Path) -> None:
     """Write `root/rgb/ID.jpg` (quality 95) and `root/depth/ID.png` (uint16 mm), as `load_folder` reads them.
 
     Raises:
-        DataError: `root` already holds images. NasdepthError: it cannot be written.
+        DataError: `root` already holds images, or the depths do not fit. NasdepthError: it cannot be written.
     """
     root = Path(root)
     for name in ("rgb", "depth"):
@@ -108,6 +199,8 @@ def write_folder(split: DepthSplit, root: str | Path) -> None:
         rgb, depth_mm = (batch[0] for batch in split.batch([index]))
         with whole_file(root / "rgb" / f"{image_id}.jpg") as temporary:
             Image.fromarray(rgb).save(temporary, format="JPEG", quality=95)
+        if depth_mm.dtype != np.uint16:
+            raise DataError(f"{split.name}: {image_id} has depths that uint16 millimetres cannot hold")
         with whole_file(root / "depth" / f"{image_id}.png") as temporary:
             Image.fromarray(depth_mm).save(temporary, format="PNG")
 

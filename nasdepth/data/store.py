@@ -5,13 +5,16 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import math
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 from rich.console import Console
@@ -23,13 +26,28 @@ from nasdepth.files import cache_folder
 CANONICAL_HW = (480, 640)
 """Height and width in pixels of every stored image."""
 
-_RGB_BYTES = CANONICAL_HW[0] * CANONICAL_HW[1] * 3
-_DEPTH_BYTES = CANONICAL_HW[0] * CANONICAL_HW[1] * 2
-_RGB_FILE, _DEPTH_FILE, _META_FILE = "rgb.u8", "depth_mm.u16", "meta.json"
+_META_FILE = "meta.json"
 _SHOWN_PROBLEMS = 5
 
-MakeImage = Callable[[int], tuple[np.ndarray, np.ndarray]]
-"""Index to (rgb uint8 (480, 640, 3), depth_mm uint16 (480, 640)); raises DataError for a bad image."""
+MakeImage = Callable[[int], tuple[np.ndarray, ...]]
+"""Index to one array for each plane, such as (rgb, depth_mm); raises DataError for a bad image."""
+
+
+@dataclass(frozen=True)
+class Plane:
+    """One raw array on disk: `shape` and little-endian `dtype` of a single image's part of it."""
+
+    file: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def bytes_each(self) -> int:
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
+
+RGB_PLANE = Plane("rgb.u8", "u1", (*CANONICAL_HW, 3))
+DEPTH_PLANE = Plane("depth_mm.u16", "<u2", CANONICAL_HW)
 
 
 def cpu_workers() -> int:
@@ -37,23 +55,34 @@ def cpu_workers() -> int:
     return min(os.cpu_count() or 1, 8)
 
 
-class DepthSplit:
-    """One split of a data set: RGB images with depth in millimetres, 0 = unknown.
+class ImageSplit:
+    """One split of a data set, read from memory-mapped arrays; the base of every kind of supervision.
 
     Attributes:
+        kind: how it supervises: "metric", "ordinal", "relative" or "video".
         name: "train" or "test", with a suffix after `subset`.
-        image_ids: one name an image.
-        fingerprint: short hash of the pixels; equal fingerprints mean equal data.
+        image_ids: one name an item.
+        hw: height and width of the stored images in pixels.
+        info: what the reader noted about the source, for `inspect`.
+        fingerprint: short hash of all stored values; equal fingerprints mean equal data.
     """
+
+    kind: str
 
     def __init__(self, folder: Path, rows: Sequence[int] | None = None, name: str | None = None) -> None:
         meta = json.loads((folder / _META_FILE).read_text(encoding="utf-8"))
-        stored = len(meta["image_ids"])
         self._folder = folder
-        self._rows = np.arange(stored) if rows is None else np.asarray(rows, dtype=np.int64)
+        self._planes = {
+            plane["file"]: np.memmap(
+                folder / plane["file"], plane["dtype"], "r", shape=(meta["stored"], *plane["shape"])
+            )
+            for plane in meta["planes"]
+        }
+        self._rgb = self._planes[RGB_PLANE.file]
+        self._rows = np.arange(len(meta["image_ids"])) if rows is None else np.asarray(rows, dtype=np.int64)
         self._whole = rows is None
-        self._rgb = np.memmap(folder / _RGB_FILE, np.uint8, "r", shape=(stored, *CANONICAL_HW, 3))
-        self._depth_mm = np.memmap(folder / _DEPTH_FILE, "<u2", "r", shape=(stored, *CANONICAL_HW))
+        self.hw: tuple[int, int] = self._rgb.shape[1:3]
+        self.info: dict[str, Any] = meta["info"]
         self.name: str = name or meta["name"]
         self.image_ids: list[str] = [meta["image_ids"][row] for row in self._rows]
         self.fingerprint: str = meta["fingerprint"]
@@ -66,7 +95,43 @@ class DepthSplit:
 
     def __reduce__(self):
         # Pickling the arrays would copy the whole data set into every worker process.
-        return DepthSplit, (self._folder, None if self._whole else self._rows, self.name)
+        return type(self), (self._folder, None if self._whole else self._rows, self.name)
+
+    def _extra(self, name: str) -> np.ndarray:
+        return np.load(self._folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+
+    def rgb_view(self, index: int) -> np.ndarray:
+        """One image, uint8 (H, W, 3), as a view of the memory map: nothing is read until it is used."""
+        return self._array(RGB_PLANE)[self._rows[index]]
+
+    def _array(self, plane: Plane) -> np.ndarray:
+        # slicing a plain array costs a tenth of slicing a np.memmap
+        return self._planes[plane.file].view(np.ndarray)
+
+    def subset(self, indices: Sequence[int] | np.ndarray, name: str | None = None) -> Self:
+        """A view of some items, in the order given; no pixels are copied."""
+        rows = self._rows[np.asarray(indices, dtype=np.int64)]
+        return type(self)(self._folder, rows, name or f"{self.name}[{len(rows)}]")
+
+
+class DepthSplit(ImageSplit):
+    """RGB images with metric depth in millimetres, 0 = unknown.
+
+    Attributes:
+        sparse: the depth is single points (LiDAR): resize it point by point, never by sampling a grid.
+    """
+
+    kind = "metric"
+
+    def __init__(self, folder: Path, rows: Sequence[int] | None = None, name: str | None = None) -> None:
+        super().__init__(folder, rows, name)
+        self._depth = self._planes[DEPTH_PLANE.file]
+        self.sparse: bool = self.info.get("sparse", False)
+        # Depths that do not fit into uint16 millimetres are stored in the steps they were published in.
+        self._mm_per_step: float = self.info.get("mm_per_step", 1)
+
+    def _in_mm(self, steps: np.ndarray) -> np.ndarray:
+        return steps if self._mm_per_step == 1 else steps.astype(np.float32) * np.float32(self._mm_per_step)
 
     @property
     def rgb(self) -> np.ndarray:
@@ -75,25 +140,25 @@ class DepthSplit:
 
     @property
     def depth_mm(self) -> np.ndarray:
-        """uint16 (N, 480, 640), 0 = unknown: the memory map itself, or for a subset a copy of its rows."""
-        return self._depth_mm if self._whole else self._depth_mm[self._rows]
+        """(N, 480, 640), 0 = unknown. uint16, and the memory map itself (for a subset a copy of its rows);
+        float32 where the source reaches beyond 65 m or is finer than a millimetre."""
+        return self._in_mm(self._depth if self._whole else self._depth[self._rows])
+
+    def depth_view(self, index: int) -> np.ndarray:
+        """One depth map (480, 640) in mm, 0 = unknown; types as in `depth_mm`."""
+        return self._in_mm(self._array(DEPTH_PLANE)[self._rows[index]])
 
     def batch(self, indices: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Copy images out: rgb uint8 (B, 480, 640, 3) and depth_mm uint16 (B, 480, 640).
+        """Copy images out: rgb uint8 (B, 480, 640, 3) and depth_mm (B, 480, 640), types as in `depth_mm`.
 
         Raises:
             IndexError: an index is out of range.
         """
         rows = self._rows[np.asarray(indices, dtype=np.int64)]
-        return self._rgb[rows], self._depth_mm[rows]
-
-    def subset(self, indices: Sequence[int] | np.ndarray, name: str | None = None) -> DepthSplit:
-        """A view of some images, in the order given; no pixels are copied."""
-        rows = self._rows[np.asarray(indices, dtype=np.int64)]
-        return DepthSplit(self._folder, rows, name or f"{self.name}[{len(rows)}]")
+        return self._rgb[rows], self._in_mm(self._depth[rows])
 
 
-def cached_split(
+def cached_split[SplitType: ImageSplit](
     slot: str,
     signature: str,
     name: str,
@@ -101,27 +166,48 @@ def cached_split(
     make: MakeImage,
     pool: Callable[[], Executor],
     progress: bool = True,
-) -> DepthSplit:
+    *,
+    opener: Callable[[Path], SplitType] = DepthSplit,
+    planes: tuple[Plane, ...] = (RGB_PLANE, DEPTH_PLANE),
+    extras: Mapping[str, np.ndarray] | None = None,
+    info: Mapping[str, Any] | None = None,
+    stored: int | None = None,
+) -> SplitType:
     """Open the split kept in the cache under `slot`, building it first when it is absent, stale or damaged.
 
     Args:
         slot: folder name in the cache, one for each source and split.
         signature: what the source looks like now; a cache made under another signature is rebuilt.
         make: decodes or renders one image; called in the workers of `pool`.
+        opener: the class of the split.
+        planes: what `make` returns for one image, in its order.
+        extras: small arrays kept beside the planes (pairs, triplets).
+        info: facts about the source for `ImageSplit.info`, as JSON.
+        stored: how many images `make` makes; one for each of `image_ids` unless given.
 
     Raises:
         DataError: some images are bad (the first few are named), or the cache folder is full or read-only.
     """
     root = cache_folder("datasets")
     folder = root / slot
-    needed = len(image_ids) * (_RGB_BYTES + _DEPTH_BYTES)
+    recipe = {
+        "name": name,
+        "signature": signature,
+        "image_ids": image_ids,
+        "stored": len(image_ids) if stored is None else stored,
+        "planes": [asdict(plane) | {"shape": list(plane.shape)} for plane in planes],
+        "info": dict(info or {}),
+    }
+    extras = dict(extras or {})
+    needed = recipe["stored"] * sum(plane.bytes_each for plane in planes)
+    needed += sum(array.nbytes for array in extras.values())
     try:
         root.mkdir(parents=True, exist_ok=True)
         with _locked(root / f".{slot}.lock"):
-            if not _is_good(folder, signature):
+            if not _is_good(folder, recipe, planes, extras):
                 _check_space(root, needed)
-                _build(folder, signature, name, image_ids, make, pool, progress)
-        return DepthSplit(folder)
+                _build(folder, recipe, planes, extras, make, pool, progress)
+        return opener(folder)
     except BrokenExecutor as error:
         raise DataError(
             f"{folder}: a worker process died. Either memory ran out, or the script that loads the data is "
@@ -142,14 +228,15 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _is_good(folder: Path, signature: str) -> bool:
+def _is_good(
+    folder: Path, recipe: dict[str, Any], planes: tuple[Plane, ...], extras: dict[str, np.ndarray]
+) -> bool:
     try:
         meta = json.loads((folder / _META_FILE).read_text(encoding="utf-8"))
-        count = len(meta["image_ids"])
         return (
-            meta["signature"] == signature
-            and (folder / _RGB_FILE).stat().st_size == count * _RGB_BYTES
-            and (folder / _DEPTH_FILE).stat().st_size == count * _DEPTH_BYTES
+            all(meta[key] == recipe[key] for key in ("signature", "planes", "info"))
+            and all((folder / p.file).stat().st_size == meta["stored"] * p.bytes_each for p in planes)
+            and all((folder / f"{name}.npy").stat().st_size > 0 for name in extras)
         )
     except (OSError, ValueError, KeyError, TypeError):
         return False
@@ -166,9 +253,9 @@ def _check_space(root: Path, needed: int) -> None:
 
 def _build(
     folder: Path,
-    signature: str,
-    name: str,
-    image_ids: list[str],
+    recipe: dict[str, Any],
+    planes: tuple[Plane, ...],
+    extras: dict[str, np.ndarray],
     make: MakeImage,
     pool: Callable[[], Executor],
     progress: bool,
@@ -177,12 +264,16 @@ def _build(
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
     try:
-        for file in (_RGB_FILE, _DEPTH_FILE):
-            (part / file).touch()
-        digests = _fill_all(part, name, make, len(image_ids), pool, progress)
-        fingerprint = hashlib.sha256("\n".join([*image_ids, *digests]).encode()).hexdigest()[:16]
-        meta = {"name": name, "signature": signature, "fingerprint": fingerprint, "image_ids": image_ids}
-        (part / _META_FILE).write_text(json.dumps(meta), encoding="utf-8")
+        for plane in planes:
+            (part / plane.file).touch()
+        digests = _fill_all(part, recipe["name"], planes, make, recipe["stored"], pool, progress)
+        if recipe["info"]:
+            digests.append(json.dumps(recipe["info"], sort_keys=True))
+        for name, array in extras.items():
+            np.save(part / f"{name}.npy", array, allow_pickle=False)
+            digests.append(hashlib.sha256(array.tobytes()).hexdigest())
+        fingerprint = hashlib.sha256("\n".join([*recipe["image_ids"], *digests]).encode()).hexdigest()[:16]
+        (part / _META_FILE).write_text(json.dumps({**recipe, "fingerprint": fingerprint}), encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(part, folder)
     finally:
@@ -190,12 +281,18 @@ def _build(
 
 
 def _fill_all(
-    part: Path, name: str, make: MakeImage, count: int, pool: Callable[[], Executor], progress: bool
+    part: Path,
+    name: str,
+    planes: tuple[Plane, ...],
+    make: MakeImage,
+    count: int,
+    pool: Callable[[], Executor],
+    progress: bool,
 ) -> list[str]:
     digests, problems = [], []
     bar = Progress(console=Console(stderr=True), transient=True, disable=not progress)
     with bar, pool() as executor:
-        results = executor.map(partial(_fill_one, part, make), range(count))
+        results = executor.map(partial(_fill_one, part, planes, make), range(count))
         for digest, problem in bar.track(results, total=count, description=f"Preparing {name} images"):
             digests.append(digest)
             if problem:
@@ -205,18 +302,18 @@ def _fill_all(
     return digests
 
 
-def _fill_one(part: Path, make: MakeImage, index: int) -> tuple[str, str]:
+def _fill_one(part: Path, planes: tuple[Plane, ...], make: MakeImage, index: int) -> tuple[str, str]:
     try:
-        rgb, depth_mm = make(index)
+        arrays = make(index)
     except DataError as error:
         return "", str(error)
-    rgb_bytes, depth_bytes = rgb.tobytes(), depth_mm.astype("<u2").tobytes()
+    contents = [array.astype(plane.dtype).tobytes() for plane, array in zip(planes, arrays, strict=True)]
     # Plain writes, not a writable map: on a full disk a map kills the process with SIGBUS.
-    for file, content in ((_RGB_FILE, rgb_bytes), (_DEPTH_FILE, depth_bytes)):
-        with (part / file).open("r+b") as handle:
-            handle.seek(index * len(content))
+    for plane, content in zip(planes, contents, strict=True):
+        with (part / plane.file).open("r+b") as handle:
+            handle.seek(index * plane.bytes_each)
             handle.write(content)
-    return hashlib.sha256(rgb_bytes + depth_bytes).hexdigest(), ""
+    return hashlib.sha256(b"".join(contents)).hexdigest(), ""
 
 
 def listing(headline: str, problems: list[str]) -> str:

@@ -1,13 +1,185 @@
-"""Batches from a split: random-size crops and flips on raw pixels, colour on the resized image."""
+"""Augmentation: windows drawn on the stored image, colours and disturbances on the network's input size.
+
+Every random number comes from the NumPy generator that is given, so a batch is a function of its seed.
+"""
 
 from __future__ import annotations
+
+import math
+from functools import cache
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict, Field
+from torchvision.transforms.v2 import functional as transforms
 
-from nasdepth.data.store import DepthSplit
-from nasdepth.training.recipe import Recipe
+from nasdepth.data.store import CANONICAL_HW, DepthSplit
+from nasdepth.training.geometry import View
+
+if TYPE_CHECKING:
+    # a recipe holds an Augmentation
+    from nasdepth.training.recipe import Recipe
+
+Size = tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Augmentation(BaseModel):
+    """What is done to training images; the defaults are crops, flips and colours, the rest is off.
+
+    Attributes:
+        crops: window sizes in pixels of 480x640; each batch draws one (LiteDepth's R2 crop). Images stored
+            at another size use the same share of theirs.
+        flip: left and right are exchanged for half of the images.
+        rotation_degrees: largest angle; rotation_share: how many images are turned at all.
+        brightness, contrast, colour: half-widths of the factors on an image's mean, on the deviation from it,
+            and on each channel.
+        gamma: half-width of the exponent's range around 1.
+        cut_depth: how many images get a rectangle of their depth pasted (CutDepth, arXiv:2107.07684);
+            cut_depth_size: the paper's p, the largest side as a share of what is left of the image.
+        blur: how many images are blurred; blur_sigma: largest deviation in pixels of the network's input.
+        noise: how many images get noise; noise_sigma: largest deviation on 0-255.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    crops: Annotated[tuple[Size, ...], Field(min_length=1)] = ((480, 640), (384, 512), (240, 384))
+    flip: bool = True
+    rotation_degrees: float = Field(0.0, ge=0, le=45)
+    rotation_share: Share = 0.5
+    brightness: float = Field(0.2, ge=0, lt=1)
+    contrast: float = Field(0.2, ge=0, lt=1)
+    colour: float = Field(0.1, ge=0, lt=1)
+    gamma: float = Field(0.0, ge=0, lt=1)
+    cut_depth: Share = 0.0
+    cut_depth_size: float = Field(0.75, gt=0, le=1)
+    blur: Share = 0.0
+    blur_sigma: float = Field(1.0, gt=0.1, le=10)
+    noise: Share = 0.0
+    noise_sigma: float = Field(8.0, gt=0, le=128)
+
+
+NO_AUGMENTATION = Augmentation(crops=(CANONICAL_HW,), flip=False, brightness=0, contrast=0, colour=0)
+
+
+def draw_views(
+    stored_hw: tuple[int, int], count: int, augmentation: Augmentation, rng: np.random.Generator
+) -> list[View]:
+    """Windows for `count` images of one size: one crop size for the batch, the rest drawn for each."""
+    crop = augmentation.crops[rng.integers(len(augmentation.crops))]
+    height, width = (
+        min(round(size * stored / canonical), stored)
+        for size, stored, canonical in zip(crop, stored_hw, CANONICAL_HW, strict=True)
+    )
+    views = []
+    for _ in range(count):
+        top = int(rng.integers(stored_hw[0] - height + 1))
+        left = int(rng.integers(stored_hw[1] - width + 1))
+        flip = bool(rng.random() < 0.5) and augmentation.flip
+        turned = rng.random() < augmentation.rotation_share
+        angle = rng.uniform(-1, 1) * math.radians(augmentation.rotation_degrees)
+        views.append(View(stored_hw, top, left, height, width, angle if turned else 0.0, flip))
+    return views
+
+
+def change_colours(
+    rgb: torch.Tensor, augmentation: Augmentation, rng: np.random.Generator, frames: int = 1
+) -> torch.Tensor:
+    """Random brightness, contrast, colour and gamma, in place; (N, 3, H, W) float32 on 0-255 in and out.
+
+    Args:
+        frames: so many neighbouring images are of one video and change in the same way.
+    """
+    count = len(rgb) // frames
+
+    def drawn(half_width: float, *shape: int) -> torch.Tensor:
+        factors = rng.uniform(1 - half_width, 1 + half_width, (count, *shape)).repeat(frames, axis=0)
+        return torch.from_numpy(factors).to(rgb)
+
+    if augmentation.brightness or augmentation.contrast or augmentation.colour:
+        contrast, brightness = (
+            drawn(half, 1, 1, 1) for half in (augmentation.contrast, augmentation.brightness)
+        )
+        colour = drawn(augmentation.colour, 3, 1, 1)
+        # ((rgb - mean) contrast + mean brightness) colour, in one pass
+        shift = rgb.mean((1, 2, 3), keepdim=True) * (brightness - contrast) * colour
+        torch.addcmul(shift, rgb, contrast * colour, out=rgb)
+    if augmentation.gamma:
+        rgb.div_(255).clamp_(0, 1).pow_(drawn(augmentation.gamma, 1, 1, 1)).mul_(255)
+    return rgb.clamp_(0, 255)
+
+
+def disturb(rgb: torch.Tensor, augmentation: Augmentation, rng: np.random.Generator) -> torch.Tensor:
+    """Gaussian blur and noise on some images, in place; (N, 3, H, W) float32 on 0-255 in and out."""
+    blurred = np.flatnonzero(rng.random(len(rgb)) < augmentation.blur)
+    for index, sigma in zip(blurred, rng.uniform(0.1, augmentation.blur_sigma, len(blurred)), strict=True):
+        rgb[index] = gaussian_blur(rgb[index], float(sigma))
+    noisy = np.flatnonzero(rng.random(len(rgb)) < augmentation.noise)
+    for index, sigma in zip(noisy, rng.uniform(0, augmentation.noise_sigma, len(noisy)), strict=True):
+        rgb[index].add_(_noise(rgb.shape[1:], rng).to(rgb), alpha=float(sigma)).clamp_(0, 255)
+    return rgb
+
+
+def gaussian_blur(rgb: torch.Tensor, sigma: float) -> torch.Tensor:
+    """Blur (C, H, W) with a deviation of `sigma` pixels, cut at 3 sigma; mirrored at the border.
+
+    A pass along each axis: torchvision's one pass with a two-dimensional kernel takes several times longer.
+    """
+    radius = min(max(1, math.ceil(3 * sigma)), min(rgb.shape[1:]) - 1)
+    weights = torch.exp(-0.5 * (torch.arange(-radius, radius + 1) / sigma) ** 2)
+    weights = (weights / weights.sum()).tolist()
+    padded = transforms.pad(rgb, [radius] * 4, padding_mode="reflect")
+    for axis in (1, 2):
+        size = padded.shape[axis] - 2 * radius
+        out = padded.narrow(axis, 0, size) * weights[0]
+        for shift, weight in enumerate(weights[1:], 1):
+            out.add_(padded.narrow(axis, shift, size), alpha=weight)
+        padded = out
+    return padded
+
+
+@cache
+def _noise_bank() -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(0).standard_normal(2**20, dtype=np.float32))
+
+
+def _noise(shape: torch.Size, rng: np.random.Generator) -> torch.Tensor:
+    """Normal noise from a random place of a fixed bank: drawing it anew costs as much as all other steps."""
+    count = shape.numel()
+    bank = _noise_bank()
+    if count > len(bank) // 2:
+        return torch.from_numpy(rng.standard_normal(tuple(shape), dtype=np.float32))
+    start = int(rng.integers(len(bank) - count))
+    # channels last in memory, as the pictures are
+    return bank[start : start + count].view(shape[1], shape[2], shape[0]).permute(2, 0, 1)
+
+
+def cut_depth(
+    rgb: torch.Tensor, target: torch.Tensor, augmentation: Augmentation, rng: np.random.Generator
+) -> torch.Tensor:
+    """Paste a rectangle of the true depth into some images, in place (CutDepth, Ishii & Yamashita 2021,
+    arXiv:2107.07684, eqs. 1-3: corner (aW, bH), sides ((1 - a) W c p, (1 - b) H d p), a to d uniform).
+
+    The depth becomes grey, its largest known value in the image white. Unknown pixels keep their colours.
+
+    Args:
+        rgb: (N, 3, H, W) float32 on 0-255.
+        target: (N, 1, h, w) depth or disparity, 0 = unknown.
+    """
+    height, width = rgb.shape[2:]
+    for index in np.flatnonzero(rng.random(len(rgb)) < augmentation.cut_depth):
+        a, b, c, d = rng.random(4)
+        left, top = int(a * width), int(b * height)
+        right = left + max(1, int((width - left) * c * augmentation.cut_depth_size))
+        bottom = top + max(1, int((height - top) * d * augmentation.cut_depth_size))
+        values = F.interpolate(target[index : index + 1], size=(height, width), mode="nearest-exact")[0, 0]
+        grey = values * (255 / values.max().clamp_min(1))
+        window = (slice(top, bottom), slice(left, right))
+        known = values[window] > 0
+        rgb[index, :, *window] = torch.where(known, grey[window], rgb[index, :, *window])
+    return rgb
 
 
 def training_batch(

@@ -209,6 +209,20 @@ def test_a_classifier_does_not_score(nasdepth, third_party):
 # from data to device
 
 
+def test_pairs_are_inspected_and_refused_where_depth_is_needed(nasdepth, tmp_path):
+    from PIL import Image
+
+    (tmp_path / "web").mkdir()
+    Image.new("RGB", (64, 48)).save(tmp_path / "web" / "a.jpg")
+    (tmp_path / "web" / "train.csv").write_text("a.jpg\n1,1,48,64,>,64,48\n")
+    content = nasdepth("data", "inspect", "web", "--sheet", "sheet.png", "--json").json
+    assert content["supervision"] == "ordinal" and content["relation"] == {">": 1, "<": 0, "=": 0}
+    assert (tmp_path / "sheet.png").stat().st_size > 500
+    assert "lower_is_nearer" in nasdepth("data", "inspect", "web").out
+    (tmp_path / "web" / "train.csv").write_text("a.jpg\n1,1,49,64,>,64,48\n")
+    is_error(nasdepth("data", "inspect", "web"), "train.csv", "line 2", "y = 49")
+
+
 def test_data_is_made_and_inspected(nasdepth, tmp_path):
     assert nasdepth("data", "make", "set", "--train", "3", "--test", "2").code == 0
     assert len(list((tmp_path / "set/train/depth").glob("*.png"))) == 3

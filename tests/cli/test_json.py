@@ -6,7 +6,9 @@ import os
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -213,3 +215,34 @@ def test_figures_that_are_not_finite_are_null(capsys):
 
     print_json("test", values=(1.5, float("nan"), {"most": float("inf")}))
     assert json.loads(capsys.readouterr().out)["values"] == [1.5, None, {"most": None}]
+
+
+@pytest.mark.parametrize("kind", ["ordinal", "relative", "video", "sparse"])
+def test_what_is_printed_of_other_supervisions_is_documented(kind, tmp_path):
+    def save(path, array):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(array).save(path, format="PNG")
+
+    root, split = tmp_path / kind, "train"
+    picture, values = np.zeros((6, 8, 3), np.uint8), np.arange(48, dtype=np.uint16).reshape(6, 8)
+    match kind:
+        case "ordinal":
+            save(root / "a.png", picture)
+            (root / "train.csv").write_text("a.png\n1,1,2,2,<,8,6\n")
+        case "relative":
+            save(root / "train" / "rgb" / "a.png", picture)
+            save(root / "train" / "disparity" / "a.png", values)
+        case "video":
+            for number in range(3):
+                save(root / "scene" / f"{number}.png", picture)
+            (root / "scene" / "cam.txt").write_text("8 0 4 0 8 3 0 0 1")
+            (root / "train.txt").write_text("scene\n")
+        case "sparse":
+            save(root / "image" / "a_image_.png", picture)
+            save(root / "groundtruth_depth" / "a_groundtruth_depth_.png", values * 256)
+            split = "test"
+    result = CliRunner().invoke(app, ["data", "inspect", str(root), "--split", split, "--json"])
+    assert result.exit_code == 0, result.output
+    content = json.loads(result.stdout)
+    assert content["supervision"] == ("metric" if kind == "sparse" else kind)
+    matches(content, "nasdepth-data-1")

@@ -1,0 +1,115 @@
+"""What the readers of all formats share: reading pictures, resizing them, telling a changed source."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from nasdepth.errors import DataError
+
+
+def read_picture(path: Path) -> Image.Image:
+    """Decode a picture file.
+
+    Raises:
+        DataError: it is missing, damaged or no picture.
+    """
+    try:
+        image = Image.open(path)
+        image.load()
+        return image
+    # Pillow reports damaged files as any of these, by format.
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path}: cannot be read ({error}); replace the damaged file") from error
+
+
+def picture_hw(path: Path) -> tuple[int, int]:
+    """Height and width in pixels, from the file's header alone.
+
+    Raises:
+        DataError: it is missing, damaged or no picture.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path}: cannot be read ({error}); replace the damaged file") from error
+
+
+def resize_rgb(image: Image.Image, hw: tuple[int, int]) -> np.ndarray:
+    """uint8 (*hw, 3), bilinear; grey and palette pictures become RGB."""
+    return np.asarray(image.convert("RGB").resize((hw[1], hw[0]), Image.Resampling.BILINEAR))
+
+
+def resize_nearest(dense: np.ndarray, hw: tuple[int, int]) -> np.ndarray:
+    """Resize (H, W) without ever blending unknown zeros into depths."""
+    rows, columns = (
+        ((np.arange(new) + 0.5) * old / new).astype(np.intp) for new, old in zip(hw, dense.shape, strict=True)
+    )
+    return dense[rows[:, None], columns]
+
+
+def resize_sparse(sparse: np.ndarray, hw: tuple[int, int]) -> np.ndarray:
+    """Move every known point of (H, W) to the pixel it falls on; where points meet, the nearest stays.
+
+    Sampling a grid would lose most of a LiDAR's points, and would repeat others where it enlarges.
+    """
+    rows, columns = np.nonzero(sparse)
+    target = (2 * rows + 1) * hw[0] // (2 * sparse.shape[0]) * hw[1]
+    target += (2 * columns + 1) * hw[1] // (2 * sparse.shape[1])
+    return scatter_nearest(target, sparse[rows, columns], hw)
+
+
+def scatter_nearest(target: np.ndarray, depth: np.ndarray, hw: tuple[int, int]) -> np.ndarray:
+    """(*hw) of depth's type with `depth` at the flat indices `target`, 0 elsewhere; of several the least."""
+    out = np.zeros(hw, depth.dtype)
+    # The last of several writes to one place stays: far first, so that near hides far as in a picture.
+    order = np.argsort(depth, kind="stable")[::-1]
+    out.ravel()[target[order]] = depth[order]
+    return out
+
+
+def signature(files: Iterable[Path], *also: str) -> str:
+    """What a source looks like now: names, sizes and times of its files, and whatever else decides."""
+    found = [f"{path.name} {stat.st_size} {stat.st_mtime_ns}" for path in files for stat in [path.stat()]]
+    return digest("\n".join([*found, *also]))
+
+
+def slot_name(source: Path, *parts: str) -> str:
+    """Folder in the cache for a source: its name, a hash of its whole path, and `parts`."""
+    source = source.resolve()
+    return "-".join([source.name, digest(str(source))[:8], *parts])
+
+
+def natural(text: str) -> list[tuple[int, int | str]]:
+    """Sort key that puts "2" before "10"."""
+    return [(0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", text) if part]
+
+
+def digest(text: str) -> str:
+    """SHA-256 as hexadecimal digits."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def text_lines(path: Path) -> list[tuple[int, str]]:
+    """The lines of a list with their numbers from 1, stripped, without empty ones and # comments.
+
+    Raises:
+        DataError: it cannot be read, is not UTF-8, or has no line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is not UTF-8 text; save it as plain text") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+    numbered = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1)]
+    lines = [(number, line) for number, line in numbered if line and not line.startswith("#")]
+    if not lines:
+        raise DataError(f"{path}: is empty; a list needs at least one line")
+    return lines

@@ -1,0 +1,117 @@
+"""Opening a data set by what the user typed: a path, built-in scenes, or `format:path@option`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from nasdepth.data.diw import is_diw, load_diw
+from nasdepth.data.folder import SplitName, load_folder
+from nasdepth.data.kitti import is_kitti, load_kitti
+from nasdepth.data.nyu import load_nyu
+from nasdepth.data.relative import layout_of, load_relative
+from nasdepth.data.scenes import load_scenes, parse_scenes
+from nasdepth.data.store import DepthSplit, ImageSplit
+from nasdepth.data.video import is_video, load_video
+from nasdepth.errors import DataError
+
+FORMATS = ("folder", "nyu", "kitti", "diw", "relative", "video")
+_MATLAB_NAME = "nyu_depth_v2_labeled.mat"
+
+
+class Source(NamedTuple):
+    """A format with the path and the option that it is opened with."""
+
+    format: str
+    path: Path
+    option: str
+
+
+def parse_source(text: str | Path) -> Source:
+    """Read `PATH`, whose format is recognised by what lies there, or `FORMAT:PATH@OPTION`.
+
+    Options: `nyu:...@raw` (depth with holes), `kitti:...@eigen` (a split list) or `@selection`,
+    `diw:...@20000` (that many images), `video:...@eigen_zhou` (a split list).
+
+    Raises:
+        DataError: an option that the format does not have.
+    """
+    name, colon, rest = str(text).partition(":")
+    if not colon or name not in FORMATS:
+        return Source(_recognise(Path(text).expanduser()), Path(text).expanduser(), "")
+    path, _, option = rest.partition("@")
+    if option and name in ("folder", "relative"):
+        raise DataError(f"{text}: {name} has no option @{option}; leave it out")
+    if name == "nyu" and option not in ("", "raw"):
+        raise DataError(f"{text}: @{option} must be @raw (depth with its holes) or be left out")
+    if name == "diw" and option and not (option.isdecimal() and int(option) > 0):
+        raise DataError(f"{text}: @{option} must be a number of images")
+    return Source(name, Path(path).expanduser(), option)
+
+
+def open_split(source: str | Path | None, split: SplitName, progress: bool = True) -> ImageSplit:
+    """Open one split of a data set of any kind of supervision.
+
+    Returns:
+        DepthSplit, OrdinalSplit, RelativeSplit or VideoSplit; `kind` tells which.
+
+    Raises:
+        DataError: the source does not exist, is misspelt or holds files that cannot be used.
+    """
+    if split not in ("train", "test"):
+        raise DataError(f"split {split!r}: must be train or test")
+    spec = parse_scenes("scenes" if source is None else str(source))
+    if spec is not None:
+        return load_scenes(split, spec.train if split == "train" else spec.test, spec.seed, progress)
+    found = parse_source(source)
+    match found.format:
+        case "nyu":
+            path = found.path / _MATLAB_NAME if found.path.is_dir() else found.path
+            return load_nyu(path, split, "rawDepths" if found.option else "depths", progress)
+        case "kitti":
+            return load_kitti(found.path, split, found.option, progress)
+        case "diw":
+            return load_diw(found.path, split, int(found.option) if found.option else None, progress)
+        case "relative":
+            return load_relative(found.path, split, progress)
+        case "video":
+            return load_video(found.path, split, found.option, progress)
+        case _:
+            return load_folder(found.path, split, progress)
+
+
+def load_split(source: str | Path | None, split: SplitName, progress: bool = True) -> DepthSplit:
+    """Load one split of metric depth.
+
+    Args:
+        source: a folder in the challenge's layout, NYU Depth v2's .mat, KITTI's folder (`parse_source`), or
+            built-in scenes: None or `scenes` for the default, `scenes:480+80` for other counts (train+test),
+            `scenes:480+80@7` for another seed.
+
+    Raises:
+        DataError: the source does not exist, is misspelt, holds images that cannot be used, or supervises
+            in another way.
+    """
+    opened = open_split(source, split, progress)
+    if not isinstance(opened, DepthSplit):
+        raise DataError(
+            f"{source}: is {opened.kind} supervision, but metric depth is needed here; name a data set with "
+            "depth in millimetres, and give this one to a mixture"
+        )
+    return opened
+
+
+def _recognise(path: Path) -> str:
+    if path.suffix.lower() == ".mat" or (path / _MATLAB_NAME).is_file():
+        return "nyu"
+    if path.suffix.lower() == ".csv":
+        return "diw"
+    if any((path / sub / "depth").is_dir() for sub in (".", "train", "test", "val", "valid")):
+        return "folder"
+    tests = (
+        ("relative", lambda p: layout_of(p) is not None),
+        ("diw", is_diw),
+        ("kitti", is_kitti),
+        ("video", is_video),
+    )
+    return next((name for name, test in tests if path.is_dir() and test(path)), "folder")

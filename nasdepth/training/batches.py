@@ -1,0 +1,205 @@
+"""Batches of every kind of supervision, made from a mixture's steps by threads ahead of the training."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from itertools import islice
+
+import numpy as np
+import torch
+
+from nasdepth.data.mixture import Step
+from nasdepth.data.splits import OrdinalSplit, RelativeSplit, VideoSplit
+from nasdepth.data.store import DepthSplit, ImageSplit
+from nasdepth.training.augment import Augmentation, change_colours, cut_depth, disturb, draw_views
+from nasdepth.training.geometry import (
+    View,
+    move_pairs,
+    sample_nearest,
+    sample_rgb,
+    sample_sparse,
+    view_intrinsics,
+)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One augmented batch; what its `kind` does not have is None.
+
+    Attributes:
+        kind: "metric", "ordinal", "relative" or "video".
+        step: where in the training it belongs, and which data set it is of.
+        rgb: (B, 3, *input_hw) float32 on 0-255, channels last; for video the middle frames.
+        target: metric: depth in mm, relative: disparity or depth up to scale and shift; (B, 1, *loss_hw)
+            float32, 0 where unknown.
+        mask: (B, 1, *loss_hw) bool, where `target` is known.
+        space: relative only, "disparity" (larger is nearer) or "depth".
+        points: ordinal, (B, P, 4) float32, y_A x_A y_B x_B as shares of height and width.
+        relation: ordinal, (B, P) float32, +1 where A is farther, -1 where it is nearer, 0 for equal.
+        pair_mask: ordinal, (B, P) bool; the rest is padding, or left the crop.
+        frames: video, (B, 3, 3, *input_hw) float32: previous, middle, next, in true colours (for the loss).
+        changed_frames: video, the same in changed colours (for the networks).
+        intrinsics: video, (B, 3, 3) float32 in pixels of input_hw, first centre at (0, 0).
+    """
+
+    kind: str
+    step: Step
+    rgb: torch.Tensor
+    target: torch.Tensor | None = None
+    mask: torch.Tensor | None = None
+    space: str | None = None
+    points: torch.Tensor | None = None
+    relation: torch.Tensor | None = None
+    pair_mask: torch.Tensor | None = None
+    frames: torch.Tensor | None = None
+    changed_frames: torch.Tensor | None = None
+    intrinsics: torch.Tensor | None = None
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same on another device; copies from pinned memory overlap with computation."""
+        return self._mapped(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin(self) -> Batch:
+        """The same in page-locked memory."""
+        return self._mapped(torch.Tensor.pin_memory)
+
+    def _mapped(self, function) -> Batch:
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        return replace(self, **{n: function(v) for n, v in values.items() if isinstance(v, torch.Tensor)})
+
+
+def make_batch(
+    step: Step, augmentation: Augmentation, input_hw: tuple[int, int], loss_hw: tuple[int, int]
+) -> Batch:
+    """Load and augment one step's images: a function of its arguments alone, safe in any thread.
+
+    Args:
+        input_hw: the network's input size; the loop need not resize again.
+        loss_hw: where prediction and target are compared.
+    """
+    split, indices, rng = step.split, step.indices, step.rng()
+    if isinstance(split, VideoSplit):
+        # photometric matching needs an upright camera
+        augmentation = augmentation.model_copy(update={"rotation_degrees": 0.0})
+    views = draw_views(split.hw, len(indices), augmentation, rng)
+    if isinstance(split, VideoSplit):
+        return _video_batch(step, split, views, augmentation, input_hw, rng)
+    rgb = _sampled([split.rgb_view(index) for index in indices], views, input_hw)
+    rgb = disturb(change_colours(rgb, augmentation, rng), augmentation, rng)
+    if isinstance(split, OrdinalSplit):
+        return Batch(split.kind, step, rgb, **_pairs(split, indices, views))
+    target = torch.from_numpy(_targets(split, indices, views, loss_hw))
+    rgb = cut_depth(rgb, target, augmentation, rng)
+    # the challenge counts 1 mm as unknown
+    mask = target > (1 if split.kind == "metric" else 0)
+    return Batch(split.kind, step, rgb, target, mask, getattr(split, "space", None))
+
+
+def batches(
+    steps: Iterable[Step],
+    augmentation: Augmentation,
+    input_hw: tuple[int, int],
+    loss_hw: tuple[int, int],
+    *,
+    workers: int = 0,
+    device: torch.device | str = "cpu",
+) -> Iterator[Batch]:
+    """Batches of `steps` in their order, the same ones whatever the number of workers.
+
+    Args:
+        workers: threads that work ahead (two batches each); 0 makes each batch when it is asked for, which is
+            right where the training itself keeps every core busy.
+        device: where the batches go; for a GPU they pass through pinned memory.
+    """
+    device = torch.device(device)
+    make = partial(_make_for, device, augmentation, input_hw, loss_hw)
+    if workers == 0:
+        for step in steps:
+            yield make(step).to(device)
+        return
+    steps = iter(steps)
+    with ThreadPoolExecutor(workers, thread_name_prefix="batches") as pool:
+        waiting = deque(pool.submit(make, step) for step in islice(steps, 2 * workers))
+        try:
+            while waiting:
+                ready = waiting.popleft().result()
+                waiting.extend(pool.submit(make, step) for step in islice(steps, 1))
+                yield ready.to(device)
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _make_for(device, augmentation, input_hw, loss_hw, step: Step) -> Batch:
+    batch = make_batch(step, augmentation, input_hw, loss_hw)
+    return batch.pin() if device.type == "cuda" else batch
+
+
+def _sampled(images: list[np.ndarray], views: list[View], hw: tuple[int, int]) -> torch.Tensor:
+    """float32 (N, 3, *hw), channels last."""
+    rgb = np.empty((len(images), *hw, 3), np.uint8)
+    for place, (image, view) in enumerate(zip(images, views, strict=True)):
+        rgb[place] = sample_rgb(image, view, hw)
+    return torch.from_numpy(rgb).permute(0, 3, 1, 2).float()
+
+
+def _targets(
+    split: ImageSplit, indices: np.ndarray, views: list[View], loss_hw: tuple[int, int]
+) -> np.ndarray:
+    targets = np.empty((len(indices), 1, *loss_hw), np.float32)
+    for place, (index, view) in enumerate(zip(indices, views, strict=True)):
+        if isinstance(split, RelativeSplit):
+            targets[place, 0] = sample_nearest(split.value_view(index), view, loss_hw)
+        else:
+            sample = sample_sparse if isinstance(split, DepthSplit) and split.sparse else sample_nearest
+            targets[place, 0] = sample(split.depth_view(index), view, loss_hw)
+    return targets
+
+
+def _pairs(split: OrdinalSplit, indices: np.ndarray, views: list[View]) -> dict[str, torch.Tensor]:
+    of_images = [split.pairs(index) for index in indices]
+    most = max(len(pairs.relation) for pairs in of_images)
+    points = np.zeros((len(indices), most, 4), np.float32)
+    relation = np.zeros((len(indices), most), np.float32)
+    inside = np.zeros((len(indices), most), dtype=bool)
+    for place, (pairs, view) in enumerate(zip(of_images, views, strict=True)):
+        own = slice(len(pairs.relation))
+        points[place, own], inside[place, own] = move_pairs(pairs.points, view)
+        relation[place, own] = pairs.relation
+    points[~inside] = 0
+    return {
+        "points": torch.from_numpy(points),
+        "relation": torch.from_numpy(relation),
+        "pair_mask": torch.from_numpy(inside),
+    }
+
+
+def _video_batch(
+    step: Step,
+    split: VideoSplit,
+    views: list[View],
+    augmentation: Augmentation,
+    input_hw: tuple[int, int],
+    rng: np.random.Generator,
+) -> Batch:
+    frames = [frame for index in step.indices for frame in split.frame_views(index)]
+    cameras = [
+        view_intrinsics(split.intrinsics(index), view, input_hw)
+        for index, view in zip(step.indices, views, strict=True)
+    ]
+    plain = _sampled(frames, [view for view in views for _ in range(3)], input_hw)
+    changed = disturb(change_colours(plain.clone(), augmentation, rng, frames=3), augmentation, rng)
+    triples = (len(views), 3, *plain.shape[1:])
+    changed = changed.reshape(triples)
+    return Batch(
+        split.kind,
+        step,
+        changed[:, 1].contiguous(memory_format=torch.channels_last),
+        frames=plain.reshape(triples),
+        changed_frames=changed,
+        intrinsics=torch.from_numpy(np.stack(cameras)),
+    )
