@@ -79,11 +79,11 @@ def load_timm(net: nn.Module, name: str, options: dict[str, Any]) -> Start:
     """
     state = _from_hub(name, cached_only=True, **options)
     source = f"ImageNet (timm {name})"
-    if state is None and (package := _package_of(name)) is not None:
-        if (path := _package_file(package)) is not None:
-            packaged = _in_timm_order(name, path)
-            state = {key: packaged[key] for key in net.state_dict()}
-            source = f"ImageNet ({package.distribution})"
+    package = _package_of(name)
+    if state is None and package is not None and (path := _package_file(package)) is not None:
+        packaged = _in_timm_order(name, path)
+        state = {key: packaged[key] for key in net.state_dict()}
+        source = f"ImageNet ({package.distribution})"
     if state is None:
         state = _from_hub(name, cached_only=False, **options)
     if state is None:

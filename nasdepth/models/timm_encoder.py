@@ -90,8 +90,8 @@ def _options(name: str, input_hw: tuple[int, int]) -> dict[str, Any]:
     patch, depth = info.reduction()[0], len(info.info)
     if any(size % patch for size in input_hw):
         raise SpaceError(
-            f"input is {input_hw[0]}x{input_hw[1]}, but {name} cuts it into patches of {patch}; take multiples "
-            f"of {patch}"
+            f"input is {input_hw[0]}x{input_hw[1]}, but {name} cuts it into patches of {patch}x{patch}; "
+            f"take multiples of {patch}"
         )
     # The maps pass the last norm, as DINOv2 and Depth Anything give them to DPT: as they stand, those of
     # different depths differ in size by orders of magnitude.
