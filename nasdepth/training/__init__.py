@@ -2,7 +2,10 @@
 
 from nasdepth.training.checkpoint import load_model, read_checkpoint
 from nasdepth.training.loop import Epoch, StepReport, train, validate
-from nasdepth.training.recipe import PROXY, RETRAIN, Recipe
+from nasdepth.training.recipe import Recipe, load_recipe, recipe_names
+
+PROXY = load_recipe("proxy")
+RETRAIN = load_recipe("default")
 
 __all__ = [
     "PROXY",
@@ -11,7 +14,9 @@ __all__ = [
     "Recipe",
     "StepReport",
     "load_model",
+    "load_recipe",
     "read_checkpoint",
+    "recipe_names",
     "train",
     "validate",
 ]

@@ -15,7 +15,7 @@ import torch
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, ValidationError
 from torch import nn
 
-from nasdepth.errors import NasdepthError
+from nasdepth.errors import NasdepthError, nearest
 from nasdepth.training.losses.ordinal import OrdinalPairs
 
 
@@ -155,7 +155,10 @@ def parse_terms(listed: Any, where: str = "loss.terms") -> dict[str, LossTerm]:
 
 def _parse_term(name: Any, given: Any, where: str) -> LossTerm:
     if name not in _TERMS:
-        raise NasdepthError(f"{where}: unknown loss term (value: {given!r}); there are {', '.join(_TERMS)}")
+        raise NasdepthError(
+            f"{where}: unknown loss term (value: {given!r}){nearest(str(name), _TERMS)}; there are "
+            f"{', '.join(_TERMS)}"
+        )
     term = _TERMS[name]
     if isinstance(given, term):
         return given
@@ -170,7 +173,8 @@ def _parse_term(name: Any, given: Any, where: str) -> LossTerm:
         field = ".".join([where, *map(str, first["loc"])])
         if first["type"] == "extra_forbidden":
             raise NasdepthError(
-                f"{field}: unknown parameter (value: {first['input']!r}); {name} has "
+                f"{field}: unknown parameter (value: {first['input']!r})"
+                f"{nearest(str(first['loc'][-1]), term.model_fields)}; {name} has "
                 f"{', '.join(term.model_fields)}"
             ) from error
         raise NasdepthError(f"{field}: {first['msg']} (value: {first['input']!r})") from error
