@@ -24,7 +24,8 @@ class Ema:
         self.model = deepcopy(model).eval().requires_grad_(False)
         pairs = list(zip(self.model.state_dict().values(), model.state_dict().values(), strict=True))
         # state_dict gives the storage itself: one fused call a step instead of one a tensor
-        self._averaged = [list(side) for side in zip(*(p for p in pairs if p[0].is_floating_point()))]
+        averaged = [pair for pair in pairs if pair[0].is_floating_point()]
+        self._averaged = [average for average, _ in averaged], [current for _, current in averaged]
         self._counted = [pair for pair in pairs if not pair[0].is_floating_point()]
 
     @torch.no_grad()
