@@ -1,5 +1,8 @@
 """The errors a user can mend. Everything else is a bug and keeps its traceback."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class NasdepthError(Exception):
     """Bad input, or a state of the machine that the user can change.
@@ -48,3 +51,9 @@ class ModelFileError(NasdepthError):
 
 class DivergedError(NasdepthError):
     """A training whose loss is no longer finite."""
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """` (did you mean X?)` for a misspelt name, empty where none comes near."""
+    close = difflib.get_close_matches(name, list(names), n=1)
+    return f" (did you mean {close[0]}?)" if close else ""

@@ -1,8 +1,12 @@
 """Training: recipes, losses and the one loop."""
 
 from nasdepth.training.checkpoint import load_model, read_checkpoint
-from nasdepth.training.loop import Epoch, StepReport, train, validate
-from nasdepth.training.recipe import PROXY, RETRAIN, Recipe
+from nasdepth.training.logs import Epoch
+from nasdepth.training.loop import StepReport, train, validate
+from nasdepth.training.recipe import Recipe, load_recipe, recipe_names
+
+PROXY = load_recipe("proxy")
+RETRAIN = load_recipe("default")
 
 __all__ = [
     "PROXY",
@@ -11,7 +15,9 @@ __all__ = [
     "Recipe",
     "StepReport",
     "load_model",
+    "load_recipe",
     "read_checkpoint",
+    "recipe_names",
     "train",
     "validate",
 ]

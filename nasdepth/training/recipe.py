@@ -1,68 +1,261 @@
-"""How to train: every number of a training run in one validated, serialisable value."""
+"""How to train: every choice of a training run in one validated value, written as YAML."""
 
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, ValidationError
 
-from nasdepth.errors import NasdepthError
+from nasdepth.errors import NasdepthError, nearest
+from nasdepth.training.augment import Augmentation
+from nasdepth.training.balance import BalanceRecipe, Fixed, Intermediate
+from nasdepth.training.losses.registry import LossTerm, parse_terms
+from nasdepth.training.objective import LossRecipe
 
 Size = tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Terms = Annotated[dict[str, SerializeAsAny[LossTerm]], BeforeValidator(partial(parse_terms, where="loss"))]
+
+_SEEDS = Path(__file__).with_name("recipes")
 
 
-class Recipe(BaseModel):
+class _Strict(BaseModel):
+    # infinity is a value of the robust loss's alpha; JSON has no other spelling for it
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
+
+
+class OptimizerRecipe(_Strict):
+    """Which optimizer.
+
+    Attributes:
+        learning_rate: its peak.
+        encoder_lr_ratio: learning rate of a pretrained encoder relative to all else.
+        weight_decay: adamw's, or adam's L2 penalty; norms and biases are not decayed.
+    """
+
+    name: Literal["adamw", "adam"] = "adamw"
+    learning_rate: Positive = 4e-3
+    encoder_lr_ratio: float = Field(0.3, gt=0, le=1)
+    weight_decay: float = Field(1e-2, ge=0, allow_inf_nan=False)
+
+
+class ScheduleRecipe(_Strict):
+    """How the learning rate runs.
+
+    Attributes:
+        name: after the warm-up, one_cycle and cosine fall by half a cosine to 0, poly by (1 - t)^power,
+            constant stays.
+        warmup: share of all steps over which the rate rises linearly.
+        power: of poly.
+    """
+
+    name: Literal["one_cycle", "poly", "cosine", "constant"] = "one_cycle"
+    warmup: float = Field(0.15, ge=0, lt=1)
+    power: Positive = 0.9
+
+
+class TeacherRecipe(_Strict):
+    """What a student learns from.
+
+    Attributes:
+        model: checkpoint of the teacher; empty where the command line gives it (--teacher).
+        layers: feature layers to cache beside the teacher's depth, named as `DepthNet.features` does.
+        start_from: checkpoint of the trained student to go on from (two-stage); empty for one stage.
+    """
+
+    model: str = ""
+    layers: tuple[str, ...] = ()
+    start_from: str = ""
+
+
+class PoseRecipe(_Strict):
+    """The network that estimates the camera's motion between two frames; for self-supervised video.
+
+    Attributes:
+        encoder: family, as in an architecture string.
+        width: of the encoder.
+        pretrained: start from ImageNet weights where they are within reach.
+        learning_rate_ratio: learning rate relative to the optimizer's.
+    """
+
+    encoder: str = "resnet18"
+    width: Positive = 1.0
+    pretrained: bool = True
+    learning_rate_ratio: Positive = 1.0
+
+
+class Recipe(_Strict):
     """A training recipe.
 
     Attributes:
-        crops: sizes of the random crops (height, width); each batch draws one (LiteDepth's R2 crop).
+        about: what it is for, and which data its loss terms need.
+        source: where the numbers come from.
+        steps_per_epoch: None for as many as show the first data set once.
+        gradient_clip: largest norm of the gradient of all parameters.
+        ema_decay: decay of the exponential moving average of the weights, which is then what is validated
+            and deployed.
+        bf16: autocast on a GPU.
+        compile: torch.compile on a GPU.
+        early_stop_epochs: stop after so many epochs in which the validation did not improve.
+        pretrained: start the encoder from ImageNet weights where they are within reach.
         loss_hw: resolution at which prediction and target are compared.
-        sig_variance: see `sig_loss`.
-        encoder_lr_ratio: learning rate of a pretrained encoder relative to the decoder's.
-        warmup: share of the steps over which the learning rate rises.
-        photometric: half-width of the random brightness, contrast and colour factors.
+        loss: terms by name, as `docs/losses.md` lists them.
+        mixture: further data sets with their weights, that of the first being 1.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+    about: str = ""
+    source: str = ""
     epochs: int = Field(30, ge=1)
     batch_size: int = Field(16, ge=1)
-    learning_rate: float = Field(4e-3, gt=0)
-    encoder_lr_ratio: float = Field(0.3, gt=0, le=1)
-    weight_decay: float = Field(1e-2, ge=0)
-    schedule: Literal["one_cycle", "poly"] = "one_cycle"
-    warmup: float = Field(0.15, ge=0, lt=1)
-    gradient_clip: float = Field(1.0, gt=0)
-    crops: tuple[Size, ...] = ((480, 640), (384, 512), (240, 384))
-    flip: bool = True
-    photometric: float = Field(0.2, ge=0, lt=1)
+    steps_per_epoch: Annotated[int, Field(ge=1)] | None = None
+    optimizer: OptimizerRecipe = OptimizerRecipe()
+    schedule: ScheduleRecipe = ScheduleRecipe()
+    gradient_clip: Positive | None = 1.0
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
+    bf16: bool = True
+    channels_last: bool = True
+    compile: bool = False
+    early_stop_epochs: Annotated[int, Field(ge=1)] | None = None
+    pretrained: bool = True
     loss_hw: Size = (120, 160)
-    sig_variance: float = Field(0.85, ge=0, le=1)
-    gradient_weight: float = Field(0.5, ge=0)
-    gradient_scales: int = Field(4, ge=1)
+    loss: Terms = Field(default_factory=lambda: parse_terms({"sig": {}, "gradient": {"weight": 0.5}}, "loss"))
+    balance: BalanceRecipe = Fixed()
+    intermediate: Intermediate | None = None
+    augmentation: Augmentation = Augmentation()
+    mixture: dict[str, Positive] = {}
+    teacher: TeacherRecipe | None = None
+    pose: PoseRecipe | None = None
+
+    @property
+    def loss_recipe(self) -> LossRecipe:
+        """The part that says what is minimised."""
+        return LossRecipe(terms=dict(self.loss), balance=self.balance, intermediate=self.intermediate)
 
     @property
     def fingerprint(self) -> str:
-        """Short hash of all fields."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
+        """Short hash of all that matters to the training: everything but the words."""
+        return hashlib.sha256(self.model_dump_json(exclude={"about", "source"}).encode()).hexdigest()[:12]
 
-    def with_(self, **changes: object) -> Recipe:
-        """A copy with some fields changed, validated.
+    def with_(self, **changes: Any) -> Recipe:
+        """A copy with some fields changed, validated; `**{"loss.gradient.weight": 0.5}` reaches inside.
 
         Raises:
-            NasdepthError: a value out of range, with the field.
+            NasdepthError: an unknown field, or a value out of range, with field, value and the mend.
         """
-        try:
-            return Recipe(**{**self.model_dump(), **changes})
-        except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(map(str, first["loc"]))
+        return _changed(self, changes, "recipe")
+
+    def to_yaml(self) -> str:
+        """All fields, as `load_recipe` reads them."""
+        return yaml.safe_dump(_plain(self.model_dump()), sort_keys=False, width=110, default_flow_style=None)
+
+
+def recipe_names() -> tuple[str, ...]:
+    """The recipes that come with nasdepth."""
+    return tuple(sorted(path.stem for path in _SEEDS.glob("*.yaml")))
+
+
+def load_recipe(name_or_path: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """A recipe that comes with nasdepth, by name, or a YAML file's.
+
+    Args:
+        overrides: by dotted path (`loss.gradient.weight`) the value to put there. A loss term that the recipe
+            does not have is added; a section that is absent (`teacher`, `pose`) begins with its defaults.
+
+    Raises:
+        NasdepthError: no such recipe, no YAML, an unknown field or loss term, or a value out of range; the
+            message names the recipe, the field, the value and the mend.
+    """
+    path = Path(name_or_path)
+    where = f"recipe {name_or_path}"
+    if path.suffix not in (".yaml", ".yml"):
+        path = _SEEDS / f"{name_or_path}.yaml"
+        if str(name_or_path) not in recipe_names():
             raise NasdepthError(
-                f"recipe field {field}: {first['msg']} (value: {first['input']!r})"
+                f"{where}: is neither a recipe of nasdepth{nearest(str(name_or_path), recipe_names())} nor a "
+                f".yaml file; there are {', '.join(recipe_names())}"
+            )
+    try:
+        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise NasdepthError(f"{where}: cannot be read ({error})") from error
+    except yaml.YAMLError as error:
+        raise NasdepthError(f"{where}: is no YAML: {error}") from error
+    if not isinstance(fields, dict):
+        raise NasdepthError(f"{where}: must list fields such as `epochs: 30` (value: {fields!r})")
+    return _changed(_validated(fields, where), overrides or {}, where)
+
+
+def _changed(recipe: Recipe, changes: Mapping[str, Any], where: str) -> Recipe:
+    fields = recipe.model_dump()
+    for path, value in changes.items():
+        section, _, inside = path.partition(".")
+        if not inside:
+            fields[section] = value
+        elif path == "balance.kind":
+            # the parameters of one kind mean nothing to another
+            fields["balance"] = {"kind": value}
+        else:
+            # sources of data have dots in their names
+            keys = [inside] if section == "mixture" else inside.split(".")
+            _put(fields, [section, *keys], value, where)
+    return _validated(fields, where)
+
+
+def _put(fields: dict[str, Any], keys: list[str], value: Any, where: str) -> None:
+    place = fields
+    for depth, key in enumerate(keys[:-1], 1):
+        inner = place.get(key)
+        if isinstance(inner, BaseModel):
+            inner = inner.model_dump()
+        if inner is not None and not isinstance(inner, dict):
+            raise NasdepthError(
+                f"{where}: {'.'.join(keys[:depth])} is {inner!r} and has no field {keys[depth]!r} "
+                f"(value: {value!r})"
+            )
+        place[key] = place = dict(inner or {})
+    place[keys[-1]] = value
+
+
+def _validated(fields: dict[str, Any], where: str) -> Recipe:
+    try:
+        return Recipe.model_validate(fields)
+    except NasdepthError as error:  # of a loss term
+        raise NasdepthError(f"{where}: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        loc = [str(part) for part in first["loc"]]
+        if loc[0] == "balance" and len(loc) > 2:
+            del loc[1]  # pydantic puts the kind there
+        if first["type"] == "extra_forbidden":
+            known = _field_names(loc[:-1], first["loc"])
+            raise NasdepthError(
+                f"{where}: {'.'.join(loc)}: unknown field (value: {first['input']!r})"
+                f"{nearest(loc[-1], known)}; there are {', '.join(known)}"
             ) from error
+        raise NasdepthError(
+            f"{where}: {'.'.join(loc)}: {first['msg']} (value: {first['input']!r})"
+        ) from error
 
 
-RETRAIN = Recipe()
-# few steps: fewer crops to see the whole image more often, and less augmentation
-PROXY = Recipe(epochs=4, crops=((480, 640), (384, 512)), photometric=0.1)
+def _field_names(section: list[str], loc: tuple[int | str, ...]) -> list[str]:
+    """The fields of a section; `loc` tells the kind of a balance."""
+    if not section:
+        return list(Recipe.model_fields)
+    annotation = Recipe.model_fields[section[0]].annotation
+    models = [one for one in (annotation, *get_args(annotation)) if isinstance(one, type)]
+    models = [one for one in models if issubclass(one, BaseModel)]
+    if section[0] == "balance":
+        models = [one for one in models if loc[1] in get_args(one.model_fields["kind"].annotation)]
+    return [name for model in models for name in model.model_fields]
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as lists: YAML has no other."""
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, (list, tuple)) else value

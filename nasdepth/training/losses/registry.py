@@ -9,13 +9,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, ValidationError
 from torch import nn
 
-from nasdepth.errors import NasdepthError
+from nasdepth.errors import NasdepthError, nearest
 from nasdepth.training.losses.ordinal import OrdinalPairs
 
 
@@ -30,6 +30,7 @@ class LossInputs:
         pred_mm: (B, 1, H, W) predicted depth in millimetres, at the resolution of all other maps.
         target_mm, mask: (B, 1, H, W) depth in millimetres and where it is known (bool).
         inverse, inverse_mask: (B, 1, H, W) inverse depth of unknown scale and shift, and where it is known.
+        space: "disparity"; or "depth", where `inverse` is not that but depth of unknown scale and shift.
         pairs: ordinal pairs, in pixels of this resolution.
         rgb: (B, 3, H, W) the picture on 0-255.
         picture: (B, 1, H, W) bool, False where `rgb` shows nothing (corners of a rotation); None: everywhere.
@@ -47,6 +48,7 @@ class LossInputs:
     mask: torch.Tensor | None = None
     inverse: torch.Tensor | None = None
     inverse_mask: torch.Tensor | None = None
+    space: Literal["disparity", "depth"] = "disparity"
     pairs: OrdinalPairs | None = None
     rgb: torch.Tensor | None = None
     picture: torch.Tensor | None = None
@@ -155,7 +157,10 @@ def parse_terms(listed: Any, where: str = "loss.terms") -> dict[str, LossTerm]:
 
 def _parse_term(name: Any, given: Any, where: str) -> LossTerm:
     if name not in _TERMS:
-        raise NasdepthError(f"{where}: unknown loss term (value: {given!r}); there are {', '.join(_TERMS)}")
+        raise NasdepthError(
+            f"{where}: unknown loss term (value: {given!r}){nearest(str(name), _TERMS)}; there are "
+            f"{', '.join(_TERMS)}"
+        )
     term = _TERMS[name]
     if isinstance(given, term):
         return given
@@ -170,7 +175,8 @@ def _parse_term(name: Any, given: Any, where: str) -> LossTerm:
         field = ".".join([where, *map(str, first["loc"])])
         if first["type"] == "extra_forbidden":
             raise NasdepthError(
-                f"{field}: unknown parameter (value: {first['input']!r}); {name} has "
+                f"{field}: unknown parameter (value: {first['input']!r})"
+                f"{nearest(str(first['loc'][-1]), term.model_fields)}; {name} has "
                 f"{', '.join(term.model_fields)}"
             ) from error
         raise NasdepthError(f"{field}: {first['msg']} (value: {first['input']!r})") from error

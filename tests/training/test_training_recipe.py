@@ -1,0 +1,106 @@
+"""Recipes: what a YAML file and --set can say, and what they are told when they are wrong."""
+
+import math
+
+import pytest
+import yaml
+
+from nasdepth.errors import NasdepthError
+from nasdepth.training.recipe import Recipe, load_recipe, recipe_names
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_seed_survives_being_written(name, tmp_path):
+    recipe = load_recipe(name)
+    path = tmp_path / "recipe.yaml"
+    path.write_text(recipe.to_yaml())
+    assert load_recipe(path) == recipe
+    assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
+    assert recipe.about and recipe.source
+
+
+def test_overrides_reach_every_section():
+    recipe = load_recipe("default", {
+        "epochs": "10", "loss.gradient.weight": 0.25, "loss.robust.alpha": math.inf,
+        "balance.kind": "rebalance", "balance.direction": "easy", "augmentation.blur": 0.5, "teacher.layers": ["stride4"],
+        "intermediate.weights": [0.6, 0.4], "mixture.nyu:a.b/c.mat": 0.5, "optimizer.learning_rate": "1e-3",
+    })  # fmt: skip
+    assert recipe.epochs == 10 and recipe.optimizer.learning_rate == 1e-3
+    assert recipe.loss["gradient"].weight == 0.25 and recipe.loss["sig"] == load_recipe("default").loss["sig"]
+    assert recipe.loss["robust"].alpha == math.inf
+    assert (recipe.balance.kind, recipe.balance.direction) == ("rebalance", "easy")
+    assert recipe.augmentation == load_recipe("default").augmentation.model_copy(update={"blur": 0.5})
+    assert recipe.teacher.layers == ("stride4",) and recipe.intermediate.weights == (0.6, 0.4)
+    assert recipe.mixture == {"nyu:a.b/c.mat": 0.5}
+    assert Recipe.model_validate(yaml.safe_load(recipe.to_yaml())) == recipe
+    assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
+    assert recipe.loss_recipe.terms == recipe.loss and recipe.loss_recipe.balance == recipe.balance
+    assert recipe.with_(**{"balance.kind": "dynamic"}).balance.kind == "dynamic"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "named", "mend"),
+    [
+        ("epochs", 0, "epochs", "greater than or equal to 1"),
+        ("epochs", "ten", "epochs", "valid integer"),
+        ("epoch", 3, "epoch", "did you mean epochs"),
+        ("optimizer.learning_rate", 0, "optimizer.learning_rate", "greater than 0"),
+        ("optimizer.learning_rate", math.inf, "optimizer.learning_rate", "finite"),
+        ("optimizer.learnign_rate", 1, "optimizer.learnign_rate", "did you mean learning_rate"),
+        ("learning_rate", 1, "learning_rate", "there are about, source, epochs"),
+        ("epochs.x", 1, "epochs is 30", "has no field 'x'"),
+        ("schedule.name", "polynomial", "schedule.name", "'poly'"),
+        ("schedule.warmup", 1.0, "schedule.warmup", "less than 1"),
+        ("loss.gradeint.weight", 0.5, "loss.gradeint", "did you mean gradient"),
+        ("loss.gradient.scale", 3, "loss.gradient.scale", "did you mean scales"),
+        ("loss.gradient.weight", -1, "loss.gradient.weight", "greater than or equal to 0"),
+        ("loss", {}, "loss", "write for instance"),
+        ("balance.kind", "rebalanced", "balance", "'rebalance'"),
+        ("balance.strength", 2, "balance.strength", "there are kind"),
+        ("augmentation.crops", [[16, 640]], "augmentation.crops.0.0", "greater than or equal to 32"),
+        ("augmentation.blurr", 0.1, "augmentation.blurr", "did you mean blur"),
+        ("teacher.layer", ["a"], "teacher.layer", "did you mean layers"),
+        ("mixture.rooms", -1, "mixture.rooms", "greater than 0"),
+    ],
+)  # fmt: skip
+def test_errors_name_recipe_field_value_and_mend(path, value, named, mend):
+    with pytest.raises(NasdepthError) as error:
+        load_recipe("default", {path: value})
+    said = str(error.value)
+    assert said.startswith(f"recipe default: {named}") and mend in said and "value: " in said
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "cannot be read"),
+        (b"loss: {sig: [", "is no YAML"),
+        (b"\xff\xfe", "cannot be read"),
+        (b"- epochs", "must list fields"),
+        (b"", "must list fields"),
+        (b"batchsize: 3", "batchsize: unknown field.*value: 3.*did you mean batch_size"),
+        (b"1: 3", "1: Keys should be strings"),
+        (b"balance: {kind: rebalance, directoin: easy}", "balance.directoin.*did you mean direction"),
+    ],
+)
+def test_a_bad_file_is_named(tmp_path, content, said):
+    path = tmp_path / "mine.yaml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(NasdepthError, match=f"recipe {path}: .*{said}"):
+        load_recipe(path)
+
+
+def test_an_unknown_name_is_told_its_neighbour():
+    with pytest.raises(NasdepthError, match=r"recipe defualt: .*did you mean default\?.*proxy"):
+        load_recipe("defualt")
+
+
+def test_the_fingerprint_is_of_everything_but_the_words():
+    recipe = load_recipe("default")
+    assert recipe.with_(about="other words").fingerprint == recipe.fingerprint
+    prints = {recipe.with_(**{path: value}).fingerprint for path, value in {
+        "epochs": 9, "loss_hw": (60, 80), "loss.gradient.scales": 2, "augmentation.flip": False,
+        "optimizer.weight_decay": 0.0, "balance.kind": "dynamic", "mixture.scenes": 1.0, "pretrained": False,
+    }.items()}  # fmt: skip
+    assert len(prints | {recipe.fingerprint}) == 9
