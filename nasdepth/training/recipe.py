@@ -64,7 +64,7 @@ class TeacherRecipe(_Strict):
 
     Attributes:
         model: checkpoint of the teacher; empty where the command line gives it (--teacher).
-        layers: feature layers to cache beside the teacher's depth, named as `DepthNet.features` does.
+        layers: feature layers to cache beside the teacher's depth and those that loss terms name.
         start_from: checkpoint of the trained student to go on from (two-stage); empty for one stage.
     """
 
@@ -141,6 +141,30 @@ class Recipe(_Strict):
         """Short hash of all that matters to the training: everything but the words."""
         return hashlib.sha256(self.model_dump_json(exclude={"about", "source"}).encode()).hexdigest()[:12]
 
+    @property
+    def distils(self) -> bool:
+        """Whether a loss term with a weight needs a teacher."""
+        return any(_of_teacher(term) for term in self.loss.values() if term.weight)
+
+    @property
+    def teacher_layers(self) -> tuple[str, ...]:
+        """Feature layers that a teacher must give: those of the loss terms, then the recipe's own."""
+        named = [layer for term in self.loss.values() if term.weight for layer in getattr(term, "layers", ())]
+        return tuple(dict.fromkeys([*named, *(self.teacher.layers if self.teacher else ())]))
+
+    def without_teacher(self) -> Recipe:
+        """The same without what a teacher teaches: for the teacher itself, or to see what it is worth.
+
+        Raises:
+            NasdepthError: nothing else is left.
+        """
+        kept = {name: term for name, term in self.loss.items() if not _of_teacher(term)}
+        if not any(term.weight for term in kept.values()):
+            raise NasdepthError(
+                f"loss: without a teacher nothing is left (value: {', '.join(self.loss)}); add one with --set"
+            )
+        return self.with_(loss=kept, teacher=None)
+
     def with_(self, **changes: Any) -> Recipe:
         """A copy with some fields changed, validated; `**{"loss.gradient.weight": 0.5}` reaches inside.
 
@@ -188,6 +212,10 @@ def load_recipe(name_or_path: str | Path, overrides: Mapping[str, Any] | None = 
     if not isinstance(fields, dict):
         raise NasdepthError(f"{where}: must list fields such as `epochs: 30` (value: {fields!r})")
     return _changed(_validated(fields, where), overrides or {}, where)
+
+
+def _of_teacher(term: LossTerm) -> bool:
+    return not term.needs.isdisjoint(("teacher_mm", "teacher_features"))
 
 
 def _changed(recipe: Recipe, changes: Mapping[str, Any], where: str) -> Recipe:
