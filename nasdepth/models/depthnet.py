@@ -12,6 +12,8 @@ from nasdepth.models.blocks import PlanarGuidance, SkipGate, build_attention, bu
 from nasdepth.models.encoders import EncoderNet
 
 DEFAULT_SCALE_MM = 3000.0
+PENULTIMATE = "penultimate"
+"""The feature layer that the head sees."""
 
 
 class Stage(nn.Module):
@@ -127,12 +129,22 @@ class DepthNet(nn.Module):
         (B, width, *input_hw / head stride), the last decoder features; with local planar guidance
         (B, plane maps + width, *input_hw).
         """
-        features = self.encoder(resized)
-        x = self.neck_attention(self.neck(features[self.architecture.encoder.stride]))
+        return self.features(resized)[PENULTIMATE]
+
+    def features(self, resized: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Feature maps by layer, for distillation and for what is trained beside the network.
+
+        "encoder8", "encoder16", ... as the encoder gives them at each stride, "stride32", ..., "stride4" what
+        the decoder makes at each (the neck's is the coarsest), and "penultimate", what `decode` returns.
+        """
+        encoded = self.encoder(resized)
+        x = self.neck_attention(self.neck(encoded[self.architecture.encoder.stride]))
         decoded = {self.architecture.encoder.stride: x}
         for stride, stage in zip(self._skip_strides, self.decoder, strict=True):
-            x = decoded[stride] = stage(x, features.get(stride))
-        return x if self.guidance is None else self.guidance(decoded)
+            x = decoded[stride] = stage(x, encoded.get(stride))
+        named = {f"encoder{stride}": one for stride, one in encoded.items()}
+        named |= {f"stride{stride}": one for stride, one in decoded.items()}
+        return named | {PENULTIMATE: x if self.guidance is None else self.guidance(decoded)}
 
     def predict(self, decoded: torch.Tensor, out_hw: tuple[int, int]) -> torch.Tensor:
         """Depth in millimetres, (B, 1, *out_hw), from what `decode` gives."""

@@ -1,7 +1,8 @@
 """Training: recipes, losses and the one loop."""
 
 from nasdepth.training.checkpoint import load_model, read_checkpoint
-from nasdepth.training.loop import Epoch, StepReport, train, validate
+from nasdepth.training.logs import Epoch
+from nasdepth.training.loop import StepReport, train, validate
 from nasdepth.training.recipe import Recipe, load_recipe, recipe_names
 
 PROXY = load_recipe("proxy")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from itertools import islice
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -43,7 +44,11 @@ class Batch:
         pair_mask: ordinal, (B, P) bool; the rest is padding, or left the crop.
         frames: video, (B, 3, 3, *input_hw) float32: previous, middle, next, in true colours (for the loss).
         changed_frames: video, the same in changed colours (for the networks).
-        intrinsics: video, (B, 3, 3) float32 in pixels of input_hw, first centre at (0, 0).
+        intrinsics: (B, 3, 3) float32, first centre at (0, 0); video: in pixels of input_hw, metric (where an
+            `Extra` knows the camera): of loss_hw.
+        teacher_mm: (B, 1, *loss_hw) float32, a teacher's depth in mm.
+        teacher_features: by layer (B, C, h, w), a teacher's features of the same views.
+        labels: (B, 1, *loss_hw) int64, segmentation classes, negative where unknown.
     """
 
     kind: str
@@ -58,6 +63,9 @@ class Batch:
     frames: torch.Tensor | None = None
     changed_frames: torch.Tensor | None = None
     intrinsics: torch.Tensor | None = None
+    teacher_mm: torch.Tensor | None = None
+    teacher_features: Mapping[str, torch.Tensor] | None = None
+    labels: torch.Tensor | None = None
 
     def to(self, device: torch.device | str) -> Batch:
         """The same on another device; copies from pinned memory overlap with computation."""
@@ -69,34 +77,49 @@ class Batch:
 
     def _mapped(self, function) -> Batch:
         values = {one.name: getattr(self, one.name) for one in fields(self)}
-        return replace(self, **{n: function(v) for n, v in values.items() if isinstance(v, torch.Tensor)})
+        mapped = {n: function(v) for n, v in values.items() if isinstance(v, torch.Tensor)}
+        if self.teacher_features is not None:
+            mapped["teacher_features"] = {n: function(v) for n, v in self.teacher_features.items()}
+        return replace(self, **mapped)
+
+
+class Extra(Protocol):
+    """What a batch gets besides its data set's own: a teacher's outputs, labels, a camera.
+
+    One that can change under the same recipe has a `fingerprint`, which a resumed training compares.
+    """
+
+    def __call__(
+        self, split: ImageSplit, indices: np.ndarray, views: list[View], loss_hw: tuple[int, int]
+    ) -> Mapping[str, Any]:
+        """Fields of `Batch` for these items, seen in the same views as their images; empty for a split that
+        it has nothing for. Called in several threads at once."""
 
 
 def make_batch(
-    step: Step, augmentation: Augmentation, input_hw: tuple[int, int], loss_hw: tuple[int, int]
+    step: Step,
+    augmentation: Augmentation,
+    input_hw: tuple[int, int],
+    loss_hw: tuple[int, int],
+    extras: Sequence[Extra] = (),
 ) -> Batch:
     """Load and augment one step's images: a function of its arguments alone, safe in any thread.
 
     Args:
         input_hw: the network's input size; the loop need not resize again.
         loss_hw: where prediction and target are compared.
+        extras: asked one after the other.
     """
     split, indices, rng = step.split, step.indices, step.rng()
     if isinstance(split, VideoSplit):
         # photometric matching needs an upright camera
         augmentation = augmentation.model_copy(update={"rotation_degrees": 0.0})
     views = draw_views(split.hw, len(indices), augmentation, rng)
-    if isinstance(split, VideoSplit):
-        return _video_batch(step, split, views, augmentation, input_hw, rng)
-    rgb = _sampled([split.rgb_view(index) for index in indices], views, input_hw)
-    rgb = disturb(change_colours(rgb, augmentation, rng), augmentation, rng)
-    if isinstance(split, OrdinalSplit):
-        return Batch(split.kind, step, rgb, **_pairs(split, indices, views))
-    target = torch.from_numpy(_targets(split, indices, views, loss_hw))
-    rgb = cut_depth(rgb, target, augmentation, rng)
-    # the challenge counts 1 mm as unknown
-    mask = target > (1 if split.kind == "metric" else 0)
-    return Batch(split.kind, step, rgb, target, mask, getattr(split, "space", None))
+    make = _video_batch if isinstance(split, VideoSplit) else _image_batch
+    batch = make(step, views, augmentation, input_hw, loss_hw, rng)
+    for extra in extras:
+        batch = replace(batch, **extra(split, indices, views, loss_hw))
+    return batch
 
 
 def batches(
@@ -105,6 +128,7 @@ def batches(
     input_hw: tuple[int, int],
     loss_hw: tuple[int, int],
     *,
+    extras: Sequence[Extra] = (),
     workers: int = 0,
     device: torch.device | str = "cpu",
 ) -> Iterator[Batch]:
@@ -116,7 +140,7 @@ def batches(
         device: where the batches go; for a GPU they pass through pinned memory.
     """
     device = torch.device(device)
-    make = partial(_make_for, device, augmentation, input_hw, loss_hw)
+    make = partial(_make_for, device, augmentation, input_hw, loss_hw, extras)
     if workers == 0:
         for step in steps:
             yield make(step).to(device)
@@ -134,9 +158,29 @@ def batches(
                 future.cancel()
 
 
-def _make_for(device, augmentation, input_hw, loss_hw, step: Step) -> Batch:
-    batch = make_batch(step, augmentation, input_hw, loss_hw)
+def _make_for(device, augmentation, input_hw, loss_hw, extras, step: Step) -> Batch:
+    batch = make_batch(step, augmentation, input_hw, loss_hw, extras)
     return batch.pin() if device.type == "cuda" else batch
+
+
+def _image_batch(
+    step: Step,
+    views: list[View],
+    augmentation: Augmentation,
+    input_hw: tuple[int, int],
+    loss_hw: tuple[int, int],
+    rng: np.random.Generator,
+) -> Batch:
+    split, indices = step.split, step.indices
+    rgb = _sampled([split.rgb_view(index) for index in indices], views, input_hw)
+    rgb = disturb(change_colours(rgb, augmentation, rng), augmentation, rng)
+    if isinstance(split, OrdinalSplit):
+        return Batch(split.kind, step, rgb, **_pairs(split, indices, views))
+    target = torch.from_numpy(_targets(split, indices, views, loss_hw))
+    rgb = cut_depth(rgb, target, augmentation, rng)
+    # the challenge counts 1 mm as unknown
+    mask = target > (1 if split.kind == "metric" else 0)
+    return Batch(split.kind, step, rgb, target, mask, getattr(split, "space", None))
 
 
 def _sampled(images: list[np.ndarray], views: list[View], hw: tuple[int, int]) -> torch.Tensor:
@@ -180,12 +224,13 @@ def _pairs(split: OrdinalSplit, indices: np.ndarray, views: list[View]) -> dict[
 
 def _video_batch(
     step: Step,
-    split: VideoSplit,
     views: list[View],
     augmentation: Augmentation,
     input_hw: tuple[int, int],
+    loss_hw: tuple[int, int],
     rng: np.random.Generator,
 ) -> Batch:
+    split = step.split
     frames = [frame for index in step.indices for frame in split.frame_views(index)]
     cameras = [
         view_intrinsics(split.intrinsics(index), view, input_hw)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,22 @@ from nasdepth.models import DepthNet, build
 _FORMAT = "nasdepth-checkpoint-1"
 
 
-def save_checkpoint(path: str | Path, model: DepthNet, **state: Any) -> None:
-    """Write a model and whatever else a resume needs (tensors, numbers, strings, lists, dicts)."""
+def save_checkpoint(
+    path: str | Path,
+    model: DepthNet,
+    *,
+    weights: Mapping[str, torch.Tensor] | None = None,
+    **state: Any,
+) -> None:
+    """Write a model and whatever else a resume needs (tensors, numbers, strings, lists, dicts).
+
+    Args:
+        weights: a state of the model to be used in place of the one that it is in: an average, or the best.
+    """
     content = {
         "format": _FORMAT,
         "architecture": str(model.architecture),
-        "model": model.state_dict(),
+        "model": model.state_dict() if weights is None else weights,
         **state,
     }
     with whole_file(path) as temporary:
@@ -44,6 +55,30 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         ) from error
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise CheckpointError(f"{path}: is no {_FORMAT} file; it was written by something else")
+    return content
+
+
+def read_resumable(path: str | Path, model: DepthNet, identity: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The checkpoint to go on from; None where there is none yet.
+
+    Args:
+        identity: what the training is, as it was saved.
+
+    Raises:
+        CheckpointError: it is damaged, or belongs to another architecture, recipe, seed or data set.
+    """
+    if not Path(path).exists():
+        return None
+    content = read_checkpoint(path)
+    if content["architecture"] != str(model.architecture):
+        raise CheckpointError(f"{path}: holds {content['architecture']}, not {model.architecture}")
+    saved = content.get("identity", {})
+    different = [name for name in identity if saved.get(name) != identity[name]]
+    if different:
+        raise CheckpointError(
+            f"{path}: was trained with another {' and '.join(different)}; choose another output folder "
+            "or delete it"
+        )
     return content
 
 

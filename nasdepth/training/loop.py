@@ -4,33 +4,34 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from nasdepth.data.store import DepthSplit
-from nasdepth.errors import CheckpointError, DivergedError
+from nasdepth.data.mixture import Mixture
+from nasdepth.data.store import DepthSplit, ImageSplit, cpu_workers
+from nasdepth.errors import DivergedError, NasdepthError
 from nasdepth.models import DepthNet
-from nasdepth.training.augment import photometric, training_batch
-from nasdepth.training.checkpoint import read_checkpoint, save_checkpoint
-from nasdepth.training.losses import gradient_matching_loss, log_depth, sig_loss
+from nasdepth.models.depthnet import DEFAULT_SCALE_MM
+from nasdepth.training.batches import Batch, Extra, batches
+from nasdepth.training.checkpoint import read_resumable, save_checkpoint
+from nasdepth.training.distributed import Processes, join
+from nasdepth.training.ema import Ema
+from nasdepth.training.learner import build_learner, recipe_extras
+from nasdepth.training.logs import Epoch, Logs
+from nasdepth.training.losses import log_depth
+from nasdepth.training.optimisation import build_optimizer, set_learning_rate
+from nasdepth.training.readings import GRADIENT, TOTAL, Readings
 from nasdepth.training.recipe import Recipe
 
 VALIDATION_BATCH = 8
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What one epoch came to; `si_rmse` is the mean over the validation images, None without them."""
-
-    epoch: int
-    loss: float
-    si_rmse: float | None
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -50,84 +51,177 @@ def default_device() -> torch.device:
 
 def train(
     model: DepthNet,
-    split: DepthSplit,
+    data: ImageSplit | Mixture,
     recipe: Recipe,
     *,
     seed: int = 0,
     validation: DepthSplit | None = None,
     pretrained: bool = False,
+    extras: Sequence[Extra] = (),
     checkpoint: Path | None = None,
+    folder: Path | None = None,
     on_epoch: Callable[[Epoch], None] = lambda _: None,
     on_step: Callable[[StepReport], None] = lambda _: None,
     device: torch.device | None = None,
 ) -> list[Epoch]:
-    """Train a network in place.
+    """Train a network in place; it ends with the weights to deploy (the average, the best epoch's).
 
     The order of the data and every random number of an epoch depend on (seed, epoch) alone, so a run
     that is interrupted and resumed from `checkpoint` ends bitwise where an uninterrupted one ends (CPU).
+    Under torchrun each process takes its part of every batch, and the first one writes and reports.
 
     Args:
+        data: one data set, or a mixture of several, whose batch size and seed then count.
         validation: images held out of the training split, judged after every epoch.
         pretrained: whether the encoder starts from ImageNet weights, and so learns more slowly.
+        extras: what batches get besides: a teacher's outputs, labels.
         checkpoint: written after every epoch; resumed from where it exists.
+        folder: gets `log.csv`, `samples/epoch-*.jpg` and TensorBoard's events.
         on_epoch: called after each epoch; may raise to stop the training.
+        on_step: called after each step, on a GPU one step late and not after the last.
 
     Returns:
         Every epoch's report, resumed ones included.
 
     Raises:
         CheckpointError: `checkpoint` is damaged or belongs to another run.
-        DivergedError: the loss is not finite; the last good checkpoint is kept.
+        DivergedError: a loss is not finite; names step, epoch and term. The last good checkpoint is kept.
+        NasdepthError: the recipe asks for what data, teacher or network do not give.
     """
-    device = device or default_device()
-    model.to(device, memory_format=torch.channels_last)
-    steps_per_epoch = max(1, len(split) // recipe.batch_size)
-    optimizer = _optimizer(model, recipe, recipe.encoder_lr_ratio if pretrained else 1.0)
-    identity = {
-        "recipe": recipe.model_dump_json(),
-        "seed": seed,
-        "data": split.fingerprint,
-        "images": len(split),
-    }
-    history = _resume(checkpoint, model, optimizer, identity)
-    if not history:
-        model.scale_mm.fill_(_median_depth_mm(split))
-    for epoch in range(len(history), recipe.epochs):
-        started = time.perf_counter()
-        rng = np.random.default_rng((seed, epoch))
-        model.train()
-        losses = []
-        for step, indices in enumerate(_batches(len(split), recipe.batch_size, steps_per_epoch, rng)):
-            _set_learning_rate(
-                optimizer, recipe, epoch * steps_per_epoch + step, recipe.epochs * steps_per_epoch
-            )
-            loss = _step(model, split, indices, recipe, rng, optimizer, device)
-            if not math.isfinite(loss):
-                raise DivergedError(
-                    f"the loss is {loss} at epoch {epoch + 1}, step {step + 1}; lower the learning rate "
-                    f"({recipe.learning_rate:g})"
-                    + (f". {checkpoint} holds the last good epoch" if history and checkpoint else "")
+    if recipe.early_stop_epochs is not None and validation is None:
+        raise NasdepthError(
+            f"early_stop_epochs: no validation images are held out to judge by (value: "
+            f"{recipe.early_stop_epochs}); hold some out, or set it to null"
+        )
+    mixture = _as_mixture(data, recipe, seed)
+    processes = join(device)
+    processes.check(mixture.batch_size)
+    device = processes.device
+    extras = [*recipe_extras(recipe), *extras]
+    with _own_randomness(device):
+        torch.manual_seed(seed)
+        learner = build_learner(model, recipe, mixture, extras, device)
+        if model.scale_mm.item() == DEFAULT_SCALE_MM:  # a network that was trained before keeps its own
+            model.scale_mm.fill_(_median_depth_mm(mixture))
+        optimizer = build_optimizer(learner, recipe, pretrained=pretrained)
+        ema = Ema(model, recipe.ema_decay) if recipe.ema_decay is not None else None
+        latest = ema.model if ema else model
+        parts = {"training_model": model, "objective": learner.objective, "companions": learner.companions}
+        if ema:
+            parts["ema"] = ema.model
+        identity = {
+            "recipe": recipe.fingerprint,
+            "seed": seed,
+            "data": f"{mixture.fingerprint} {mixture.seed}",
+            "teacher or labels": [getattr(extra, "fingerprint", "") for extra in extras],
+        }
+        history, kept = [], {}
+        resumed = read_resumable(checkpoint, model, identity) if checkpoint else None
+        if resumed:
+            for name, part in parts.items():
+                part.load_state_dict(resumed[name])
+            optimizer.load_state_dict(resumed["optimizer"])
+            history = [Epoch(**one) for one in json.loads(resumed["history"])]
+            kept = resumed["model"]
+
+        parallel = processes.wrapped(learner, changing=len(mixture.portions) > 1)
+        parameters = [parameter for parameter in learner.parameters() if parameter.requires_grad]
+        steps_per_epoch = mixture.steps_per_epoch
+        all_steps = recipe.epochs * steps_per_epoch
+        shown = validation or mixture.portions[0].split
+        logs = Logs(folder if processes.first else None, shown, len(history) * steps_per_epoch)
+        generator = torch.Generator(device)
+        advice = f"lower the learning rate ({recipe.optimizer.learning_rate:g}) or look at the data"
+
+        for epoch in range(len(history), recipe.epochs):
+            if _is_stale(history, recipe.early_stop_epochs):
+                break
+            started, waited = time.perf_counter(), 0.0
+            kept_where = f". {checkpoint} holds the last good epoch ({epoch})" if checkpoint and epoch else ""
+            readings = Readings(device, epoch, advice + kept_where)
+
+            # dropout and its like draw from torch's own generator
+            torch.manual_seed(_seed(seed, epoch, processes.rank))
+            learner.train()
+            steps = map(processes.part, mixture.epoch(epoch))
+            feed = _timed(
+                batches(
+                    steps,
+                    recipe.augmentation,
+                    tuple(model.input_hw),
+                    recipe.loss_hw,
+                    extras=extras,
+                    workers=_workers(processes),
+                    device=device,
                 )
-            losses.append(loss)
-            on_step(StepReport(epoch, step, steps_per_epoch, loss))
-        si_rmse = None
-        if validation is not None:
-            si_rmse = float(np.nanmean(validate(model, validation, device=device)))
-            if not math.isfinite(si_rmse):  # the last step of an epoch can be the one that breaks it
-                raise DivergedError(
-                    f"the si-RMSE is {si_rmse} after epoch {epoch + 1}; lower the learning rate "
-                    f"({recipe.learning_rate:g})"
-                )
-        history.append(Epoch(epoch, float(np.mean(losses)), si_rmse, time.perf_counter() - started))
-        if checkpoint is not None:
-            save_checkpoint(
-                checkpoint,
-                model,
-                optimizer=optimizer.state_dict(),
-                identity=identity,
-                history=json.dumps([asdict(one) for one in history]),
             )
-        on_epoch(history[-1])
+            for step, (batch, seconds) in enumerate(feed):
+                waited += seconds
+                overall = epoch * steps_per_epoch + step
+                rate = set_learning_rate(optimizer, recipe, overall, all_steps)
+                generator.manual_seed(_seed(seed, epoch, step, processes.rank))
+                total, values = parallel(batch, generator)
+                optimizer.zero_grad(set_to_none=True)
+                total.backward()
+                numbers = {TOTAL: total.detach(), **values}
+                if recipe.gradient_clip is not None:
+                    numbers[GRADIENT] = torch.nn.utils.clip_grad_norm_(parameters, recipe.gradient_clip)
+                means = processes.mean(torch.stack([number.float() for number in numbers.values()]))
+                # before the optimizer's step: on a CPU nothing that is not finite reaches the weights
+                read = readings.add(step, list(numbers), means)
+                optimizer.step()
+                shared = dict(zip(numbers, means, strict=True))
+                learner.objective.after_step(
+                    {name: shared[name] for name in values}, step, steps_per_epoch, (overall + 1) / all_steps
+                )
+                processes.average_buffers(model)
+                if ema:
+                    ema.update(overall)
+                if read and processes.first:
+                    logs.step(epoch * steps_per_epoch + read[0], read[1])
+                    on_step(StepReport(epoch, read[0], steps_per_epoch, read[1]))
+            readings.finish()
+
+            si_rmse = None
+            if validation is not None:
+                si_rmse = float(np.nanmean(_validate_together(latest, validation, processes)))
+                if not math.isfinite(si_rmse):  # the last step of an epoch can be the one that breaks it
+                    raise DivergedError(
+                        f"the si-RMSE is {si_rmse} after epoch {epoch + 1}; {advice}{kept_where}"
+                    )
+            means = readings.means()
+            history.append(
+                Epoch(
+                    epoch,
+                    means.pop(TOTAL),
+                    si_rmse,
+                    time.perf_counter() - started,
+                    rate,
+                    waited,
+                    means,
+                    learner.objective.balance.current_weights(),
+                )
+            )
+            if recipe.early_stop_epochs is None:
+                kept = latest.state_dict()
+            elif _best_epoch(history) == epoch:
+                kept = deepcopy(latest.state_dict())
+            if processes.first:
+                if checkpoint is not None:
+                    save_checkpoint(
+                        checkpoint,
+                        model,
+                        weights=kept,
+                        optimizer=optimizer.state_dict(),
+                        identity=identity,
+                        recipe=recipe.model_dump_json(),
+                        history=json.dumps([asdict(one) for one in history]),
+                        **{name: part.state_dict() for name, part in parts.items()},
+                    )
+                logs.epoch(history, latest)
+                on_epoch(history[-1])
+        logs.close()
+        model.load_state_dict(kept)
     return history
 
 
@@ -152,82 +246,63 @@ def validate(model: DepthNet, split: DepthSplit, *, device: torch.device | None 
     return np.array(per_image)
 
 
-def _step(model, split, indices, recipe, rng, optimizer, device) -> float:
-    rgb, target_mm = training_batch(split, indices, recipe, rng)
-    rgb = rgb.to(device, memory_format=torch.channels_last, non_blocking=True)
-    target_mm = target_mm.to(device, non_blocking=True)
-    mask = target_mm > 1
-    resized = photometric(model.resize(rgb), recipe.photometric, rng)
-    with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-        decoded = model.decode(resized)
-    # millimetres do not fit into bfloat16's eight bits
-    pred_mm = model.predict(decoded.float(), recipe.loss_hw)
-    loss = sig_loss(pred_mm, target_mm, mask, recipe.sig_variance)
-    if recipe.gradient_weight:
-        loss = loss + recipe.gradient_weight * gradient_matching_loss(
-            pred_mm, target_mm, mask, recipe.gradient_scales
-        )
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.gradient_clip)
-    value = loss.item()
-    if math.isfinite(value):
-        optimizer.step()
-    return value
+def _validate_together(model: DepthNet, split: DepthSplit, processes: Processes) -> np.ndarray:
+    own = np.arange(processes.rank, len(split), processes.count)
+    scores = validate(model, split.subset(own), device=processes.device) if len(own) else np.empty(0)
+    return processes.gathered(dict(zip(own.tolist(), scores.tolist(), strict=True)), len(split))
 
 
-def _batches(count: int, batch_size: int, steps: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    order = rng.permutation(count)
-    for step in range(steps):
-        yield np.sort(order[step * batch_size : (step + 1) * batch_size])
+def _as_mixture(data: ImageSplit | Mixture, recipe: Recipe, seed: int) -> Mixture:
+    if isinstance(data, Mixture):
+        return data
+    return Mixture(data, recipe.batch_size, seed=seed, steps_per_epoch=recipe.steps_per_epoch)
 
 
-def _optimizer(model: DepthNet, recipe: Recipe, encoder_ratio: float) -> torch.optim.Optimizer:
-    groups = []
-    for inside, ratio in ((True, encoder_ratio), (False, 1.0)):
-        named = [p for name, p in model.named_parameters() if name.startswith("encoder.") == inside]
-        for decay in (True, False):
-            # norms and biases are not decayed
-            parameters = [p for p in named if (p.dim() > 1) == decay]
-            groups.append(
-                {"params": parameters, "ratio": ratio, "weight_decay": recipe.weight_decay if decay else 0.0}
-            )
-    return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
+@contextmanager
+def _own_randomness(device: torch.device) -> Iterator[None]:
+    """Leave torch's global random numbers as they were, however the training ends."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        yield
 
 
-def _set_learning_rate(optimizer: torch.optim.Optimizer, recipe: Recipe, step: int, steps: int) -> None:
-    """Computed from the step alone, so that a resume needs no scheduler state."""
-    warm = max(1, round(recipe.warmup * steps))
-    if step < warm:
-        factor = (step + 1) / warm
-    else:
-        left = 1 - (step - warm) / max(1, steps - warm)
-        factor = left**0.9 if recipe.schedule == "poly" else 0.5 * (1 - math.cos(math.pi * left))
-    for group in optimizer.param_groups:
-        group["lr"] = recipe.learning_rate * group["ratio"] * factor
+def _seed(*place: int) -> int:
+    return int(np.random.SeedSequence(place).generate_state(1)[0])
 
 
-def _median_depth_mm(split: DepthSplit) -> float:
-    """Median known depth of up to 64 images spread over the split."""
+def _workers(processes: Processes) -> int:
+    """Threads that make batches: none beside a training that keeps every core busy itself."""
+    if processes.device.type != "cuda":
+        return 0
+    on_this_machine = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return max(1, cpu_workers() // on_this_machine)
+
+
+def _timed(feed: Iterator[Batch]) -> Iterator[tuple[Batch, float]]:
+    """Each batch with the seconds it was waited for."""
+    while True:
+        started = time.perf_counter()
+        batch = next(feed, None)
+        if batch is None:
+            return
+        yield batch, time.perf_counter() - started
+
+
+def _best_epoch(history: Sequence[Epoch]) -> int:
+    return min(history, key=lambda one: one.si_rmse).epoch
+
+
+def _is_stale(history: Sequence[Epoch], patience: int | None) -> bool:
+    """Whether so many epochs have not improved on the best one."""
+    return patience is not None and bool(history) and history[-1].epoch - _best_epoch(history) >= patience
+
+
+def _median_depth_mm(mixture: Mixture) -> float:
+    """Median known depth of up to 64 images spread over the first data set with metric depth."""
+    split = next((p.split for p in mixture.portions if isinstance(p.split, DepthSplit)), None)
+    if split is None:
+        return DEFAULT_SCALE_MM
     chosen = np.unique(np.linspace(0, len(split) - 1, min(64, len(split))).astype(int))
     _, depth_mm = split.batch(chosen)
     sampled = depth_mm[:, ::8, ::8]
     known = sampled[sampled > 1]
     return float(np.median(known)) if known.size else float(np.median(depth_mm[depth_mm > 1]))
-
-
-def _resume(checkpoint, model, optimizer, identity) -> list[Epoch]:
-    if checkpoint is None or not Path(checkpoint).exists():
-        return []
-    content = read_checkpoint(checkpoint)
-    if content["architecture"] != str(model.architecture):
-        raise CheckpointError(f"{checkpoint}: holds {content['architecture']}, not {model.architecture}")
-    different = [name for name in identity if content["identity"].get(name) != identity[name]]
-    if different:
-        raise CheckpointError(
-            f"{checkpoint}: was trained with another {' and '.join(different)}; choose another output folder "
-            "or delete it"
-        )
-    model.load_state_dict(content["model"])
-    optimizer.load_state_dict(content["optimizer"])
-    return [Epoch(**one) for one in json.loads(content["history"])]

@@ -65,14 +65,26 @@ class Objective(nn.Module):
         """Fields of `LossInputs` that a step must give, besides `pred_mm`."""
         return frozenset().union(*(term.needs for term in self.terms.values()))
 
+    def fed(self, inputs: LossInputs) -> tuple[str, ...]:
+        """The terms that have all they need in `inputs`: in a mixture, those of a batch's kind."""
+        return tuple(
+            name
+            for name, term in self.terms.items()
+            if all(getattr(inputs, field) is not None for field in term.needs)
+        )
+
     def forward(
-        self, inputs: LossInputs, intermediate_mm: Sequence[torch.Tensor] = ()
+        self,
+        inputs: LossInputs,
+        intermediate_mm: Sequence[torch.Tensor] = (),
+        names: Sequence[str] | None = None,
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """The total to minimise, and by term its unweighted value, detached.
 
         Args:
             intermediate_mm: predictions of earlier decoder stages, (B, 1, H, W) in millimetres, resized to
                 the final one's size.
+            names: the terms to take; all of them unless given.
 
         Raises:
             NasdepthError: a term needs what `inputs` does not have, or the number of intermediate predictions
@@ -84,12 +96,13 @@ class Objective(nn.Module):
                 f"loss.intermediate.weights: are for {expected} intermediate predictions, but the network "
                 f"gives {len(intermediate_mm)}; give one weight to the final prediction and one to each other"
             )
-        values = {name: self._value(name, inputs) for name in self.terms}
+        names = tuple(self.terms) if names is None else names
+        values = {name: self._value(name, inputs) for name in names}
         if self.intermediate is not None:
             others = []
             for pred_mm in intermediate_mm:
                 replaced = dataclasses.replace(inputs, pred_mm=pred_mm)
-                judged = (name for name, term in self.terms.items() if term.of_prediction)
+                judged = (name for name in names if self.terms[name].of_prediction)
                 others.append({name: self._value(name, replaced) for name in judged})
             weights = {name: term.weight for name, term in self.terms.items()}
             values = self.intermediate.combine(values, others, weights)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, ValidationError
@@ -30,6 +30,7 @@ class LossInputs:
         pred_mm: (B, 1, H, W) predicted depth in millimetres, at the resolution of all other maps.
         target_mm, mask: (B, 1, H, W) depth in millimetres and where it is known (bool).
         inverse, inverse_mask: (B, 1, H, W) inverse depth of unknown scale and shift, and where it is known.
+        space: "disparity"; or "depth", where `inverse` is not that but depth of unknown scale and shift.
         pairs: ordinal pairs, in pixels of this resolution.
         rgb: (B, 3, H, W) the picture on 0-255.
         picture: (B, 1, H, W) bool, False where `rgb` shows nothing (corners of a rotation); None: everywhere.
@@ -47,6 +48,7 @@ class LossInputs:
     mask: torch.Tensor | None = None
     inverse: torch.Tensor | None = None
     inverse_mask: torch.Tensor | None = None
+    space: Literal["disparity", "depth"] = "disparity"
     pairs: OrdinalPairs | None = None
     rgb: torch.Tensor | None = None
     picture: torch.Tensor | None = None

@@ -197,7 +197,8 @@ class SampledRanking(_DenseTerm):
 
 @register_term("relative")
 class Relative(LossTerm):
-    """`relative_loss` of the prediction's inverse depth in 1/m (MiDaS)."""
+    """`relative_loss` of the prediction's inverse depth in 1/m (MiDaS), or of its depth in metres where the
+    data is depth of unknown scale and shift: inverting that would need the shift."""
 
     form: RelativeForm = "trimmed"
     trim: Share = 0.2
@@ -209,8 +210,9 @@ class Relative(LossTerm):
         return frozenset({"inverse", "inverse_mask"})
 
     def value(self, inputs: LossInputs, modules: nn.ModuleDict) -> torch.Tensor:
+        of_depth = inputs.space == "depth"
         return relative_loss(
-            inverse_depth(inputs.pred_mm),
+            inputs.pred_mm.float() / _MM_PER_M if of_depth else inverse_depth(inputs.pred_mm),
             inputs.inverse,
             inputs.inverse_mask,
             form=self.form,

@@ -1,0 +1,92 @@
+"""Everything that a training learns, as one module: the network, its companions and its objective."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from nasdepth.data.mixture import Mixture, Step
+from nasdepth.models import DepthNet
+from nasdepth.training.augment import NO_AUGMENTATION
+from nasdepth.training.batches import Batch, Extra, make_batch
+from nasdepth.training.cameras import FieldOfView
+from nasdepth.training.inputs import INTERMEDIATE, POSE, IntermediateHeads, StepInputs, check_supply
+from nasdepth.training.objective import Objective
+from nasdepth.training.pose import PoseNet
+from nasdepth.training.recipe import Recipe
+
+
+class Learner(nn.Module):
+    """The network, what is trained beside it and what it is trained by.
+
+    Attributes:
+        companions: see `StepInputs`.
+    """
+
+    def __init__(
+        self, model: DepthNet, objective: Objective, companions: nn.ModuleDict, inputs: StepInputs
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.objective = objective
+        self.companions = companions
+        self.inputs = inputs
+
+    def forward(
+        self, batch: Batch, generator: torch.Generator | None = None
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """The total to minimise, and by term its unweighted value, detached."""
+        inputs, intermediate_mm = self.inputs(batch, generator)
+        return self.objective(inputs, intermediate_mm, self.objective.fed(inputs))
+
+
+def build_learner(
+    model: DepthNet, recipe: Recipe, mixture: Mixture, extras: Sequence[Extra], device: torch.device
+) -> Learner:
+    """The learner of a recipe on `device`, tried out on one image of every data set.
+
+    What is new starts from torch's random numbers.
+
+    Raises:
+        NasdepthError: the recipe asks for what the data, the teacher or the network do not give.
+    """
+    model.to(device)
+    probes = []
+    for number, portion in enumerate(mixture.portions):
+        step = Step(0, 0, number, portion.split, np.array([0]), (mixture.seed,))
+        batch = make_batch(step, NO_AUGMENTATION, tuple(model.input_hw), recipe.loss_hw, extras)
+        probes.append(batch.to(device))
+    model.eval()
+    with torch.no_grad():
+        channels = {name: one.shape[1] for name, one in model.features(probes[0].rgb).items()}
+    companions = nn.ModuleDict()
+    if recipe.pose is not None:
+        companions[POSE] = PoseNet(recipe.pose.encoder, recipe.pose.pretrained)
+    if recipe.intermediate is not None:
+        companions[INTERMEDIATE] = IntermediateHeads(channels, len(recipe.intermediate.weights) - 1)
+    objective = Objective(recipe.loss_recipe, _shared_channels(channels, probes))
+    compiled = recipe.compile and device.type == "cuda"
+    inputs = StepInputs(model, recipe, objective, companions, compiled=compiled)
+    learner = Learner(model, objective, companions, inputs).to(device).eval()
+    with torch.no_grad():
+        plain = StepInputs(model, recipe, objective, companions)
+        names = [portion.name or portion.split.name for portion in mixture.portions]
+        check_supply(plain, objective, list(zip(names, probes, strict=True)))
+    if recipe.channels_last:
+        learner.to(memory_format=torch.channels_last)
+    return learner.train()
+
+
+def recipe_extras(recipe: Recipe) -> list[Extra]:
+    """What the recipe itself adds to batches: cameras for terms that state a field of view."""
+    angles = [getattr(term, "horizontal_fov_deg", None) for term in recipe.loss.values() if term.weight > 0]
+    return [FieldOfView(angle) for angle in angles if angle is not None]
+
+
+def _shared_channels(channels: Mapping[str, int], probes: Sequence[Batch]) -> dict[str, tuple[int, int]]:
+    """By feature layer that a teacher gives too, the channels of both."""
+    taught = {name: one for batch in probes for name, one in (batch.teacher_features or {}).items()}
+    return {name: (channels[name], one.shape[1]) for name, one in taught.items() if name in channels}
