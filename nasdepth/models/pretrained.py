@@ -12,11 +12,13 @@ import socket
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import huggingface_hub
 import timm
 import torch
+from torch import nn
 
 from nasdepth.architecture import Encoder
 from nasdepth.families import get_family
@@ -69,6 +71,32 @@ def load_pretrained(net: EncoderNet, spec: Encoder) -> Start:
     return Start(source + sliced, pretrained=True)
 
 
+def load_timm(net: nn.Module, name: str, options: dict[str, Any]) -> Start:
+    """Start a timm network from the ImageNet weights of its name, where they can be had.
+
+    Args:
+        net: what `timm.create_model(name, **options)` gives; timm fits position embeddings to its size.
+    """
+    state = _from_hub(name, cached_only=True, **options)
+    source = f"ImageNet (timm {name})"
+    package = _package_of(name)
+    if state is None and package is not None and (path := _package_file(package)) is not None:
+        packaged = _in_timm_order(name, path)
+        state = {key: packaged[key] for key in net.state_dict()}
+        source = f"ImageNet ({package.distribution})"
+    if state is None:
+        state = _from_hub(name, cached_only=False, **options)
+    if state is None:
+        carried = ", ".join(_PACKAGES)
+        return Start(
+            f"random (no ImageNet weights for timm's {name} within reach: its hub does not answer; encoders "
+            f"{carried} have theirs in packages)",
+            pretrained=False,
+        )
+    net.load_state_dict(state)
+    return Start(source, pretrained=True)
+
+
 def pretrained_source(family: str) -> Start:
     """Where the weights of a family would come from on this machine."""
     state, source = _imagenet_state(family)
@@ -93,7 +121,12 @@ def _imagenet_state(family: str) -> tuple[dict[str, torch.Tensor] | None, str]:
     return None, f"random (no ImageNet weights for {family} within reach{hint})"
 
 
-def _from_hub(name: str, *, cached_only: bool) -> dict[str, torch.Tensor] | None:
+def _package_of(timm_name: str) -> _Package | None:
+    families = (family for family in _PACKAGES if get_family(family).timm_name == timm_name)
+    return next((_PACKAGES[family] for family in families), None)
+
+
+def _from_hub(name: str, *, cached_only: bool, **options: Any) -> dict[str, torch.Tensor] | None:
     config = timm.get_pretrained_cfg(name)
     if config is None or not config.hf_hub_id:
         return None
@@ -105,7 +138,7 @@ def _from_hub(name: str, *, cached_only: bool) -> dict[str, torch.Tensor] | None
     elif not _hub_reachable():
         return None
     try:
-        return timm.create_model(name, pretrained=True).state_dict()
+        return timm.create_model(name, pretrained=True, **options).state_dict()
     except (OSError, RuntimeError, ValueError) as error:
         logging.getLogger(__name__).warning("timm's weights for %s cannot be loaded: %s", name, error)
         return None

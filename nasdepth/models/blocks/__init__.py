@@ -7,7 +7,7 @@ keeps one contract: (B, in_channels, H, W) -> (B, out_channels, H, W). A block t
 
 from nasdepth.decoder_blocks import BLOCKS
 from nasdepth.models.blocks import aspp, fusion, ghost, inverted, plain, pydnet, rfdb  # noqa: F401 (they register)
-from nasdepth.models.blocks._layers import upsample
+from nasdepth.models.blocks._layers import hw_of, upsample
 from nasdepth.models.blocks._registry import block_names, build_block, register_block
 from nasdepth.models.blocks.attention import (
     CoordinateAttention,
@@ -30,6 +30,7 @@ __all__ = [
     "block_names",
     "build_attention",
     "build_block",
+    "hw_of",
     "register_block",
     "upsample",
 ]
