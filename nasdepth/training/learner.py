@@ -64,7 +64,7 @@ def build_learner(
         channels = {name: one.shape[1] for name, one in model.features(probes[0].rgb).items()}
     companions = nn.ModuleDict()
     if recipe.pose is not None:
-        companions[POSE] = PoseNet(recipe.pose.encoder, recipe.pose.pretrained)
+        companions[POSE] = PoseNet(recipe.pose.encoder, recipe.pose.width, recipe.pose.pretrained)
     if recipe.intermediate is not None:
         companions[INTERMEDIATE] = IntermediateHeads(channels, len(recipe.intermediate.weights) - 1)
     objective = Objective(recipe.loss_recipe, _shared_channels(channels, probes))
