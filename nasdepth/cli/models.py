@@ -243,7 +243,15 @@ def evaluate(
         )
     metrics = measured.compute()
     if as_json:
-        print_json("evaluation", model=str(model), data=data, split=split, images=len(loaded), **metrics)
+        print_json(
+            "evaluation",
+            model=str(model),
+            data=data,
+            split=split,
+            images=len(loaded),
+            median_scaled=median_scaled,
+            **metrics,
+        )
         return
     out.print(figures_table(f"{model} on {data}, {split} ({len(loaded)} images)", metrics))
 
