@@ -73,7 +73,7 @@ def build_learner(
     learner = Learner(model, objective, companions, inputs).to(device).eval()
     with torch.no_grad():
         plain = StepInputs(model, recipe, objective, companions)
-        names = [portion.name or portion.split.name for portion in mixture.portions]
+        names = [one.name or f"data set {n}" for n, one in enumerate(mixture.portions, 1)]
         check_supply(plain, objective, list(zip(names, probes, strict=True)))
     if recipe.channels_last:
         learner.to(memory_format=torch.channels_last)
