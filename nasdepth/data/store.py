@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -21,7 +19,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from nasdepth.errors import DataError
-from nasdepth.files import cache_folder
+from nasdepth.files import cache_folder, locked
 
 CANONICAL_HW = (480, 640)
 """Height and width in pixels of every stored image."""
@@ -203,7 +201,8 @@ def cached_split[SplitType: ImageSplit](
     needed += sum(array.nbytes for array in extras.values())
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with _locked(root / f".{slot}.lock"):
+        # search workers start together: without the lock each would decode the whole data set
+        with locked(root / f".{slot}.lock"):
             if not _is_good(folder, recipe, planes, extras):
                 _check_space(root, needed)
                 _build(folder, recipe, planes, extras, make, pool, progress)
@@ -218,14 +217,6 @@ def cached_split[SplitType: ImageSplit](
             f"{folder}: the decoded images cannot be kept there ({error.strerror or error}); they need "
             f"{needed:,} bytes. Free some space, or set NASDEPTH_CACHE to another folder."
         ) from error
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    # Search workers start together: without the lock each would decode the whole data set.
-    with path.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
 
 
 def _is_good(

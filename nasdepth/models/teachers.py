@@ -14,7 +14,7 @@ from nasdepth.architecture import MAX_DECODER_WIDTH, MAX_INPUT, OUTPUT_HW, Encod
 from nasdepth.errors import SpaceError
 from nasdepth.families import families, get_family
 from nasdepth.models.blocks import hw_of, upsample
-from nasdepth.models.depthnet import DEFAULT_SCALE_MM
+from nasdepth.models.depthnet import DEFAULT_SCALE_MM, PENULTIMATE
 from nasdepth.models.encoders import EncoderNet
 from nasdepth.models.timm_encoder import TimmEncoder, check_timm_name
 
@@ -177,7 +177,7 @@ class TeacherNet(nn.Module):
         nn.init.ones_(self.head.bias)
         self.register_buffer("scale_mm", torch.tensor(DEFAULT_SCALE_MM))
         self.channels = {f"encoder{stride}": size for stride, size in self.encoder.channels.items()}
-        self.channels |= {f"stride{stride}": width for stride in self._strides} | {"penultimate": seen}
+        self.channels |= {f"stride{stride}": width for stride in self._strides} | {PENULTIMATE: seen}
 
     def resize(self, rgb: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) -> (B, 3, *input_hw), bilinear with half-pixel centres."""
@@ -198,12 +198,12 @@ class TeacherNet(nn.Module):
             named[f"stride{stride}"] = x
         x = self.before_upsampling(x)
         height, width = hw_of(x)
-        named["penultimate"] = self.penultimate(upsample(x, (2 * height, 2 * width), "bilinear"))
+        named[PENULTIMATE] = self.penultimate(upsample(x, (2 * height, 2 * width), "bilinear"))
         return named
 
     def decode(self, resized: torch.Tensor) -> torch.Tensor:
         """What the head sees of an already resized image."""
-        return self.features(resized)["penultimate"]
+        return self.features(resized)[PENULTIMATE]
 
     def predict(self, decoded: torch.Tensor, out_hw: tuple[int, int]) -> torch.Tensor:
         """Depth in millimetres, (B, 1, *out_hw), from what `decode` gives."""

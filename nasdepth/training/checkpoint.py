@@ -8,17 +8,16 @@ from typing import Any
 
 import torch
 
-from nasdepth.architecture import Architecture
 from nasdepth.errors import CheckpointError
 from nasdepth.files import whole_file
-from nasdepth.models import DepthNet, build
+from nasdepth.models import AnyNetwork, build_any
 
 _FORMAT = "nasdepth-checkpoint-1"
 
 
 def save_checkpoint(
     path: str | Path,
-    model: DepthNet,
+    model: AnyNetwork,
     *,
     weights: Mapping[str, torch.Tensor] | None = None,
     **state: Any,
@@ -58,7 +57,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return content
 
 
-def read_resumable(path: str | Path, model: DepthNet, identity: Mapping[str, Any]) -> dict[str, Any] | None:
+def read_resumable(path: str | Path, model: AnyNetwork, identity: Mapping[str, Any]) -> dict[str, Any] | None:
     """The checkpoint to go on from; None where there is none yet.
 
     Args:
@@ -82,9 +81,9 @@ def read_resumable(path: str | Path, model: DepthNet, identity: Mapping[str, Any
     return content
 
 
-def load_model(path: str | Path) -> DepthNet:
+def load_model(path: str | Path) -> AnyNetwork:
     """The network of a checkpoint, in evaluation mode."""
     content = read_checkpoint(path)
-    model = build(Architecture.parse(content["architecture"]))
+    model = build_any(content["architecture"])
     model.load_state_dict(content["model"])
     return model.eval()

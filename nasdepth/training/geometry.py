@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -139,6 +140,28 @@ def sample_nearest(values: np.ndarray, view: View, hw: tuple[int, int]) -> np.nd
     # below 0 is above everything without a sign
     found[(rows.view(np.uint32) >= height) | (columns.view(np.uint32) >= width)] = 0
     return found
+
+
+def sample_maps(maps: torch.Tensor, views: Sequence[View], hw: tuple[int, int]) -> torch.Tensor:
+    """Bilinear samples of maps that cover the stored images at any resolution, one view each.
+
+    As in `sample_rgb` the edge continues outwards: what lies outside is what the picture shows there.
+
+    Args:
+        maps: float32 (N, C, h, w).
+
+    Returns:
+        float32 (N, C, *hw).
+    """
+    # grid_sample takes (x, y) from -1 at the one edge to 1 at the other
+    grid = np.empty((len(views), *hw, 2), np.float32)
+    for place, view in enumerate(views):
+        rows, columns = view.grid(hw)
+        height, width = view.stored_hw
+        np.multiply(columns + np.float32(0.5), np.float32(2 / width), out=grid[place, ..., 0])
+        np.multiply(rows + np.float32(0.5), np.float32(2 / height), out=grid[place, ..., 1])
+    grid -= 1
+    return F.grid_sample(maps, torch.from_numpy(grid), padding_mode="border", align_corners=False)
 
 
 def sample_sparse(values: np.ndarray, view: View, hw: tuple[int, int]) -> np.ndarray:
