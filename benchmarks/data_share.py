@@ -20,7 +20,8 @@ from nasdepth.models import build, resolve
 from nasdepth.training import Recipe
 from nasdepth.training.augment import Augmentation
 from nasdepth.training.batches import make_batch
-from nasdepth.training.losses import gradient_matching_loss, sig_loss
+from nasdepth.training.learner import build_learner
+from nasdepth.training.optimisation import build_optimizer
 
 CASES = {
     "crops, flip, colour": {},
@@ -45,19 +46,16 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     recipe = Recipe()
-    model = build(resolve(arguments.model)).to(memory_format=torch.channels_last)
-    model.scale_mm.fill_(2500.0)
-    optimizer = torch.optim.AdamW(model.parameters(), 1e-3, fused=True)
+    model = build(resolve(arguments.model))
     mixture = Mixture(load_split(arguments.data, "train"), arguments.batch)
+    learner = build_learner(model, recipe, mixture, (), torch.device("cpu"))
+    model.scale_mm.fill_(2500.0)
+    optimizer = build_optimizer(learner, recipe, pretrained=False)
     where = (tuple(model.input_hw), recipe.loss_hw)
     augmentations = {name: Augmentation(**changes) for name, changes in CASES.items()}
 
     def train(batch) -> None:
-        pred_mm = model.predict(model.decode(batch.rgb), recipe.loss_hw)
-        loss = sig_loss(pred_mm, batch.target, batch.mask, recipe.sig_variance)
-        loss = loss + recipe.gradient_weight * gradient_matching_loss(
-            pred_mm, batch.target, batch.mask, recipe.gradient_scales
-        )
+        loss, _ = learner(batch)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.gradient_clip)

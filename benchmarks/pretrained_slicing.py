@@ -25,7 +25,7 @@ from nasdepth.families import get_family
 from nasdepth.models import build
 from nasdepth.models.pretrained import load_pretrained, pretrained_source
 from nasdepth.training.loop import train
-from nasdepth.training.recipe import PROXY
+from nasdepth.training import PROXY
 
 SI_OF_TWICE_THE_RUNTIME = 0.05  # score = 2^(-20 si) / ms
 DECODER = "none-conv-k1-w64,concat-dsconv-k3-w32,concat-dsconv-k3-w16,up-nearest-bilinear"

@@ -77,13 +77,22 @@ _FUNCTIONS = {"si_rmse": _si_rmse, "rmse_m": _rmse, "log10": _log10, "rel": _rel
 
 @dataclass
 class DepthMetrics:
-    """Accumulates the four metrics per image; the data set's value is the mean over its images."""
+    """Accumulates the four metrics per image; the data set's value is the mean over its images.
+
+    Attributes:
+        median_scaled: every prediction is first scaled so that its median over the known pixels is the
+            target's (Zhou et al. 2017, arXiv:1704.07813): for networks whose depth has no scale.
+    """
 
     per_image: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in _FUNCTIONS})
+    median_scaled: bool = False
 
     def update(self, pred_mm: np.ndarray, target_mm: np.ndarray) -> None:
         """Add (N, H, W) predictions and targets in millimetres."""
         for pred, target in _pairs(pred_mm, target_mm):
+            if self.median_scaled and target.size:
+                # never below the 1 mm to which the challenge clamps
+                pred = np.maximum(pred * (np.median(target) / np.median(pred)), 1.0)
             for name, function in _FUNCTIONS.items():
                 self.per_image[name].append(function(pred, target) if target.size else float("nan"))
 
@@ -219,6 +228,26 @@ def aligned_rel_error(pred_mm: np.ndarray, target_mm: np.ndarray, space: Space =
         aligned = np.clip(scale * p + shift, t.min(), t.max())
         values.append(_rel(1 / aligned if space == "disparity" else aligned, true))
     return np.array(values)
+
+
+@dataclass
+class RelativeMetrics:
+    """Accumulates `aligned_rmse` over images.
+
+    Attributes:
+        space: of the targets.
+    """
+
+    space: Space
+    per_image: list[float] = field(default_factory=list)
+
+    def update(self, pred_mm: np.ndarray, target: np.ndarray) -> None:
+        """Add (N, H, W) predictions in millimetres and targets, 0 where unknown."""
+        self.per_image += aligned_rmse(pred_mm, target, self.space).tolist()
+
+    def compute(self) -> dict[str, float]:
+        """`aligned_rmse`, the mean over the images that have one."""
+        return {"aligned_rmse": float(np.nanmean(self.per_image))}
 
 
 def _known_in(pred_mm: np.ndarray, target: np.ndarray, space: Space):

@@ -65,7 +65,7 @@ def quick_recipe():
     """A training of one short step or so."""
     from nasdepth.training import Recipe
 
-    return Recipe(epochs=1, batch_size=8, crops=((480, 640),), loss_hw=(60, 80))
+    return Recipe(epochs=1, batch_size=8, loss_hw=(60, 80), augmentation={"crops": ((480, 640),)})
 
 
 @pytest.fixture(scope="session")

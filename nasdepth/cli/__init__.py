@@ -8,7 +8,7 @@ import sys
 import typer
 
 from nasdepth import __version__
-from nasdepth.cli import data, doctor, latency, models, packs, search, space, zoo
+from nasdepth.cli import data, doctor, latency, models, packs, recipes, search, space, zoo
 from nasdepth.cli.console import notes
 from nasdepth.errors import NasdepthError
 
@@ -24,6 +24,7 @@ app = typer.Typer(
 app.add_typer(space.app, name="space")
 app.add_typer(zoo.app, name="zoo")
 app.add_typer(data.app, name="data")
+app.add_typer(recipes.app, name="recipes")
 app.add_typer(latency.app, name="latency")
 packs.register(latency.app)
 search.register(app)

@@ -25,17 +25,45 @@ def retrain(
         Path | None, typer.Option("--run", help="Search whose best to train; the newest by default.")
     ] = None,
     architecture: Annotated[
-        str | None, typer.Option("--arch", help="Architecture string or named design instead.")
+        str | None,
+        typer.Option("--arch", help="Architecture string, named design or teacher:ENCODER@HxW instead."),
     ] = None,
     baseline: Annotated[
-        str, typer.Option(help="Trained alike, to compare with; none for nothing.")
-    ] = "litedepth",
+        str | None,
+        typer.Option(help="Trained alike, to compare with: litedepth (but beside a teacher) or none."),
+    ] = None,
     data: Annotated[str | None, typer.Option(help=DATA_HELP + " The search's by default.")] = None,
+    mix: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="SOURCE=WEIGHT: further data with its share of the steps to --data's 1. Repeatable."
+        ),
+    ] = None,
+    test_data: Annotated[
+        str | None, typer.Option(help="Data whose test split to score on, where it is not --data's.")
+    ] = None,
+    recipe: Annotated[
+        str, typer.Option(help="Name (see `nasdepth recipes list`) or a YAML file.")
+    ] = "default",
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="FIELD=VALUE of the recipe, as loss.gradient.weight=0.5. Repeatable."),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Short for --set epochs=.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Short for --set batch_size=.")] = None,
+    pretrained: Annotated[
+        bool | None,
+        typer.Option("--pretrained/--no-pretrained", help="Start from ImageNet.", show_default=False),
+    ] = None,
+    teacher: Annotated[
+        Path | None, typer.Option(help="Checkpoint to distil from, where the recipe has a term for it.")
+    ] = None,
+    no_teacher: Annotated[
+        bool, typer.Option("--no-teacher", help="Leave out the loss terms that need a teacher.")
+    ] = False,
     table: Annotated[
         str | None, typer.Option(help="For the predicted latency; the search's by default.")
     ] = None,
-    epochs: Annotated[int, typer.Option(min=1, help="Epochs of the full training.")] = 30,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images a step.")] = 16,
     device: DeviceUri = "local",
     threads: Threads = None,
     seed: Annotated[int, typer.Option(help="Of the training.")] = 0,
@@ -49,66 +77,84 @@ def retrain(
     Ctrl-C loses at most one epoch: the same command continues from the checkpoint.
 
     Examples: `nasdepth retrain --run runs/search-1`;
-    `nasdepth retrain --arch litedepth --data my_data --epochs 100 --baseline none`
+    `nasdepth retrain --arch litedepth --data my_data --recipe litedepth --set epochs=100 --baseline none`;
+    `torchrun --nproc-per-node 2 -m nasdepth retrain --arch fastdepth --data my_data`
     """
-    from nasdepth.data import load_split
+    from nasdepth.architecture import Architecture
+    from nasdepth.data import open_split
     from nasdepth.devices import open_device
     from nasdepth.files import write_json
-    from nasdepth.models import name_of, resolve
+    from nasdepth.models import Teacher, name_of, parse_any, resolve
     from nasdepth.packs import load_predictor
     from nasdepth.report.terminal import retrained_table, table_words
-    from nasdepth.search import Run, describe_table, latest_run_folder
+    from nasdepth.search import Run, describe_table, latest_run_folder, open_training
     from nasdepth.search import retrain as retrain_one
     from nasdepth.search.measure import differences
-    from nasdepth.training import RETRAIN
+    from nasdepth.training.distributed import is_first_process
+    from nasdepth.training.recipe import parse_overrides, recipe_for
 
     searched = Run.open(run or latest_run_folder()) if architecture is None or run is not None else None
-    chosen = resolve(architecture) if architecture else searched.best_architecture()
-    compared = [chosen] if baseline == "none" or resolve(baseline) == chosen else [chosen, resolve(baseline)]
+    chosen = parse_any(architecture) if architecture else searched.best_architecture()
+    given = {"epochs": epochs, "batch_size": batch_size, "pretrained": pretrained}
+    overrides = {name: value for name, value in given.items() if value is not None}
+    overrides |= {f"mixture.{source}": weight for source, weight in map(_portion, mix or ())}
+    resolved = recipe_for(recipe, overrides | parse_overrides(changes or ()), teacher, no_teacher)
+    beside = baseline or ("none" if isinstance(chosen, Teacher) else "litedepth")
+    compared = [chosen] if beside == "none" or resolve(beside) == chosen else [chosen, resolve(beside)]
     data = data or (searched.settings.data if searched else "scenes")
     table = table or (searched.settings.table if searched else DEFAULT_TABLE)
     folder = out_folder or (searched.folder if searched else Path("runs")) / "retrain"
-    recipe = RETRAIN.with_(epochs=epochs, batch_size=batch_size)
     predictor = load_predictor(table)
     loaded_table = predictor.table
     measuring = open_device(device, threads)
     info = measuring.describe()
     measured_with = info.threads
-    splits = load_split(data, "train"), load_split(data, "test")
+    mixture, validation = open_training(data, resolved, seed)
+    has_test = test_data is not None or mixture.portions[0].split.kind != "video"
+    test_split = open_split(test_data or data, "test") if has_test else None
+    images = " + ".join(f"{len(portion.split)} of {portion.name}" for portion in mixture.portions)
     notes.print(
-        f"{data}: {len(splits[0])} images to train, {len(splits[1])} to test; {epochs} epochs; {folder}; "
+        f"{images} to train, {len(test_split) if has_test else 'none'} to test; recipe {recipe} "
+        f"({resolved.fingerprint}), {resolved.epochs} epochs of {mixture.steps_per_epoch} steps; {folder}; "
         f"latencies estimated from {table_words(loaded_table)}"
     )
+    if not has_test:
+        notes.print(f"{data} is video, without depth to score on; --test-data names some that has")
     results = []
     with measuring, progress() as bar:
         for one in compared:
-            label = name_of(one) or str(one.encoder)
-            steps = EpochBar(bar, label, epochs)
-            results.append(
-                retrain_one(
-                    one,
-                    *splits,
-                    recipe,
-                    folder / one.key,
-                    measuring,
-                    predictor,
-                    seed=seed,
-                    on_start=lambda start, label=label: notes.print(
-                        f"{label}: encoder starts from {start.source}"
-                    ),
-                    on_epoch=lambda epoch, label=label: notes.print(
-                        f"{label}: epoch {epoch.epoch + 1}/{epochs}, loss {epoch.loss:.4f}, "
-                        f"{epoch.seconds:.1f} s"
-                    ),
-                    on_step=steps.step,
-                )
+            label = (isinstance(one, Architecture) and name_of(one)) or str(one.encoder)
+            steps = EpochBar(bar, label, resolved.epochs)
+            result = retrain_one(
+                one,
+                mixture,
+                test_split,
+                resolved,
+                folder / one.key,
+                measuring,
+                predictor,
+                seed=seed,
+                validation=validation,
+                on_start=lambda start, label=label: notes.print(
+                    f"{label}: encoder starts from {start.source}"
+                ),
+                on_epoch=lambda epoch, label=label: notes.print(
+                    f"{label}: epoch {epoch.epoch + 1}/{resolved.epochs}, loss {epoch.loss:.4f}, "
+                    f"{epoch.seconds:.1f} s"
+                ),
+                on_step=steps.step,
             )
             steps.close()
+            if result is not None:
+                results.append(result)
+    if not is_first_process():
+        return
     content = {
         "data": data,
+        "test_data": test_data or (data if has_test else None),
         "device": device,
         "threads": measured_with,
-        "recipe": recipe.model_dump(mode="json"),
+        "recipe": resolved.model_dump(mode="json"),
         "table": describe_table(loaded_table),
         "results": [result.to_row() for result in results],
     }
@@ -128,6 +174,11 @@ def retrain(
             f"{result.model}  {result.model.stat().st_size / 1e6:.2f} MB  {result.architecture}",
             soft_wrap=True,
         )
+
+
+def _portion(text: str) -> tuple[str, str]:
+    source, _, weight = text.rpartition("=")
+    return (source, weight) if source else (text, "1")
 
 
 def export(
@@ -168,23 +219,39 @@ def evaluate(
     model: Annotated[Path, typer.Argument(help="A depth .tflite, 480x640 in and out.")],
     data: Annotated[str, typer.Option(help=DATA_HELP)] = "scenes",
     split: Annotated[Literal["train", "test"], typer.Option(help="Which split.")] = "test",
+    median_scaled: Annotated[
+        bool,
+        typer.Option("--median-scaled", help="Scale each depth map to the true median first, if not metric."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Score a .tflite on a data set with the challenge's metrics.
+    """Score a .tflite on a data set: the challenge's metrics, WHDR of ordinal pairs, or of relative depth the
+    error after alignment.
 
     Example: `nasdepth evaluate depth.tflite --data my_data`
     """
-    from nasdepth.data import load_split
+    from nasdepth.data import open_split
     from nasdepth.deploy import TFLiteDepth, evaluate_tflite
     from nasdepth.report.terminal import figures_table
 
     TFLiteDepth(model)  # a bad file should not wait for the data
-    loaded = load_split(data, split)
+    loaded = open_split(data, split)
     with progress() as bar:
         task = bar.add_task("evaluating", total=len(loaded))
-        metrics = evaluate_tflite(model, loaded, lambda done, _: bar.update(task, completed=done)).compute()
+        measured = evaluate_tflite(
+            model, loaded, lambda done, _: bar.update(task, completed=done), median_scaled=median_scaled
+        )
+    metrics = measured.compute()
     if as_json:
-        print_json("evaluation", model=str(model), data=data, split=split, images=len(loaded), **metrics)
+        print_json(
+            "evaluation",
+            model=str(model),
+            data=data,
+            split=split,
+            images=len(loaded),
+            median_scaled=median_scaled,
+            **metrics,
+        )
         return
     out.print(figures_table(f"{model} on {data}, {split} ({len(loaded)} images)", metrics))
 

@@ -86,7 +86,7 @@ def search(
         next_run_folder,
         pareto_front,
     )
-    from nasdepth.training import PROXY
+    from nasdepth.training import load_recipe
 
     if budget < 1:
         raise StudyError(f"--budget is {budget}; at least one trial must be trained")
@@ -107,7 +107,7 @@ def search(
         "measure_top": measure_top,
         "storage": storage,
         "seed": seed,
-        "proxy": PROXY.with_(epochs=epochs) if epochs else None,
+        "proxy": load_recipe("proxy", {"epochs": epochs}) if epochs else None,
     }
     given = {name: value for name, value in given.items() if value is not None}
     if resume:

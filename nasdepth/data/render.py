@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Self
 
 import numpy as np
 
@@ -18,16 +20,48 @@ _CHUNK = 16_384
 _PLASTER = textures.NAMES.index("plaster")
 
 
-def render(scene: Scene, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+@dataclass(frozen=True)
+class Look:
+    """What chance adds to a photograph of a scene: clouds, exposure, vignette, white balance, sensor noise.
+
+    Photographs with one look but another `grain`, where the noise begins, are frames of one video.
+    """
+
+    clouds: tuple[float, ...]
+    exposure: float
+    vignette: float
+    noise: float
+    grain: int
+    balance: tuple[float, ...]
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator) -> Self:
+        """A random look."""
+        return cls(
+            clouds=tuple(map(float, rng.uniform(0, 1, 3))),
+            exposure=float(rng.uniform(0.2, 0.34)),
+            vignette=float(rng.uniform(0.0, 0.18)),
+            noise=float(rng.uniform(0.004, 0.02)),
+            grain=draw_grain(rng),
+            balance=tuple(float(rng.uniform(0.9, 1.1)) for _ in range(3)),
+        )
+
+
+def draw_grain(rng: np.random.Generator) -> int:
+    """Where a photograph's noise begins."""
+    return int(rng.integers(0, _GRAINS - 3 * _HEIGHT * _WIDTH))
+
+
+def render(scene: Scene, look: Look) -> tuple[np.ndarray, np.ndarray]:
     """Render to rgb uint8 (480, 640, 3) and depth_mm uint16 (480, 640), 0 = sky or beyond 40 m."""
     rays = scene.camera.rays()
     origin = np.array(scene.camera.position)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         depth_m, owner = _trace(scene, origin, rays)
-        color = _shade(scene, origin, rays, depth_m, owner, rng)
+        color = _shade(scene, origin, rays, depth_m, owner, look)
     known = depth_m <= FAR_M
     depth_mm = np.rint(np.where(known, depth_m, 0) * 1000).astype(np.uint16)
-    return _photograph(color, rng), depth_mm
+    return _photograph(color, look), depth_mm
 
 
 def _trace(scene: Scene, origin: np.ndarray, rays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -54,7 +88,7 @@ def _shade(
     rays: np.ndarray,
     depth_m: np.ndarray,
     owner: np.ndarray,
-    rng: np.random.Generator,
+    look: Look,
 ) -> np.ndarray:
     """Linear RGB float32 (3, 480, 640)."""
     # Sorted by owner, each solid's pixels are one contiguous slice.
@@ -83,7 +117,7 @@ def _shade(
             *(scene, solid_of[part], points[:, part], sight[:, part], depth[part], normals[:, part]),
             *((u[part], v[part]), shadow[part]),
         )
-    sky = _sky(scene, rays.reshape(3, -1)[:, on_sky], rng)
+    sky = _sky(scene, rays.reshape(3, -1)[:, on_sky], look)
     flat = np.empty((3, depth_m.size), dtype=np.float32)
     for channel in range(3):
         flat[channel, on_solid] = color[channel]
@@ -144,9 +178,9 @@ def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
-def _sky(scene: Scene, sight: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+def _sky(scene: Scene, sight: np.ndarray, look: Look) -> list[np.ndarray]:
     height = np.clip(sight[2] / np.sqrt(_dot(sight, sight)), 0.02, 1)
-    shift_u, shift_v, cover = (float(x) for x in rng.uniform(0, 1, 3))
+    shift_u, shift_v, cover = look.clouds
     u, v = sight[0] / height * 0.02 + shift_u, sight[1] / height * 0.02 + shift_v
     rise = np.sqrt(height)
     cloud = textures.sample(_PLASTER, u, v, 1 - 2 * np.log2(height))
@@ -161,21 +195,20 @@ def _grain() -> np.ndarray:
     return np.random.default_rng(77).standard_normal(_GRAINS, dtype=np.float32)
 
 
-def _photograph(color: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _photograph(color: np.ndarray, look: Look) -> np.ndarray:
     """Linear light (3, 480, 640) to an 8-bit photograph (480, 640, 3).
 
     Lens blur, vignette, exposure, white balance, gamma and sensor noise.
     """
-    exposure = rng.uniform(0.2, 0.34) / float(np.minimum(color[:, ::4, ::4], 1.5).mean())
+    exposure = look.exposure / float(np.minimum(color[:, ::4, ::4], 1.5).mean())
     x = np.linspace(-1, 1, _WIDTH, dtype=np.float32)
     y = np.linspace(-0.75, 0.75, _HEIGHT, dtype=np.float32)
-    vignette = 1 - float(rng.uniform(0.0, 0.18)) * (x**2 + y[:, None] ** 2)
-    noise, start = float(rng.uniform(0.004, 0.02)), int(rng.integers(0, _GRAINS - color.size))
-    grain = _grain()[start : start + color.size].reshape(color.shape)
+    vignette = 1 - look.vignette * (x**2 + y[:, None] ** 2)
+    grain = _grain()[look.grain : look.grain + color.size].reshape(color.shape)
     photograph = np.empty((*CANONICAL_HW, 3), dtype=np.uint8)
     for channel in range(3):
-        light = _soften(_soften(color[channel]).T).T * (vignette * (exposure * float(rng.uniform(0.9, 1.1))))
-        value = np.sqrt(light / (1 + 0.25 * light)) + grain[channel] * noise
+        light = _soften(_soften(color[channel]).T).T * (vignette * (exposure * look.balance[channel]))
+        value = np.sqrt(light / (1 + 0.25 * light)) + grain[channel] * look.noise
         photograph[..., channel] = np.clip(value * 255 + 0.5, 0, 255)
     return photograph
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from nasdepth.data import indoors, outdoors
 from nasdepth.data.folder import SplitName
-from nasdepth.data.render import render
+from nasdepth.data.render import Look, render
 from nasdepth.data.store import DepthSplit, cached_split, cpu_workers
 from nasdepth.errors import DataError
 
@@ -79,11 +79,11 @@ def load_scenes(
     count = count or (default.train if split == "train" else default.test)
     return cached_split(
         f"scenes-{split}-{count}@{seed}",
-        _renderer_version(),
+        renderer_version(),
         split,
         [f"{KINDS[index % len(KINDS)]}-{index:04d}" for index in range(count)],
         partial(render_scene, split, seed),
-        partial(_pool, count),
+        partial(render_pool, count),
         progress,
     )
 
@@ -91,10 +91,12 @@ def load_scenes(
 def render_scene(split: SplitName, seed: int, index: int) -> tuple[np.ndarray, np.ndarray]:
     """Render one scene: rgb uint8 (480, 640, 3) and depth_mm uint16 (480, 640), 0 = sky or beyond 40 m."""
     rng = np.random.default_rng([seed, split == "test", index])
-    return render(LAYOUTS[KINDS[index % len(KINDS)]](rng), rng)
+    scene = LAYOUTS[KINDS[index % len(KINDS)]](rng)
+    return render(scene, Look.draw(rng))
 
 
-def _pool(count: int) -> Executor:
+def render_pool(count: int) -> Executor:
+    """Workers to render so many images in."""
     # A few images are rendered before a process has even started. Processes are spawned because a fork of
     # a program that runs torch's threads can hang.
     if count < 32:
@@ -102,7 +104,8 @@ def _pool(count: int) -> Executor:
     return ProcessPoolExecutor(cpu_workers(), mp_context=get_context("spawn"))
 
 
-def _renderer_version() -> str:
+def renderer_version() -> str:
+    """Changes whenever the pictures may: part of the signature of what is rendered."""
     # The source itself is the version: an edited scene can never be served from an old cache.
     here = Path(__file__).parent
     return hashlib.sha256(b"".join((here / f"{name}.py").read_bytes() for name in _MODULES)).hexdigest()

@@ -10,6 +10,7 @@ from nasdepth.data.folder import SplitName, load_folder
 from nasdepth.data.kitti import is_kitti, load_kitti
 from nasdepth.data.nyu import load_nyu
 from nasdepth.data.relative import layout_of, load_relative
+from nasdepth.data.scene_videos import load_scene_videos, parse_scene_videos
 from nasdepth.data.scenes import load_scenes, parse_scenes
 from nasdepth.data.store import DepthSplit, ImageSplit
 from nasdepth.data.video import is_video, load_video
@@ -63,6 +64,10 @@ def open_split(source: str | Path | None, split: SplitName, progress: bool = Tru
     spec = parse_scenes("scenes" if source is None else str(source))
     if spec is not None:
         return load_scenes(split, spec.train if split == "train" else spec.test, spec.seed, progress)
+    clips = parse_scene_videos(str(source))
+    if clips is not None:
+        count = clips.train if split == "train" else clips.test
+        return load_scene_videos(split, count, clips.seed, clips.truth, progress)
     found = parse_source(source)
     match found.format:
         case "nyu":

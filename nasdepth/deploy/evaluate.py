@@ -1,4 +1,4 @@
-"""Scoring the file that is deployed; the network itself only where no file can be made of it."""
+"""Scoring the file that is deployed, not the network it came from, on data of any supervision."""
 
 from __future__ import annotations
 
@@ -7,58 +7,92 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import nn
+from PIL import Image
 
-from nasdepth.data import DepthSplit
+from nasdepth.data import DepthSplit, ImageSplit, OrdinalSplit, RelativeSplit
 from nasdepth.deploy.runtime import TFLiteDepth
-from nasdepth.errors import ModelFileError
-from nasdepth.metrics import DepthMetrics
+from nasdepth.errors import DataError, ModelFileError
+from nasdepth.metrics import DepthMetrics, OrdinalMetrics, RelativeMetrics
 
 _BATCH = 16
 
+Metrics = DepthMetrics | OrdinalMetrics | RelativeMetrics
+Predict = Callable[[np.ndarray], np.ndarray]
+"""(N, H, W, 3) uint8 RGB of the network's input size -> (N, H, W) depth in millimetres."""
+
 
 def evaluate_tflite(
-    path: str | Path, split: DepthSplit, on_image: Callable[[int, int], None] = lambda *_: None
-) -> DepthMetrics:
-    """The challenge's metrics of a .tflite on a split, at 480x640; `on_image` hears (done, total).
+    path: str | Path,
+    split: ImageSplit,
+    on_image: Callable[[int, int], None] = lambda *_: None,
+    *,
+    median_scaled: bool = False,
+) -> Metrics:
+    """The metrics of a .tflite of 480x640 on a split; `on_image` hears (done, total). See `evaluate`.
 
     Raises:
         ModelFileError: not a depth .tflite of 480x640.
     """
     model = TFLiteDepth(path, threads=os.cpu_count() or 1)
-    metrics = DepthMetrics()
-    for start in range(0, len(split), _BATCH):
-        rgb, depth_mm = split.batch(np.arange(start, min(start + _BATCH, len(split))))
-        if rgb.shape[1:3] != model.input_hw:
-            raise ModelFileError(
-                f"{path}: takes {model.input_hw[0]}x{model.input_hw[1]} images, the data set is kept at "
-                f"{rgb.shape[1]}x{rgb.shape[2]}"
-            )
-        metrics.update(model.predict(rgb), depth_mm)
-        on_image(start + len(rgb), len(split))
-    return metrics
+    try:
+        return evaluate(model.predict, model.input_hw, split, on_image, median_scaled=median_scaled)
+    except ModelFileError as error:
+        raise ModelFileError(f"{path}: {error}") from None
 
 
-@torch.inference_mode()
-def evaluate_network(
-    model: nn.Module,
-    split: DepthSplit,
+def evaluate(
+    predict: Predict,
+    input_hw: tuple[int, int],
+    split: ImageSplit,
     on_image: Callable[[int, int], None] = lambda *_: None,
     *,
-    device: torch.device | str = "cpu",
-) -> DepthMetrics:
-    """The same metrics of a network in torch: for a teacher that does not convert or is not meant to.
+    median_scaled: bool = False,
+) -> Metrics:
+    """The metrics of the split's supervision.
+
+    Metric depth: the challenge's, at 480x640. Ordinal pairs: WHDR, the stored image being enlarged to
+    the network's input. Relative depth: the error after alignment.
 
     Args:
-        model: (B, 3, 480, 640) float RGB on 0-255 -> (B, 1, 480, 640) depth in millimetres; it is moved to
-            `device` and left in evaluation mode.
+        input_hw: size of the images that `predict` takes.
+        on_image: hears (done, total).
+        median_scaled: scale each prediction to the image's true median depth first, for networks that never
+            saw a metric depth.
+
+    Raises:
+        DataError: a split without anything to compare with (video).
+        ModelFileError: the network takes images of another size.
     """
-    model.to(device).eval()
-    metrics = DepthMetrics()
+    if not isinstance(split, (DepthSplit, OrdinalSplit, RelativeSplit)):
+        raise DataError(
+            f"{split.name}: is {split.kind}, without depth to compare with; test on data that has it"
+        )
+    if not isinstance(split, OrdinalSplit) and split.hw != input_hw:
+        raise ModelFileError(
+            f"takes {input_hw[0]}x{input_hw[1]} images, the data set is kept at {split.hw[0]}x{split.hw[1]}"
+        )
+    match split:
+        case DepthSplit():
+            metrics = DepthMetrics(median_scaled=median_scaled)
+        case OrdinalSplit():
+            metrics = OrdinalMetrics()
+        case _:
+            metrics = RelativeMetrics(split.space)
     for start in range(0, len(split), _BATCH):
-        rgb, depth_mm = split.batch(np.arange(start, min(start + _BATCH, len(split))))
-        pixels = torch.from_numpy(rgb).to(device).permute(0, 3, 1, 2).float()
-        metrics.update(model(pixels)[:, 0].float().cpu().numpy(), depth_mm)
-        on_image(start + len(rgb), len(split))
+        indices = range(start, min(start + _BATCH, len(split)))
+        pred_mm = predict(np.stack([_fitted(split.rgb_view(index), input_hw) for index in indices]))
+        for index, pred in zip(indices, pred_mm, strict=True):
+            if isinstance(split, DepthSplit):
+                metrics.update(pred[None], split.depth_view(index)[None])
+            elif isinstance(split, OrdinalSplit):
+                metrics.update(pred, *split.pairs(index))
+            else:
+                metrics.update(pred[None], split.value_view(index)[None])
+        on_image(indices.stop, len(split))
     return metrics
+
+
+def _fitted(rgb: np.ndarray, hw: tuple[int, int]) -> np.ndarray:
+    if rgb.shape[:2] == hw:
+        return rgb
+    return np.asarray(Image.fromarray(rgb).resize(hw[::-1], Image.Resampling.BILINEAR))

@@ -65,6 +65,15 @@ def trials_table(title: str, records: Iterable[TrialRecord]) -> Table:
     return table
 
 
+_METRICS = {
+    "si_rmse": ("si-RMSE", 4),
+    "rmse_m": ("RMSE m", 3),
+    "rel": ("REL", 3),
+    "whdr": ("WHDR", 4),
+    "aligned_rmse": ("aligned RMSE", 4),
+}
+
+
 def retrained_table(results: Iterable[Retrained], estimated_for: str) -> Table:
     """Retrained networks side by side, best first; `estimated_for` is the device of the latency table."""
     table = Table(
@@ -72,20 +81,22 @@ def retrained_table(results: Iterable[Retrained], estimated_for: str) -> Table:
         title_justify="left",
         box=box.SIMPLE_HEAD,
     )
+    results = sorted(results, key=lambda one: -(one.score or 0))
+    shown = {
+        name: heading for name, heading in _METRICS.items() if any(name in one.metrics for one in results)
+    }
     table.add_column("network", overflow="fold")
-    for heading in ("score", "si-RMSE", "RMSE m", "REL", "measured ms"):
+    for heading in ("score", *(heading for heading, _ in shown.values()), "measured ms"):
         table.add_column(heading, justify="right")
     table.add_column(f"ms (est. for {estimated_for})", justify="right", overflow="fold")
     table.add_column("90 % interval (est.)", justify="right")
-    for result in sorted(results, key=lambda one: -one.score):
+    for result in results:
         row = result.to_row()
         table.add_row(
             row["name"] or row["architecture"],
-            f"{result.score:.1f}",
-            f"{row['si_rmse']:.4f}",
-            f"{row['rmse_m']:.3f}",
-            f"{row['rel']:.3f}",
-            f"{row['measured_latency_ms']:.3f}",
+            figure(result.score, 1) or "none",
+            *(figure(row[name], digits) for name, (_, digits) in shown.items()),
+            figure(row["measured_latency_ms"], 3) or "not measured",
             figure(row["estimated_latency_ms"], 3) or "no table",
             interval(row["estimated_latency_low_ms"], row["estimated_latency_high_ms"]),
         )

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
-from nasdepth.architecture import Architecture
-from nasdepth.data import DepthSplit
-from nasdepth.deploy import evaluate_tflite, export_tflite
+from nasdepth.architecture import OUTPUT_HW, Architecture
+from nasdepth.data import DepthSplit, ImageSplit, Mixture, Portion, hold_out, open_split
+from nasdepth.deploy import evaluate, evaluate_tflite, export_tflite
 from nasdepth.devices import Device, Measurement
-from nasdepth.errors import DeviceError
-from nasdepth.files import write_json
+from nasdepth.errors import CheckpointError, DeviceError
+from nasdepth.families import families
+from nasdepth.files import write_json, write_text
 from nasdepth.latency import LatencyEstimate, Predictor, architecture_kernels
-from nasdepth.models import build, name_of
-from nasdepth.models.pretrained import Start, load_pretrained
+from nasdepth.models import AnyNetwork, DepthNet, Teacher, build_any, name_of, start_from_imagenet
+from nasdepth.models.pretrained import Start
 from nasdepth.score import score
-from nasdepth.training import Epoch, Recipe, StepReport, train
+from nasdepth.training import Epoch, Recipe, StepReport, read_checkpoint, train
+from nasdepth.training.batches import Extra
+from nasdepth.training.distributed import is_first_process
+
+RECIPE_FILE = "recipe.yaml"
+METRICS = ("si_rmse", "rmse_m", "log10", "rel", "whdr", "pairs", "aligned_rmse")
+_HELD_OUT_SHARE, _HELD_OUT_AT_MOST = 0.1, 80
 
 
 @dataclass(frozen=True)
@@ -26,93 +34,181 @@ class Retrained:
     """A network as it stands on the device.
 
     Attributes:
-        metrics: si_rmse, rmse_m, log10 and rel of the .tflite on the test split.
+        model: the .tflite; the checkpoint of a teacher whose encoder does not convert.
+        metrics: on the test split, of `model`, by the split's supervision (see `nasdepth.deploy.evaluate`);
+            empty without a test split.
+        median_scaled: depths were scaled to the true median, because no training data had metric depth.
         estimate: what the latency table said of it.
-        measured: the .tflite on the device.
-        score: from the .tflite's si-RMSE and the measured latency.
+        measured: the .tflite on the device, None where there is none.
+        score: from the .tflite's si-RMSE and the measured latency, None without either.
     """
 
-    architecture: Architecture
+    architecture: Architecture | Teacher
     model: Path
     start: str
     metrics: dict[str, float]
+    median_scaled: bool
     estimate: LatencyEstimate | None
-    measured: Measurement
-    score: float
+    measured: Measurement | None
+    score: float | None
 
     def to_row(self) -> dict:
         """Flat, for CSV and JSON."""
         low_ms, high_ms = self.estimate.interval_90 if self.estimate else (None, None)
         return {
-            "name": name_of(self.architecture),
+            "name": name_of(self.architecture) if isinstance(self.architecture, Architecture) else None,
             "architecture": str(self.architecture),
             "model": str(self.model),
             "model_bytes": self.model.stat().st_size,
             "start": self.start,
-            **self.metrics,
+            **{name: self.metrics.get(name) for name in METRICS},
+            "median_scaled": self.median_scaled,
             "estimated_latency_ms": self.estimate.latency_ms if self.estimate else None,
             "estimated_latency_sd_ms": self.estimate.sd_ms if self.estimate else None,
             "estimated_latency_low_ms": low_ms,
             "estimated_latency_high_ms": high_ms,
-            "measured_latency_ms": self.measured.latency_ms,
-            "measured_median_ms": self.measured.median_ms,
+            "measured_latency_ms": self.measured.latency_ms if self.measured else None,
+            "measured_median_ms": self.measured.median_ms if self.measured else None,
             "score": self.score,
         }
 
 
+def open_training(source: str, recipe: Recipe, seed: int = 0) -> tuple[Mixture, DepthSplit | None]:
+    """The mixture that a recipe trains on, with `source` first, and the validation images.
+
+    Only a recipe that stops early holds images out, of a first data set with metric depth.
+
+    Raises:
+        DataError: a data set that does not exist or cannot be used.
+    """
+    first, validation = open_split(source, "train"), None
+    if recipe.early_stop_epochs is not None and isinstance(first, DepthSplit):
+        first, validation = hold_out(first, _HELD_OUT_SHARE, _HELD_OUT_AT_MOST)
+    portions = [Portion(first, 1.0, source)]
+    portions += [Portion(open_split(name, "train"), weight, name) for name, weight in recipe.mixture.items()]
+    return (
+        Mixture(portions, recipe.batch_size, seed=seed, steps_per_epoch=recipe.steps_per_epoch),
+        validation,
+    )
+
+
 def retrain(
-    architecture: Architecture,
-    train_split: DepthSplit,
-    test_split: DepthSplit,
+    architecture: Architecture | Teacher,
+    data: ImageSplit | Mixture,
+    test_split: ImageSplit | None,
     recipe: Recipe,
     folder: Path,
-    device: Device,
+    device: Device | None,
     predictor: Predictor | None,
     *,
     seed: int = 0,
+    validation: DepthSplit | None = None,
+    extras: Sequence[Extra] = (),
     on_start: Callable[[Start], None] = lambda _: None,
     on_epoch: Callable[[Epoch], None] = lambda _: None,
     on_step: Callable[[StepReport], None] = lambda _: None,
-) -> Retrained:
-    """Train on the whole training split, export, score the .tflite on the test split, measure it.
+) -> Retrained | None:
+    """Train, export, score the .tflite on the test split, measure it.
 
-    The folder gets `checkpoint.pt` (after every epoch; an interrupted run continues from it),
-    `model.tflite` and `result.json`.
+    The folder gets `recipe.yaml`, `checkpoint.pt` (after every epoch; an interrupted run continues from it),
+    `log.csv`, `samples/`, `model.tflite` and `result.json`.
+
+    Args:
+        test_split: None, or one without depth (video), where there is nothing to compare with.
+        device: where the .tflite is measured; None for nowhere.
+        validation: images held out of the training data, for early stopping.
+        extras: what batches get besides: a teacher's outputs, labels.
+
+    Returns:
+        What came of it; None in the other processes of torchrun, which only train.
 
     Raises:
         DeviceError: the device cannot run the model; the message has the runtime's own words.
-        CheckpointError: the folder's checkpoint belongs to another run.
+        CheckpointError: the folder's checkpoint, or the one to start from, belongs to another run.
     """
     torch.manual_seed(seed)
-    model = build(architecture)
-    start = load_pretrained(model.encoder, architecture.encoder)
+    model = build_any(architecture)
+    start = _start(model, recipe)
     on_start(start)
+    checkpoint = folder / "checkpoint.pt"
+    if is_first_process() and not checkpoint.exists():
+        write_text(folder / RECIPE_FILE, recipe.to_yaml())
     train(
         model,
-        train_split,
+        data,
         recipe,
         seed=seed,
+        validation=validation,
         pretrained=start.pretrained,
-        checkpoint=folder / "checkpoint.pt",
+        extras=extras,
+        checkpoint=checkpoint,
+        folder=folder,
         on_epoch=on_epoch,
         on_step=on_step,
     )
-    path = export_tflite(model, folder / "model.tflite").path
-    metrics = evaluate_tflite(path, test_split).compute()
-    measured = next(iter(device.measure([path])))
-    if measured.error:
+    if not is_first_process():
+        return None
+    portions = data.portions if isinstance(data, Mixture) else [Portion(data)]
+    scaled = not any(isinstance(portion.split, DepthSplit) for portion in portions)
+    testable = test_split is not None and test_split.kind != "video"
+    measured, metrics, path = None, {}, checkpoint
+    if isinstance(architecture, Architecture) or architecture.encoder in families():
+        path = export_tflite(model, folder / "model.tflite").path
+        if testable:
+            metrics = evaluate_tflite(path, test_split, median_scaled=scaled).compute()
+        measured = next(iter(device.measure([path]))) if device else None
+    elif testable:
+        metrics = evaluate(_predictor_of(model), OUTPUT_HW, test_split, median_scaled=scaled).compute()
+    if measured is not None and measured.error:
         raise DeviceError(f"{device.uri} cannot run {path}: {measured.error}")
+    scores = measured is not None and "si_rmse" in metrics
     result = Retrained(
         architecture,
         path,
         start.source,
         metrics,
-        predictor.estimate(architecture_kernels(architecture, predictor.runtime)) if predictor else None,
+        scaled,
+        predictor.estimate(architecture_kernels(architecture, predictor.runtime))
+        if predictor and isinstance(architecture, Architecture)
+        else None,
         measured,
-        score(metrics["si_rmse"], measured.latency_ms),
+        score(metrics["si_rmse"], measured.latency_ms) if scores else None,
     )
     write_json(
         folder / "result.json",
-        {"schema": "nasdepth-retrained-1", "data": test_split.fingerprint} | result.to_row(),
+        {
+            "schema": "nasdepth-retrained-1",
+            "data": test_split.fingerprint if test_split is not None else None,
+            **result.to_row(),
+        },
     )
     return result
+
+
+def _start(model: AnyNetwork, recipe: Recipe) -> Start:
+    """Give a network the first weights that its recipe asks for."""
+    if recipe.teacher is not None and (path := recipe.teacher.start_from):
+        content = read_checkpoint(path)
+        if content["architecture"] != str(model.architecture):
+            raise CheckpointError(
+                f"{path}: holds {content['architecture']}, not {model.architecture}; teacher.start_from must "
+                "name a checkpoint of the network that is trained"
+            )
+        model.load_state_dict(content["model"])
+        return Start(f"{path}, the second stage", pretrained=True)
+    if not recipe.pretrained:
+        return Start("random (the recipe's pretrained is false)", pretrained=False)
+    return start_from_imagenet(model)
+
+
+def _predictor_of(model: DepthNet) -> Callable[[np.ndarray], np.ndarray]:
+    """What `evaluate` asks of a network in torch."""
+    device = next(model.parameters()).device
+    model.eval()
+
+    @torch.no_grad()
+    def predict(rgb: np.ndarray) -> np.ndarray:
+        pixels = torch.from_numpy(rgb).to(device).permute(0, 3, 1, 2).float()
+        return model(pixels)[:, 0].float().cpu().numpy()
+
+    return predict

@@ -24,7 +24,7 @@ from nasdepth.search.objective import ProxyObjective
 from nasdepth.search.records import TrialRecord, best, pareto_front
 from nasdepth.search.study import Search, SearchEvents
 from nasdepth.space import SearchSpace
-from nasdepth.training import PROXY, Recipe
+from nasdepth.training import Recipe, load_recipe
 
 RUNS = Path("runs")
 _NUMBERED = re.compile(r"search-(\d+)")
@@ -53,7 +53,7 @@ class Settings(BaseModel):
     measure_top: Annotated[int, Field(ge=0)] = 3
     seed: int = 0
     storage: str | None = None
-    proxy: Recipe = PROXY
+    proxy: Recipe = Field(default_factory=lambda: load_recipe("proxy"))
 
 
 def next_run_folder(runs: Path = RUNS) -> Path:
@@ -110,7 +110,12 @@ class Run:
                 f"{path}: cannot be read ({error.strerror}); {folder} holds no search"
             ) from error
         except ValidationError as error:
-            raise StudyError(f"{path}: is damaged: {error.errors()[0]['msg']}") from error
+            first = error.errors()[0]
+            raise StudyError(
+                f"{path}: is damaged, or another version of nasdepth wrote it: "
+                f"{'.'.join(map(str, first['loc']))}: {first['msg']}; for its best architecture see "
+                "results.json there, and `nasdepth retrain --arch`"
+            ) from error
 
     @property
     def _settings_file(self) -> Path:

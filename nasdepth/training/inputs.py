@@ -139,21 +139,21 @@ def check_supply(inputs: StepInputs, objective: Objective, probes: Sequence[tupl
     """Hold what the objective asks for against what each data set of a training gives.
 
     Args:
-        probes: by a data set's name a batch of it.
+        probes: of each data set its name and a batch.
 
     Raises:
         NasdepthError: a term that no data set feeds, or a data set that feeds no term; both are named.
     """
-    supply = {name: (batch.kind, inputs(batch)[0]) for name, batch in probes}
-    feeding = {name: objective.fed(given) for name, (_, given) in supply.items()}
-    shown = ", ".join(f"{name} ({kind})" for name, (kind, _) in supply.items())
+    supply = [(name, batch.kind, inputs(batch)[0]) for name, batch in probes]
+    feeding = [objective.fed(given) for _, _, given in supply]
+    shown = ", ".join(f"{name} ({kind})" for name, kind, _ in supply)
     for term, wanted in objective.terms.items():
-        if not any(term in fed for fed in feeding.values()):
+        if not any(term in fed for fed in feeding):
             # of the data set that comes nearest
             absent = min(
                 (
                     [field for field in sorted(wanted.needs) if getattr(given, field) is None]
-                    for _, given in supply.values()
+                    for *_, given in supply
                 ),
                 key=len,
             )
@@ -161,11 +161,11 @@ def check_supply(inputs: StepInputs, objective: Objective, probes: Sequence[tupl
                 f"loss.{term}: needs {', '.join(absent)}, which no data set of this training gives: {shown}; "
                 f"{_mend(absent)}"
             )
-    for name, fed in feeding.items():
+    for (name, kind, _), fed in zip(supply, feeding, strict=True):
         if not fed:
             raise NasdepthError(
-                f"mixture: {name} ({supply[name][0]}) feeds none of the loss terms "
-                f"{', '.join(objective.terms)}; leave it out, or add a term for it to `loss`"
+                f"mixture: {name} ({kind}) feeds none of the loss terms {', '.join(objective.terms)}; "
+                "leave it out, or add a term for it to `loss`"
             )
 
 

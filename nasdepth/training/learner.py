@@ -64,7 +64,7 @@ def build_learner(
         channels = {name: one.shape[1] for name, one in model.features(probes[0].rgb).items()}
     companions = nn.ModuleDict()
     if recipe.pose is not None:
-        companions[POSE] = PoseNet(recipe.pose.encoder, recipe.pose.pretrained)
+        companions[POSE] = PoseNet(recipe.pose.encoder, recipe.pose.width, recipe.pose.pretrained)
     if recipe.intermediate is not None:
         companions[INTERMEDIATE] = IntermediateHeads(channels, len(recipe.intermediate.weights) - 1)
     objective = Objective(recipe.loss_recipe, _shared_channels(channels, probes))
@@ -73,7 +73,7 @@ def build_learner(
     learner = Learner(model, objective, companions, inputs).to(device).eval()
     with torch.no_grad():
         plain = StepInputs(model, recipe, objective, companions)
-        names = [portion.name or portion.split.name for portion in mixture.portions]
+        names = [one.name or f"data set {n}" for n, one in enumerate(mixture.portions, 1)]
         check_supply(plain, objective, list(zip(names, probes, strict=True)))
     if recipe.channels_last:
         learner.to(memory_format=torch.channels_last)

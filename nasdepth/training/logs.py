@@ -40,8 +40,8 @@ class Epoch:
     weights: Mapping[str, float] = field(default_factory=dict)
 
     def to_row(self) -> dict[str, float | int | None]:
-        """Flat, for CSV."""
-        row = asdict(self)
+        """Flat, for CSV; epochs are counted from 1, as the pictures are."""
+        row = asdict(self) | {"epoch": self.epoch + 1}
         terms, weights = row.pop("terms"), row.pop("weights")
         row |= {name.replace(" ", "_"): value for name, value in terms.items()}
         return row | {f"weight_{name}": value for name, value in weights.items()}

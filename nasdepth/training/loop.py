@@ -184,7 +184,7 @@ def train(
 
             si_rmse = None
             if validation is not None:
-                si_rmse = float(np.nanmean(_validate_together(latest, validation, processes)))
+                si_rmse = _validate_together(latest, validation, processes)
                 if not math.isfinite(si_rmse):  # the last step of an epoch can be the one that breaks it
                     raise DivergedError(
                         f"the si-RMSE is {si_rmse} after epoch {epoch + 1}; {advice}{kept_where}"
@@ -246,10 +246,12 @@ def validate(model: DepthNet, split: DepthSplit, *, device: torch.device | None 
     return np.array(per_image)
 
 
-def _validate_together(model: DepthNet, split: DepthSplit, processes: Processes) -> np.ndarray:
+def _validate_together(model: DepthNet, split: DepthSplit, processes: Processes) -> float:
     own = np.arange(processes.rank, len(split), processes.count)
     scores = validate(model, split.subset(own), device=processes.device) if len(own) else np.empty(0)
-    return processes.gathered(dict(zip(own.tolist(), scores.tolist(), strict=True)), len(split))
+    scores = processes.gathered(dict(zip(own.tolist(), scores.tolist(), strict=True)), len(split))
+    known = scores[~np.isnan(scores)]
+    return float(known.mean()) if len(known) else math.nan
 
 
 def _as_mixture(data: ImageSplit | Mixture, recipe: Recipe, seed: int) -> Mixture:

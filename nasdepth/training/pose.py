@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import timm
 import torch
 from torch import nn
 
-from nasdepth.errors import NasdepthError
+from nasdepth.architecture import Encoder
+from nasdepth.families import get_family
 from nasdepth.models.depthnet import DEFAULT_SCALE_MM
+from nasdepth.models.encoders import EncoderNet, RawStem
+from nasdepth.models.pretrained import Start, load_pretrained
 
 # radians; below it a few terms of a Taylor series are exact to the last digit
 _SMALL_RAD = 1e-2
@@ -21,34 +23,38 @@ class PoseNet(nn.Module):
     A classification encoder on six channels, four convolutions, the mean over the picture, times 0.01, so
     that training starts near "stands still": axis-angle in radians, translation in units of `unit_mm`.
 
+    Attributes:
+        start: where the encoder's first weights came from.
+
     Args:
-        encoder: a timm network that gives feature maps; Monodepth2's is resnet18.
-        pretrained: start from timm's ImageNet weights, those of the first convolution repeated for the second
-            frame and halved.
+        family, width: of the encoder, all its stages; Monodepth2's is resnet18.
+        pretrained: start from ImageNet weights where they can be had, those of the first convolution repeated
+            for the second frame and halved.
         unit_mm: how many millimetres a translation of 1 is. Depth and motion of a video have one unknown
             scale in common; this unit puts the first guess where a `DepthNet`'s is.
 
     Raises:
-        NasdepthError: timm has no such encoder, or its weights cannot be had.
+        SpaceError: no such family, or an impossible width.
     """
 
     def __init__(
-        self, encoder: str = "resnet18", pretrained: bool = False, unit_mm: float = DEFAULT_SCALE_MM
+        self,
+        family: str = "resnet18",
+        width: float = 1.0,
+        pretrained: bool = False,
+        unit_mm: float = DEFAULT_SCALE_MM,
     ) -> None:
         super().__init__()
         self.unit_mm = unit_mm
-        try:
-            self.encoder = timm.create_model(
-                encoder, pretrained=pretrained, in_chans=6, features_only=True, out_indices=(-1,)
-            )
-        # timm raises what its hub client raises, of many kinds
-        except (RuntimeError, OSError, ValueError, AttributeError) as error:
-            raise NasdepthError(
-                f"pose.encoder: timm cannot make {encoder!r} ({error}); name one that gives feature maps "
-                "(resnet18, say), or start it without weights"
-            ) from error
+        spec = Encoder(family, width, len(get_family(family).stages))
+        self.encoder = EncoderNet(spec)
+        self.start = load_pretrained(self.encoder, spec) if pretrained else Start("random", pretrained=False)
+        for module in self.encoder.modules():
+            if isinstance(module, RawStem):
+                _see_two_frames(module)
+        self._stride = spec.stride
         self.decoder = nn.Sequential(
-            nn.Conv2d(self.encoder.feature_info.channels()[-1], _WIDTH, 1),
+            nn.Conv2d(spec.channels[spec.stride], _WIDTH, 1),
             nn.ReLU(),
             nn.Conv2d(_WIDTH, _WIDTH, 3, padding=1),
             nn.ReLU(),
@@ -63,10 +69,15 @@ class PoseNet(nn.Module):
         Args:
             first, second: (B, 3, H, W) RGB on 0-255, in the order of time.
         """
-        # the mean and deviation of Monodepth2's encoders
-        frames = (torch.cat([first, second], 1) / 255 - 0.45) / 0.225
-        motion = self.decoder(self.encoder(frames)[-1]).float().mean((2, 3)) * _STEP
+        features = self.encoder(torch.cat([first, second], 1))[self._stride]
+        motion = self.decoder(features).float().mean((2, 3)) * _STEP
         return rigid_motion(motion[:, :3], motion[:, 3:] * self.unit_mm)
+
+
+def _see_two_frames(stem: RawStem) -> None:
+    # halved: two equal frames give what one gave
+    stem.weight = nn.Parameter(torch.cat([stem.weight.detach()] * 2, 1) / 2)
+    stem.mean, stem.std = (torch.cat([one] * 2, 1) for one in (stem.mean, stem.std))
 
 
 def rigid_motion(axis_angle: torch.Tensor, translation: torch.Tensor) -> torch.Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -64,7 +64,7 @@ class TeacherRecipe(_Strict):
 
     Attributes:
         model: checkpoint of the teacher; empty where the command line gives it (--teacher).
-        layers: feature layers to cache beside the teacher's depth, named as `DepthNet.features` does.
+        layers: feature layers to cache beside the teacher's depth and those that loss terms name.
         start_from: checkpoint of the trained student to go on from (two-stage); empty for one stage.
     """
 
@@ -141,6 +141,30 @@ class Recipe(_Strict):
         """Short hash of all that matters to the training: everything but the words."""
         return hashlib.sha256(self.model_dump_json(exclude={"about", "source"}).encode()).hexdigest()[:12]
 
+    @property
+    def distils(self) -> bool:
+        """Whether a loss term with a weight needs a teacher."""
+        return any(_of_teacher(term) for term in self.loss.values() if term.weight)
+
+    @property
+    def teacher_layers(self) -> tuple[str, ...]:
+        """Feature layers that a teacher must give: those of the loss terms, then the recipe's own."""
+        named = [layer for term in self.loss.values() if term.weight for layer in getattr(term, "layers", ())]
+        return tuple(dict.fromkeys([*named, *(self.teacher.layers if self.teacher else ())]))
+
+    def without_teacher(self) -> Recipe:
+        """The same without what a teacher teaches: for the teacher itself, or to see what it is worth.
+
+        Raises:
+            NasdepthError: nothing else is left.
+        """
+        kept = {name: term for name, term in self.loss.items() if not _of_teacher(term)}
+        if not any(term.weight for term in kept.values()):
+            raise NasdepthError(
+                f"loss: without a teacher nothing is left (value: {', '.join(self.loss)}); add one with --set"
+            )
+        return self.with_(loss=kept, teacher=None)
+
     def with_(self, **changes: Any) -> Recipe:
         """A copy with some fields changed, validated; `**{"loss.gradient.weight": 0.5}` reaches inside.
 
@@ -159,6 +183,23 @@ def recipe_names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in _SEEDS.glob("*.yaml")))
 
 
+def recipe_file(name_or_path: str | Path) -> Path:
+    """Where the recipe of a name lies; a path to a YAML file is its own.
+
+    Raises:
+        NasdepthError: neither a name that there is nor a YAML file's.
+    """
+    path, names = Path(name_or_path), recipe_names()
+    if path.suffix in (".yaml", ".yml"):
+        return path
+    if str(name_or_path) not in names:
+        raise NasdepthError(
+            f"recipe {name_or_path}: is neither a recipe of nasdepth{nearest(str(name_or_path), names)} nor "
+            f"a .yaml file; there are {', '.join(names)}"
+        )
+    return _SEEDS / f"{name_or_path}.yaml"
+
+
 def load_recipe(name_or_path: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
     """A recipe that comes with nasdepth, by name, or a YAML file's.
 
@@ -170,17 +211,9 @@ def load_recipe(name_or_path: str | Path, overrides: Mapping[str, Any] | None = 
         NasdepthError: no such recipe, no YAML, an unknown field or loss term, or a value out of range; the
             message names the recipe, the field, the value and the mend.
     """
-    path = Path(name_or_path)
     where = f"recipe {name_or_path}"
-    if path.suffix not in (".yaml", ".yml"):
-        path = _SEEDS / f"{name_or_path}.yaml"
-        if str(name_or_path) not in recipe_names():
-            raise NasdepthError(
-                f"{where}: is neither a recipe of nasdepth{nearest(str(name_or_path), recipe_names())} nor a "
-                f".yaml file; there are {', '.join(recipe_names())}"
-            )
     try:
-        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
+        fields = yaml.safe_load(recipe_file(name_or_path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise NasdepthError(f"{where}: cannot be read ({error})") from error
     except yaml.YAMLError as error:
@@ -188,6 +221,60 @@ def load_recipe(name_or_path: str | Path, overrides: Mapping[str, Any] | None = 
     if not isinstance(fields, dict):
         raise NasdepthError(f"{where}: must list fields such as `epochs: 30` (value: {fields!r})")
     return _changed(_validated(fields, where), overrides or {}, where)
+
+
+def recipe_for(
+    name_or_path: str | Path,
+    overrides: Mapping[str, Any],
+    teacher: Path | None = None,
+    no_teacher: bool = False,
+) -> Recipe:
+    """The recipe of a training: `load_recipe`, with the teacher that it is given, or without any.
+
+    Raises:
+        NasdepthError: as `load_recipe`; a teacher that no loss term learns from; terms that no teacher feeds.
+    """
+    recipe = load_recipe(name_or_path, overrides)
+    where = f"recipe {name_or_path}"
+    if teacher is not None and no_teacher:
+        raise NasdepthError("--teacher and --no-teacher: give one of them")
+    if no_teacher:
+        return recipe.without_teacher() if recipe.distils else recipe
+    if teacher is not None:
+        recipe = recipe.with_(**{"teacher.model": str(teacher)})
+        if not recipe.distils:
+            raise NasdepthError(
+                f"{where}: loss: no term learns from a teacher (--teacher {teacher}); add one, for instance "
+                "--set loss.distill_output.weight=1"
+            )
+    if recipe.distils and not (recipe.teacher and recipe.teacher.model):
+        raise NasdepthError(
+            f"{where}: teacher.model: names no teacher to learn from (value: ''); give --teacher CHECKPOINT, "
+            "or --no-teacher to train without"
+        )
+    return recipe
+
+
+def parse_overrides(texts: Iterable[str]) -> dict[str, Any]:
+    """Overrides for `load_recipe` from `loss.gradient.weight=0.5` and the like; values are YAML.
+
+    Raises:
+        NasdepthError: one is not of that form.
+    """
+    overrides = {}
+    for text in texts:
+        path, equals, value = text.partition("=")
+        if not (equals and path.strip()):
+            raise NasdepthError(f"--set {text}: must be FIELD=VALUE, as in loss.gradient.weight=0.5")
+        try:
+            overrides[path.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise NasdepthError(f"--set {text}: the value is no YAML: {error}") from error
+    return overrides
+
+
+def _of_teacher(term: LossTerm) -> bool:
+    return not term.needs.isdisjoint(("teacher_mm", "teacher_features"))
 
 
 def _changed(recipe: Recipe, changes: Mapping[str, Any], where: str) -> Recipe:

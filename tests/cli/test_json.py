@@ -80,6 +80,8 @@ def check(value, kind: str, where: str, described: dict[str, dict[str, str]]) ->
 
 
 def _is(value, kind: str, where: str, described: dict[str, dict[str, str]]) -> bool:
+    if kind == "any":
+        return True
     if kind in PLAIN:
         return isinstance(value, PLAIN[kind]) and (kind == "boolean") == isinstance(value, bool)
     outer, of, inner = kind.partition(" of ")
@@ -125,6 +127,8 @@ def printed(tmp_path_factory, tiny_space_file, two_space_file, table_file, lited
         "zoo list": ("zoo", "list"),
         "zoo show": ("zoo", "show", "monovision"),
         "zoo table": ("zoo", "table", "--out", "zoo.md", "--only", "litedepth", "--measure", "local"),
+        "recipes list": ("recipes", "list"),
+        "recipes show": ("recipes", "show", "monodepth2", "--set", "loss.robust.alpha=.inf"),
         "data make": ("data", "make", "made", "--train", 2, "--test", 1),
         "data inspect": ("data", "inspect", DATA, "--split", "test"),
         "latency build": build,

@@ -202,20 +202,33 @@ def test_an_encoder_collapses_exactly(family, coordinates):
             assert 0 < error <= 1e-5 * features.abs().max(), stride
 
 
+def padding_of(size: int, kernel: int, stride: int) -> tuple[int, int]:
+    """TFLite's SAME, from its documentation: before and behind."""
+    total = max(kernel - (size % stride or stride), 0)
+    return total // 2, total - total // 2
+
+
 @pytest.mark.parametrize("normalisation", [IMAGENET, INCEPTION])
+@pytest.mark.parametrize("kernel, stride", [(1, 1), (1, 2), (3, 1), (3, 2), (5, 2), (7, 2), (5, 4)])
+@pytest.mark.parametrize("coordinates", [False, True])
+@pytest.mark.parametrize("hw", [(32, 48), (33, 47)])
 @torch.no_grad()
-def test_the_raw_stem_is_normalise_then_convolve(normalisation):
-    stem = RawStem(16, normalisation)
-    rgb = torch.randint(0, 256, (2, 3, 32, 48)).float()
-    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in normalisation)
-    # SAME padding of a 3x3 stride-2 convolution on even sizes: below and right only
-    expected = F.conv2d(F.pad((rgb / 255 - mean) / std, (0, 1, 0, 1)), stem.weight, stride=2)
-    got = stem(rgb)
-    torch.testing.assert_close(got[..., :-1, :-1], expected[..., :-1, :-1], rtol=1e-4, atol=1e-4)
-    # at the border it sees black, where timm's models see the mean colour
-    black = F.conv2d((F.pad(rgb, (0, 1, 0, 1)) / 255 - mean) / std, stem.weight, stride=2)
-    torch.testing.assert_close(got, black, rtol=1e-4, atol=1e-4)
-    assert not torch.allclose(got, expected, atol=1e-2)
+def test_the_raw_stem_is_normalise_then_convolve(normalisation, kernel, stride, coordinates, hw):
+    """Border included: the picture is black outside, and black is normalised as any other colour is."""
+    torch.manual_seed(0)
+    stem = RawStem(16, normalisation, kernel=kernel, stride=stride, coordinates=coordinates)
+    x = torch.randint(0, 256, (2, 5 if coordinates else 3, *hw)).double()
+    mean, std = (torch.tensor(values, dtype=torch.float64).view(1, -1, 1, 1) for values in normalisation)
+    if coordinates:
+        mean, std = (torch.cat([one, torch.full((1, 2, 1, 1), 0.5)], 1) for one in (mean, std))
+    around = [*padding_of(hw[1], kernel, stride), *padding_of(hw[0], kernel, stride)]
+    unfolded = F.conv2d((F.pad(x, around) / 255 - mean) / std, stem.weight.double(), stride=stride)
+    torch.testing.assert_close(stem(x.float()).double(), unfolded, rtol=1e-4, atol=1e-4)
+    # timm's models see the mean colour outside: alike inside, and far apart where the padding is seen
+    timms = F.conv2d(F.pad((x / 255 - mean) / std, around), stem.weight.double(), stride=stride)
+    apart = (timms - unfolded).abs().amax((0, 1)) > 0.1
+    inside = apart[kernel : -kernel or None, kernel : -kernel or None]
+    assert not inside.any() and apart.any() == any(around)
 
 
 @pytest.mark.parametrize("family", ["resnet18", "mobileone_s0", "unet"])

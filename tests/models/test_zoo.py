@@ -111,7 +111,7 @@ def _delegated(path: Path) -> int:
 
 def _learns(net: nn.Module, scenes: DepthSplit) -> None:
     """One step of the trainer on one image, at the network's own resolution: every parameter is reached."""
-    recipe = Recipe(epochs=1, batch_size=1, crops=((480, 640),), loss_hw=(60, 80))
+    recipe = Recipe(epochs=1, batch_size=1, loss_hw=(60, 80), augmentation={"crops": ((480, 640),)})
     before = {name: parameter.detach().clone() for name, parameter in net.named_parameters()}
     (epoch,) = train(net, scenes.subset([0]), recipe)
     assert np.isfinite(epoch.loss)

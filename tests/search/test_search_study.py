@@ -362,7 +362,7 @@ def test_hopeless_trials_are_pruned_and_counted(tmp_path, settings, quick_recipe
 
 
 def test_a_diverged_trial_is_recorded_and_the_search_goes_on(tmp_path, settings, quick_recipe):
-    hot = quick_recipe.with_(learning_rate=1e30, epochs=3)
+    hot = quick_recipe.with_(**{"optimizer.learning_rate": 1e30, "epochs": 3})
     session = begin(tmp_path / "run", settings.model_copy(update={"proxy": hot}))
     records = session.run(2)
     spent = [record for record in records if record.outcome is not Outcome.REPEATED]

@@ -7,19 +7,35 @@ import pytest
 import torch
 
 from nasdepth.architecture import Architecture
+from nasdepth.data import Mixture, Portion
 from nasdepth.errors import CheckpointError, DivergedError, NasdepthError
 from nasdepth.metrics import si_rmse
 from nasdepth.models import build
-from nasdepth.training import PROXY, RETRAIN, Recipe, load_model, read_checkpoint, train, validate
-from nasdepth.training.augment import photometric, training_batch
-from nasdepth.training.loop import _set_learning_rate
+from nasdepth.training import Recipe, load_model, read_checkpoint, train, validate
+from nasdepth.training.augment import NO_AUGMENTATION
+from nasdepth.training.losses import LossTerm, sig_loss
+from nasdepth.training.losses.registry import _TERMS, register_term
 
 SMALL = Architecture.parse(
     "64x96,mobilenetv3_small_minimal@0.5:3,none-conv-k1-w16,concat-conv-k3-w16,up-nearest-bilinear"
 )
 RECIPE = Recipe(
-    epochs=4, batch_size=4, crops=((480, 640), (384, 512)), loss_hw=(60, 80), gradient_scales=2, warmup=0.3
+    epochs=4,
+    batch_size=4,
+    loss_hw=(60, 80),
+    loss={"sig": {}, "gradient": {"weight": 0.5, "scales": 2}},
+    schedule={"warmup": 0.3},
+    augmentation={"crops": ((480, 640), (384, 512))},
 )
+# whatever a training can carry from one step to the next
+EVERYTHING = RECIPE.with_(
+    ema_decay=0.9,
+    early_stop_epochs=3,
+    balance={"kind": "dynamic"},
+    intermediate={"weights": (0.7, 0.3)},
+    **{"loss.virtual_normal.horizontal_fov_deg": 60, "augmentation.rotation_degrees": 5},
+)
+REBALANCED = RECIPE.with_(balance={"kind": "rebalance", "updates_per_epoch": 1}, **{"optimizer.name": "adam"})
 CPU = torch.device("cpu")
 
 
@@ -41,30 +57,70 @@ def without_seconds(history):
     return [(one.epoch, one.loss, one.si_rmse) for one in history]
 
 
-@pytest.mark.parametrize("interrupted_after", [1, 2])
-def test_a_resumed_training_ends_bitwise_where_a_straight_one_ends(few, tmp_path, interrupted_after):
+class Interrupted(Exception):
+    pass
+
+
+def interrupt_after(epochs, steps):
+    """Callbacks that stop a training after so many epochs and then so many steps."""
+
+    def on_epoch(epoch):
+        if not steps and epoch.epoch + 1 == epochs:
+            raise Interrupted
+
+    def on_step(report):
+        if (report.epoch, report.step + 1) == (epochs, steps):
+            raise Interrupted
+
+    return {"on_epoch": on_epoch, "on_step": on_step}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "mixed", "epochs", "steps"),
+    [
+        (RECIPE, False, 1, 0),
+        (EVERYTHING, True, 2, 0),
+        (EVERYTHING, False, 2, 1),
+        (REBALANCED, True, 3, 1),
+        (RECIPE, False, 0, 1),
+    ],
+    ids=["plain", "everything", "within an epoch", "rebalanced", "before the first checkpoint"],
+)
+def test_a_resumed_training_ends_bitwise_where_a_straight_one_ends(
+    few, test_scenes, tmp_path, recipe, mixed, epochs, steps
+):
+    data = few
+    if mixed:
+        data = Mixture([Portion(few, 2), Portion(test_scenes, 1, "more")], 4, seed=3, steps_per_epoch=2)
+    options = {"validation": few.subset([0]), "device": CPU}
     straight = network()
-    expected = train(straight, few, RECIPE, validation=few.subset([0]), device=CPU)
+    expected = train(straight, data, recipe, **options)
     checkpoint = tmp_path / "checkpoint.pt"
-
-    def interrupt(epoch):
-        if epoch.epoch + 1 == interrupted_after:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train(network(), few, RECIPE, validation=few.subset([0]), checkpoint=checkpoint, on_epoch=interrupt,
-              device=CPU)  # fmt: skip
-    assert len(json.loads(read_checkpoint(checkpoint)["history"])) == interrupted_after
+    with pytest.raises(Interrupted):
+        train(network(), data, recipe, checkpoint=checkpoint, **options, **interrupt_after(epochs, steps))
+    assert checkpoint.exists() == (epochs > 0)
+    if epochs:
+        assert len(json.loads(read_checkpoint(checkpoint)["history"])) == epochs
     torch.manual_seed(99)  # nothing may depend on the process's generator
     np.random.seed(99)
-    resumed = network(seed=7)
-    steps = []
-    history = train(resumed, few, RECIPE, validation=few.subset([0]), checkpoint=checkpoint, device=CPU,
-                    on_step=steps.append)  # fmt: skip
+    resumed = network(seed=7 if epochs else 0)
+    steps_seen = []
+    history = train(resumed, data, recipe, checkpoint=checkpoint, on_step=steps_seen.append, **options)
     assert states_equal(straight, resumed)
     assert without_seconds(history) == without_seconds(expected)
-    assert len(steps) == (4 - interrupted_after) * 2
+    assert [(one.terms, one.weights) for one in history] == [(one.terms, one.weights) for one in expected]
+    assert len(steps_seen) == (4 - epochs) * 2
     assert states_equal(straight, load_model(checkpoint))
+
+
+def test_a_training_leaves_the_process_its_random_numbers(few):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    net = build(SMALL)
+    torch.manual_seed(5)
+    train(net, few, EVERYTHING.with_(epochs=1, early_stop_epochs=None), device=CPU)
+    assert torch.equal(torch.rand(3), expected)
 
 
 def test_a_finished_training_is_not_repeated(few, tmp_path):
@@ -84,8 +140,8 @@ def test_seeds_decide(few):
 def test_training_beats_a_constant_prediction(few):
     net = network()
     recipe = Recipe(
-        epochs=30, batch_size=2, crops=((480, 640),), loss_hw=(60, 80), learning_rate=5e-3, photometric=0,
-        flip=False,
+        epochs=30, batch_size=2, loss_hw=(60, 80), optimizer={"learning_rate": 5e-3}, ema_decay=0.99,
+        augmentation=NO_AUGMENTATION,
     )  # fmt: skip
     history = train(net, few, recipe, device=CPU)
     _, depth_mm = few.batch(np.arange(8))
@@ -96,7 +152,7 @@ def test_training_beats_a_constant_prediction(few):
 
 def test_the_starting_scale_is_the_median_depth(few):
     net = network()
-    train(net, few, RECIPE.with_(epochs=1, learning_rate=1e-9), device=CPU)
+    train(net, few, RECIPE.with_(epochs=1, **{"optimizer.learning_rate": 1e-9}), device=CPU)
     _, depth_mm = few.batch(np.arange(8))
     assert net.scale_mm.item() == pytest.approx(np.median(depth_mm[depth_mm > 1]), rel=0.05)
 
@@ -125,7 +181,10 @@ def test_divergence_is_said_and_the_last_good_checkpoint_stays(few, tmp_path):
         if epoch.epoch == 1:
             net.head.weight.data.fill_(float("nan"))
 
-    with pytest.raises(DivergedError, match=r"nan at epoch 3, step 1.*checkpoint\.pt holds the last good"):
+    with pytest.raises(
+        DivergedError,
+        match=r"loss\.sig is nan .* at epoch 3, step 1; lower.*pt holds the last good epoch \(2\)",
+    ):
         train(net, few, RECIPE, checkpoint=checkpoint, on_epoch=poison, device=CPU)
     kept = load_model(checkpoint)
     assert all(tensor.isfinite().all() for tensor in kept.state_dict().values())
@@ -135,7 +194,7 @@ def test_divergence_is_said_and_the_last_good_checkpoint_stays(few, tmp_path):
 @pytest.mark.parametrize("steps", [2, 1])
 def test_an_absurd_learning_rate_diverges(few, steps):
     """Also where it is the last step before the validation that breaks the network."""
-    recipe = RECIPE.with_(learning_rate=1e30, epochs=1, batch_size=8 // steps)
+    recipe = RECIPE.with_(epochs=1, batch_size=8 // steps, **{"optimizer.learning_rate": 1e30})
     with pytest.raises(DivergedError, match=r"lower the learning rate \(1e\+30\)"):
         train(network(), few, recipe, validation=few.subset([0]), device=CPU)
 
@@ -193,92 +252,95 @@ def test_a_checkpoint_of_another_run_is_refused(trained, few, change, words):
     net = network(
         Architecture.parse(str(SMALL).replace("64x96", "64x128")) if change == "architecture" else SMALL
     )
-    recipe = RECIPE.with_(epochs=1, learning_rate=1e-3) if change == "recipe" else RECIPE.with_(epochs=1)
+    recipe = RECIPE.with_(epochs=1, gradient_clip=2.0) if change == "recipe" else RECIPE.with_(epochs=1)
     split = few.subset([3, 2, 1, 0, 4, 5, 6, 7]) if change == "data" else few
     with pytest.raises(CheckpointError, match=words):
         train(net, split, recipe, seed=5 if change == "seed" else 0, checkpoint=trained, device=CPU)
     assert trained.read_bytes() == before
 
 
-@pytest.mark.parametrize("schedule", ["one_cycle", "poly"])
-def test_the_learning_rate_rises_falls_and_keeps_the_ratio(schedule):
-    recipe = RETRAIN.with_(schedule=schedule, warmup=0.2, learning_rate=0.01)
-    weights = [torch.nn.Parameter(torch.zeros(1)) for _ in range(2)]
-    optimizer = torch.optim.SGD(
-        [{"params": [w], "ratio": r} for w, r in zip(weights, (0.3, 1.0), strict=True)], lr=1
+def test_a_term_that_breaks_is_named_and_no_step_is_taken_by_it(few):
+    """One term overflows at the third step of the second epoch's worth of data; the others are fine."""
+
+    class Overflowing(LossTerm):
+        @property
+        def needs(self):
+            return frozenset({"target_mm", "mask"})
+
+        def value(self, inputs, modules):
+            calls.append(None)
+            loss = sig_loss(inputs.pred_mm, inputs.target_mm, inputs.mask, 0.85)
+            return loss * (float("inf") if len(calls) == 3 else 1.0)
+
+    calls, states = [], []
+    register_term("overflowing")(Overflowing)
+    try:
+        net = network()
+        recipe = RECIPE.with_(loss={"sig": {}, "overflowing": {}})
+        with pytest.raises(DivergedError, match=r"^loss\.overflowing is inf at epoch 2, step 1; lower"):
+            train(net, few, recipe, device=CPU, on_epoch=lambda _: states.append(clone(net)))
+    finally:
+        del _TERMS["overflowing"]
+    # the weights; statistics of batch normalisation move with the forward pass
+    assert all(torch.equal(one, states[0][name]) for name, one in net.named_parameters())
+
+
+def clone(net):
+    return {name: one.clone() for name, one in net.state_dict().items()}
+
+
+def test_it_stops_early_and_keeps_the_best_epoch(few, tmp_path):
+    """A rate that rises until it harms: the best epoch is neither the first nor the last."""
+    recipe = RECIPE.with_(
+        epochs=30, early_stop_epochs=2, **{"optimizer.learning_rate": 0.5, "schedule.warmup": 0.9}
     )
-    rates = []
-    for step in range(100):
-        _set_learning_rate(optimizer, recipe, step, 100)
-        slow, fast = (group["lr"] for group in optimizer.param_groups)
-        assert slow == pytest.approx(0.3 * fast)
-        rates.append(fast)
-    peak = rates.index(max(rates))
-    assert max(rates) == pytest.approx(0.01) and 19 <= peak <= 20
-    assert rates[: peak + 1] == sorted(rates[: peak + 1]) and rates[20:] == sorted(rates[20:], reverse=True)
-    assert 0 < rates[-1] < 0.0005
+    net, seen = network(), []
+    options = {"validation": few.subset([0, 3]), "checkpoint": tmp_path / "c.pt", "device": CPU}
+    history = train(net, few, recipe, on_epoch=lambda _: seen.append(clone(net)), **options)
+    scores = [one.si_rmse for one in history]
+    best = scores.index(min(scores))
+    assert len(history) < 30 and best == len(history) - 3 and best > 0
+    assert all(torch.equal(one, seen[best][name]) for name, one in net.state_dict().items())
+    assert validate(net, options["validation"], device=CPU).mean() == pytest.approx(min(scores))
+    assert states_equal(net, load_model(tmp_path / "c.pt"))
+    again = network(seed=4)
+    stopped = train(again, few, recipe, on_step=lambda _: pytest.fail("went on"), **options)
+    assert stopped == history and states_equal(again, net)
 
 
-def test_batches_keep_image_and_depth_together(few):
-    """Crops and flips move both alike: a bright column stays where its depth is."""
-
-    class Marked:
-        def batch(self, indices):
-            rgb = np.zeros((len(indices), 480, 640, 3), np.uint8)
-            depth = np.zeros((len(indices), 480, 640), np.uint16)
-            ramp = np.arange(640)
-            rgb[:] = (ramp // 4)[None, None, :, None]
-            depth[:] = 1000 + ramp[None, None, :]
-            depth[:, :48] = 0
-            return rgb, depth
-
-    recipe = Recipe(crops=((240, 320),), loss_hw=(240, 320))
-    flipped = set()
-    for seed in range(6):
-        rgb, depth = training_batch(Marked(), np.arange(3), recipe, np.random.default_rng(seed))
-        assert rgb.shape == (3, 3, 240, 320) and depth.shape == (3, 1, 240, 320)
-        for image, truth in zip(rgb, depth, strict=True):
-            known = truth[0] > 0
-            assert torch.equal(image[0][known], ((truth[0] - 1000) // 4)[known])
-            assert set(truth[0][known].int().tolist()) <= set(range(1000, 1640))  # nothing blended
-            row = truth[0][-1]
-            flipped.add(bool(row[0] > row[-1]))
-    assert flipped == {True, False}
+def test_early_stop_needs_images_to_judge_by(few):
+    with pytest.raises(
+        NasdepthError, match=r"early_stop_epochs: no validation .*\(value: 2\); hold some out"
+    ):
+        train(network(), few, RECIPE.with_(early_stop_epochs=2), device=CPU)
 
 
-def test_colour_changes_stay_in_range_and_can_be_off():
-    rgb = torch.rand(4, 3, 8, 8) * 255
-    assert photometric(rgb, 0.0, np.random.default_rng(0)) is rgb
-    changed = photometric(rgb, 0.4, np.random.default_rng(0))
-    assert changed.min() >= 0 and changed.max() <= 255 and changed.dtype == torch.float32
-    assert not torch.allclose(changed, rgb, atol=5)
+def test_the_average_is_what_is_judged_kept_and_saved(few, tmp_path):
+    recipe = RECIPE.with_(epochs=3, ema_decay=0.9)
+    raw, averaged = network(), network()
+    train(raw, few, RECIPE.with_(epochs=3), device=CPU)
+    states = []
+    history = train(
+        averaged, few, recipe, validation=few.subset([0]), checkpoint=tmp_path / "c.pt", device=CPU,
+        on_epoch=lambda _: states.append(clone(averaged)),
+    )  # fmt: skip
+    assert all(torch.equal(one, states[-1][name]) for name, one in raw.state_dict().items())
+    assert not torch.equal(averaged.head.weight, raw.head.weight)
+    assert validate(averaged, few.subset([0]), device=CPU).mean() == history[-1].si_rmse
+    assert states_equal(averaged, load_model(tmp_path / "c.pt"))
 
 
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("epochs", 0),
-        ("batch_size", -1),
-        ("learning_rate", 0),
-        ("encoder_lr_ratio", 2),
-        ("warmup", 1.0),
-        ("schedule", "cosine"),
-        ("crops", ((16, 640),)),
-        ("gradient_scales", 0),
-        ("sig_variance", 1.2),
-        ("epoch", 3),
-    ],
-)
-def test_recipe_errors_name_field_and_value(field, value):
-    with pytest.raises(NasdepthError, match=f"recipe field {field}.*value: ") as error:
-        PROXY.with_(**{field: value})
-    shown = 16 if field == "crops" else value
-    assert repr(shown) in str(error.value)
+def test_a_trained_network_keeps_its_scale(few):
+    net = network()
+    net.scale_mm.fill_(1234.0)
+    train(net, few, RECIPE.with_(epochs=1), device=CPU)
+    assert net.scale_mm.item() == 1234.0
 
 
-def test_a_recipe_has_a_fingerprint_of_every_field():
-    assert PROXY.fingerprint == PROXY.with_().fingerprint
-    prints = {PROXY.with_(**change).fingerprint for change in (
-        {"epochs": 9}, {"flip": False}, {"crops": ((480, 640),)}, {"weight_decay": 0.0}, {"loss_hw": (60, 80)}
-    )}  # fmt: skip
-    assert len(prints | {PROXY.fingerprint}) == 6
+def test_the_loss_weights_and_norms_of_every_epoch_are_reported(few):
+    history = train(network(), few, EVERYTHING.with_(early_stop_epochs=None, epochs=2), device=CPU)
+    for epoch in history:
+        assert set(epoch.terms) == {"sig", "gradient", "virtual_normal", "gradient norm"}
+        assert set(epoch.weights) == {"sig", "gradient", "virtual_normal"}
+        assert 0 <= epoch.data_seconds < epoch.seconds and epoch.learning_rate > 0
+    assert history[0].weights != history[1].weights

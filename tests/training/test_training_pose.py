@@ -5,7 +5,10 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
+from nasdepth.architecture import Encoder
 from nasdepth.errors import NasdepthError
+from nasdepth.families import get_family
+from nasdepth.models.encoders import EncoderNet
 from nasdepth.training.pose import PoseNet, axis_angle_to_matrix, invert_motion, rigid_motion
 
 
@@ -37,7 +40,7 @@ def test_a_motion_and_its_inverse_cancel():
 
 def test_a_pose_net_begins_near_rest_and_moves_in_its_unit():
     torch.manual_seed(0)
-    net = PoseNet("mobilenetv3_small_050", unit_mm=3000.0).eval()
+    net = PoseNet("mobilenetv3_small_minimal", 0.5, unit_mm=3000.0).eval()
     frames = torch.rand(2, 3, 64, 96) * 255
     motion = net(frames, frames.flip(3))
     assert motion.shape == (2, 4, 4) and motion.dtype == torch.float32
@@ -48,6 +51,17 @@ def test_a_pose_net_begins_near_rest_and_moves_in_its_unit():
     torch.testing.assert_close(net(frames, frames.flip(3))[:, :3, 3], 2 * motion[:, :3, 3])
 
 
-def test_an_encoder_that_timm_does_not_have_is_named():
-    with pytest.raises(NasdepthError, match=r"pose\.encoder.*'resnet19'.*resnet18"):
+@pytest.mark.parametrize("family", ["mobilenetv3_small_minimal", "resnet18", "mobileone_s0"])
+def test_two_equal_frames_give_the_encoder_what_one_gives(family):
+    torch.manual_seed(0)
+    one = EncoderNet(Encoder(family, 0.25, len(get_family(family).stages))).eval().double()
+    torch.manual_seed(0)
+    two = PoseNet(family, 0.25).eval().double().encoder
+    rgb = torch.rand(1, 3, 64, 64).double() * 255
+    for stride, features in one(rgb).items():
+        torch.testing.assert_close(two(torch.cat([rgb, rgb], 1))[stride], features)
+
+
+def test_an_encoder_that_there_is_not_is_named():
+    with pytest.raises(NasdepthError, match="resnet19"):
         PoseNet("resnet19")

@@ -1,6 +1,7 @@
 """Recipes: what a YAML file and --set can say, and what they are told when they are wrong."""
 
 import math
+import re
 
 import pytest
 import yaml
@@ -19,10 +20,56 @@ def test_every_seed_survives_being_written(name, tmp_path):
     assert recipe.about and recipe.source
 
 
+# what a training step has of each thing that a recipe can train on
+GIVEN = {
+    "metric depth": {"target_mm", "mask", "rgb"},
+    "ordinal pairs": {"pairs", "rgb"},
+    "relative depth": {"inverse", "inverse_mask", "rgb"},
+    "video": {"rgb", "sources", "poses", "intrinsics"},
+    "teacher": {"teacher_mm", "teacher_features", "features"},
+    "labels": {"labels"},
+}
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_what_a_seed_says_it_trains_on_feeds_its_terms(name):
+    recipe = load_recipe(name)
+    listed = re.search(r"Trains on: (.*)\.", recipe.about)[1].split(", ")
+    needs = set().union(*(term.needs for term in recipe.loss.values()))
+    assert needs <= set().union(*(GIVEN[one] for one in listed))
+    for one in listed:
+        rest = set().union(*(GIVEN[other] for other in listed if other != one))
+        assert needs - rest, f"nothing needs {one}"
+    assert recipe.distils == ("teacher" in listed) == (recipe.teacher is not None)
+    assert (recipe.pose is not None) == ("video" in listed)
+
+
+def test_every_seed_of_the_issue_is_there():
+    assert set(recipe_names()) == {
+        "default", "litedepth", "smart", "gylab", "samsung-diw", "monodepth2", "xdistill", "proxy"
+    }  # fmt: skip
+
+
+def test_a_recipe_without_its_teacher():
+    recipe = load_recipe(
+        "samsung-diw", {"teacher.layers": ["stride4"], "loss.distill_features.layers": ["e8"]}
+    )
+    assert recipe.distils and recipe.teacher_layers == ("penultimate", "e8", "stride4")
+    alone = recipe.without_teacher()
+    assert set(alone.loss) == {"ranking"} and alone.teacher is None and not alone.distils
+    assert alone.balance == recipe.balance and alone.teacher_layers == ()
+    assert not recipe.with_(**{
+        f"loss.{name}.weight": 0 for name in ("distill_output", "distill_affinity", "distill_features")
+    }).distils  # fmt: skip
+    with pytest.raises(NasdepthError, match=r"nothing is left \(value: distill_output\)"):
+        recipe.with_(loss={"distill_output": {}}).without_teacher()
+
+
 def test_overrides_reach_every_section():
     recipe = load_recipe("default", {
         "epochs": "10", "loss.gradient.weight": 0.25, "loss.robust.alpha": math.inf,
-        "balance.kind": "rebalance", "balance.direction": "easy", "augmentation.blur": 0.5, "teacher.layers": ["stride4"],
+        "balance.kind": "rebalance", "balance.direction": "easy",
+        "augmentation.blur": 0.5, "teacher.layers": ["stride4"],
         "intermediate.weights": [0.6, 0.4], "mixture.nyu:a.b/c.mat": 0.5, "optimizer.learning_rate": "1e-3",
     })  # fmt: skip
     assert recipe.epochs == 10 and recipe.optimizer.learning_rate == 1e-3

@@ -130,8 +130,8 @@ def test_a_recipe_lists_terms_as_the_docs_say():
 
 
 @pytest.mark.parametrize(("listed", "words"), [
-    ({"sgi": {"weight": 1}}, r"terms\.sgi: unknown loss term \(value: \{'weight': 1\}\) \(did you mean sig\?\); there are "),
-    ({"sig": {"varience": 0.9}}, r"terms\.sig\.varience: unknown parameter \(value: 0\.9\) \(did you mean variance\?\); sig "),
+    ({"sgi": {"weight": 1}}, r"terms\.sgi: unknown loss term .value: .* .did you mean sig\?.; there are "),
+    ({"sig": {"varience": 0.9}}, r"sig\.varience: unknown parameter .*0\.9\) .did you mean variance.*; sig "),
     ({"sig": {"variance": 1.5}}, r"terms\.sig\.variance: .*less than or equal to 1 \(value: 1\.5\)"),
     ({"sig": {"form": "cube"}}, r"terms\.sig\.form: .*'root', 'square' or 'unbiased' \(value: 'cube'\)"),
     ({"l1": {}, "gradient": {"scales": 0}}, r"terms\.gradient\.scales: .*\(value: 0\)"),
