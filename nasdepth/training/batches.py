@@ -184,11 +184,11 @@ def _image_batch(
 
 
 def _sampled(images: list[np.ndarray], views: list[View], hw: tuple[int, int]) -> torch.Tensor:
-    """float32 (N, 3, *hw), channels last."""
+    """uint8 (N, 3, *hw), channels last."""
     rgb = np.empty((len(images), *hw, 3), np.uint8)
     for place, (image, view) in enumerate(zip(images, views, strict=True)):
         rgb[place] = sample_rgb(image, view, hw)
-    return torch.from_numpy(rgb).permute(0, 3, 1, 2).float()
+    return torch.from_numpy(rgb).permute(0, 3, 1, 2)
 
 
 def _targets(
@@ -237,14 +237,14 @@ def _video_batch(
         for index, view in zip(step.indices, views, strict=True)
     ]
     plain = _sampled(frames, [view for view in views for _ in range(3)], input_hw)
-    changed = disturb(change_colours(plain.clone(), augmentation, rng, frames=3), augmentation, rng)
+    changed = disturb(change_colours(plain, augmentation, rng, frames=3), augmentation, rng)
     triples = (len(views), 3, *plain.shape[1:])
     changed = changed.reshape(triples)
     return Batch(
         split.kind,
         step,
         changed[:, 1].contiguous(memory_format=torch.channels_last),
-        frames=plain.reshape(triples),
+        frames=plain.float().reshape(triples),
         changed_frames=changed,
         intrinsics=torch.from_numpy(np.stack(cameras)),
     )
