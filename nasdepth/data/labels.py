@@ -60,7 +60,7 @@ class LabelFolder:
         image = read_picture(path)
         if image.mode not in _MODES:
             raise DataError(
-                f"{path}: is {image.mode}, a PNG of one channel with 8 or 16 bits expected; save classes as one"
+                f"{path}: is {image.mode}, a PNG of one channel with 8 or 16 bits expected; save it as that"
             )
         values = np.asarray(image)
         labels = np.where(values == _UNKNOWN[values.dtype], -1, values.astype(np.int32))

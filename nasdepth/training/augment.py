@@ -83,28 +83,45 @@ def draw_views(
 def change_colours(
     rgb: torch.Tensor, augmentation: Augmentation, rng: np.random.Generator, frames: int = 1
 ) -> torch.Tensor:
-    """Random brightness, contrast, colour and gamma, in place; (N, 3, H, W) float32 on 0-255 in and out.
+    """Random brightness, contrast, colour and gamma.
+
+    Looked up level by level: of a picture of bytes every channel has 256 of them, however many pixels.
 
     Args:
+        rgb: (N, 3, H, W) uint8, channels last.
         frames: so many neighbouring images are of one video and change in the same way.
+
+    Returns:
+        (N, 3, H, W) float32 on 0-255, channels last.
     """
-    count = len(rgb) // frames
+    pixels = rgb.permute(0, 2, 3, 1).flatten(1)
+    changed = torch.empty(pixels.shape)
+    levels = _changed_levels(pixels, augmentation, rng, frames)
+    table_of_channel = torch.arange(3, dtype=torch.int32).mul(256).repeat(pixels.shape[1] // 3)
+    for image, table, out in zip(pixels, levels, changed, strict=True):
+        torch.index_select(table, 0, image.int().add_(table_of_channel), out=out)
+    return changed.view(len(rgb), *rgb.shape[2:], 3).permute(0, 3, 1, 2)
 
-    def drawn(half_width: float, *shape: int) -> torch.Tensor:
-        factors = rng.uniform(1 - half_width, 1 + half_width, (count, *shape)).repeat(frames, axis=0)
-        return torch.from_numpy(factors).to(rgb)
 
+def _changed_levels(
+    pixels: torch.Tensor, augmentation: Augmentation, rng: np.random.Generator, frames: int
+) -> torch.Tensor:
+    """(N, 3 x 256) float32: what becomes of every level of each channel of images (N, pixels) uint8."""
+
+    def drawn(half_width: float, channels: int) -> np.ndarray:
+        factors = rng.uniform(1 - half_width, 1 + half_width, (len(pixels) // frames, channels, 1))
+        return factors.repeat(frames, axis=0)
+
+    levels = np.arange(256.0)
     if augmentation.brightness or augmentation.contrast or augmentation.colour:
-        contrast, brightness = (
-            drawn(half, 1, 1, 1) for half in (augmentation.contrast, augmentation.brightness)
-        )
-        colour = drawn(augmentation.colour, 3, 1, 1)
-        # ((rgb - mean) contrast + mean brightness) colour, in one pass
-        shift = rgb.mean((1, 2, 3), keepdim=True) * (brightness - contrast) * colour
-        torch.addcmul(shift, rgb, contrast * colour, out=rgb)
+        contrast, brightness = (drawn(half, 1) for half in (augmentation.contrast, augmentation.brightness))
+        colour = drawn(augmentation.colour, 3)
+        mean = pixels.numpy().mean(1, dtype=np.float64)[:, None, None]
+        levels = ((levels - mean) * contrast + mean * brightness) * colour
     if augmentation.gamma:
-        rgb.div_(255).clamp_(0, 1).pow_(drawn(augmentation.gamma, 1, 1, 1)).mul_(255)
-    return rgb.clamp_(0, 255)
+        levels = 255 * (levels / 255).clip(0, 1) ** drawn(augmentation.gamma, 1)
+    levels = np.broadcast_to(levels.clip(0, 255), (len(pixels), 3, 256))
+    return torch.from_numpy(levels.astype(np.float32)).flatten(1)
 
 
 def disturb(rgb: torch.Tensor, augmentation: Augmentation, rng: np.random.Generator) -> torch.Tensor:

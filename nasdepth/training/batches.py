@@ -187,11 +187,11 @@ def _image_batch(
 def _sampled(
     images: list[np.ndarray], views: list[View], hw: tuple[int, int], sample=sample_rgb
 ) -> torch.Tensor:
-    """float32 (N, 3, *hw), channels last."""
+    """uint8 (N, 3, *hw), channels last."""
     rgb = np.empty((len(images), *hw, 3), np.uint8)
     for place, (image, view) in enumerate(zip(images, views, strict=True)):
         rgb[place] = sample(image, view, hw)
-    return torch.from_numpy(rgb).permute(0, 3, 1, 2).float()
+    return torch.from_numpy(rgb).permute(0, 3, 1, 2)
 
 
 def _targets(
@@ -243,15 +243,15 @@ def _video_batch(
     # what is matched is low-passed, what becomes depth is sampled as the deployed network samples
     smooth = _sampled(frames, of_frames, input_hw, sample_smooth).unflatten(0, (-1, 3))
     plain = _sampled(frames[1::3], views, input_hw)
-    changed = change_colours(
-        torch.cat([smooth, plain[:, None]], 1).flatten(0, 1), augmentation, rng, frames=4
-    )
-    changed = disturb(changed, augmentation, rng).unflatten(0, (-1, 4))
+    changed = torch.cat([smooth, plain[:, None]], 1).flatten(0, 1)
+    changed = changed.contiguous(memory_format=torch.channels_last)
+    changed = disturb(change_colours(changed, augmentation, rng, frames=4), augmentation, rng)
+    changed = changed.unflatten(0, (-1, 4))
     return Batch(
         split.kind,
         step,
         changed[:, 3].contiguous(memory_format=torch.channels_last),
-        frames=_sampled(frames, of_frames, loss_hw, sample_smooth).unflatten(0, (-1, 3)),
+        frames=_sampled(frames, of_frames, loss_hw, sample_smooth).float().unflatten(0, (-1, 3)),
         changed_frames=changed[:, :3],
         intrinsics=torch.from_numpy(np.stack(cameras)),
     )
