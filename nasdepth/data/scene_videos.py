@@ -28,7 +28,7 @@ LAYOUTS = (indoors.room, indoors.hall)
 
 # metres; furniture is kept farther than this from where a scene's camera stands, walls behind it are not
 _SIDEWAYS_M, _FORWARD_M, _UP_M = 0.3, 0.25, 0.12
-_YAW, _PITCH = 0.4, 0.06
+_YAW, _PITCH = 0.12, 0.03
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def parse_scene_videos(source: str) -> SceneVideosSpec | None:
     match = re.fullmatch(r"scenes-video(-depth)?(?::([1-9]\d*)\+([1-9]\d*))?(?:@(\d+))?", source)
     if match is None:
         raise DataError(
-            f"{source}: write scenes-video, scenes-video:TRAIN+TEST or scenes-video:TRAIN+TEST@SEED, counting "
+            f"{source}: write scenes-video, scenes-video:TRAIN+TEST or scenes-video:TRAIN+TEST@SEED, in "
             f"clips of {FRAMES} frames (scenes-video:12+4@7)"
         )
     default = SceneVideosSpec()

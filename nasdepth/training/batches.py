@@ -22,6 +22,7 @@ from nasdepth.training.geometry import (
     move_pairs,
     sample_nearest,
     sample_rgb,
+    sample_smooth,
     sample_sparse,
     view_intrinsics,
 )
@@ -42,10 +43,10 @@ class Batch:
         points: ordinal, (B, P, 4) float32, y_A x_A y_B x_B as shares of height and width.
         relation: ordinal, (B, P) float32, +1 where A is farther, -1 where it is nearer, 0 for equal.
         pair_mask: ordinal, (B, P) bool; the rest is padding, or left the crop.
-        frames: video, (B, 3, 3, *input_hw) float32: previous, middle, next, in true colours (for the loss).
-        changed_frames: video, the same in changed colours (for the networks).
-        intrinsics: (B, 3, 3) float32, first centre at (0, 0); video: in pixels of input_hw, metric (where an
-            `Extra` knows the camera): of loss_hw.
+        frames: video, (B, 3, 3, *loss_hw) float32: previous, middle, next, in true colours (for the loss).
+        changed_frames: video, (B, 3, 3, *input_hw), in changed colours (for the pose network).
+        intrinsics: video, and metric where an `Extra` knows the camera: (B, 3, 3) float32 in pixels of
+            loss_hw, first centre at (0, 0).
         teacher_mm: (B, 1, *loss_hw) float32, a teacher's depth in mm.
         teacher_features: by layer (B, C, h, w), a teacher's features of the same views.
         labels: (B, 1, *loss_hw) int64, segmentation classes, negative where unknown.
@@ -183,11 +184,13 @@ def _image_batch(
     return Batch(split.kind, step, rgb, target, mask, getattr(split, "space", None))
 
 
-def _sampled(images: list[np.ndarray], views: list[View], hw: tuple[int, int]) -> torch.Tensor:
+def _sampled(
+    images: list[np.ndarray], views: list[View], hw: tuple[int, int], sample=sample_rgb
+) -> torch.Tensor:
     """uint8 (N, 3, *hw), channels last."""
     rgb = np.empty((len(images), *hw, 3), np.uint8)
     for place, (image, view) in enumerate(zip(images, views, strict=True)):
-        rgb[place] = sample_rgb(image, view, hw)
+        rgb[place] = sample(image, view, hw)
     return torch.from_numpy(rgb).permute(0, 3, 1, 2)
 
 
@@ -230,21 +233,25 @@ def _video_batch(
     loss_hw: tuple[int, int],
     rng: np.random.Generator,
 ) -> Batch:
-    split = step.split
-    frames = [frame for index in step.indices for frame in split.frame_views(index)]
+    split, indices = step.split, step.indices
+    frames = [frame for index in indices for frame in split.frame_views(index)]
     cameras = [
-        view_intrinsics(split.intrinsics(index), view, input_hw)
-        for index, view in zip(step.indices, views, strict=True)
+        view_intrinsics(split.intrinsics(index), view, loss_hw)
+        for index, view in zip(indices, views, strict=True)
     ]
-    plain = _sampled(frames, [view for view in views for _ in range(3)], input_hw)
-    changed = disturb(change_colours(plain, augmentation, rng, frames=3), augmentation, rng)
-    triples = (len(views), 3, *plain.shape[1:])
-    changed = changed.reshape(triples)
+    of_frames = [view for view in views for _ in range(3)]
+    # what is matched is low-passed, what becomes depth is sampled as the deployed network samples
+    smooth = _sampled(frames, of_frames, input_hw, sample_smooth).unflatten(0, (-1, 3))
+    plain = _sampled(frames[1::3], views, input_hw)
+    changed = torch.cat([smooth, plain[:, None]], 1).flatten(0, 1)
+    changed = changed.contiguous(memory_format=torch.channels_last)
+    changed = disturb(change_colours(changed, augmentation, rng, frames=4), augmentation, rng)
+    changed = changed.unflatten(0, (-1, 4))
     return Batch(
         split.kind,
         step,
-        changed[:, 1].contiguous(memory_format=torch.channels_last),
-        frames=plain.float().reshape(triples),
-        changed_frames=changed,
+        changed[:, 3].contiguous(memory_format=torch.channels_last),
+        frames=_sampled(frames, of_frames, loss_hw, sample_smooth).float().unflatten(0, (-1, 3)),
+        changed_frames=changed[:, :3],
         intrinsics=torch.from_numpy(np.stack(cameras)),
     )

@@ -127,6 +127,16 @@ def sample_rgb(image: np.ndarray, view: View, hw: tuple[int, int]) -> np.ndarray
     return turned.round_().to(torch.uint8).permute(1, 2, 0).numpy()
 
 
+def sample_smooth(image: np.ndarray, view: View, hw: tuple[int, int]) -> np.ndarray:
+    """As `sample_rgb` of an upright view, but low-passed: matching frames of a video must not meet aliasing,
+    which moves in its own way."""
+    if not view.upright:
+        raise ValueError(f"the view is turned by {view.angle_rad} rad; it must be upright")
+    window = _resized(image, view.top, view.left, view.height, view.width, hw, antialias=True)
+    window = window.permute(1, 2, 0).numpy()
+    return window[:, ::-1] if view.flip else window
+
+
 def sample_nearest(values: np.ndarray, view: View, hw: tuple[int, int]) -> np.ndarray:
     """The stored value nearest to every output pixel's centre, 0 where that lies outside of the image.
 
@@ -222,12 +232,12 @@ def view_intrinsics(shares: np.ndarray, view: View, hw: tuple[int, int]) -> np.n
 
 
 def _resized(
-    image: np.ndarray, top: int, left: int, height: int, width: int, hw: tuple[int, int]
+    image: np.ndarray, top: int, left: int, height: int, width: int, hw: tuple[int, int], antialias=False
 ) -> torch.Tensor:
     window = torch.from_numpy(image[top : top + height, left : left + width])
     # a batch axis in front of the others lets torch see that colours come last, which is twice as fast
     channels_last = window[None].permute(0, 3, 1, 2)
-    return F.interpolate(channels_last, size=hw, mode="bilinear", align_corners=False)[0]
+    return F.interpolate(channels_last, size=hw, mode="bilinear", align_corners=False, antialias=antialias)[0]
 
 
 def _extent(places: np.ndarray, size: int) -> tuple[int, int]:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 
 from nasdepth.training.batches import Batch
-from nasdepth.training.losses.geometry import rescale_intrinsics
 from nasdepth.training.losses.ordinal import OrdinalPairs
 from nasdepth.training.pose import PoseNet, invert_motion
 
@@ -70,13 +68,9 @@ def video_inputs(
     # one pass of the network for both pairs
     there = pose_net(torch.cat([before, middle]), torch.cat([middle, after]))
     to_middle, to_after = there.chunk(2)
-    input_hw = tuple(batch.frames.shape[3:])
-    frames = F.interpolate(
-        batch.frames.flatten(0, 1), size=loss_hw, mode="bilinear", antialias=True, align_corners=False
-    ).unflatten(0, batch.frames.shape[:2])
     return {
-        "rgb": frames[:, 1],
-        "sources": frames[:, [0, 2]],
+        "rgb": batch.frames[:, 1],
+        "sources": batch.frames[:, [0, 2]],
         "poses": torch.stack([invert_motion(to_middle), to_after], 1),
-        "intrinsics": rescale_intrinsics(batch.intrinsics, input_hw, loss_hw),
+        "intrinsics": batch.intrinsics,
     }

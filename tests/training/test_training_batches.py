@@ -81,8 +81,8 @@ def test_shapes_types_and_ranges(splits, kind):
     if kind == "ordinal":
         assert batch.points.shape == (4, 3, 4) and batch.relation.shape == batch.pair_mask.shape == (4, 3)
     if kind == "video":
-        assert batch.frames.shape == batch.changed_frames.shape == (4, 3, 3, *INPUT_HW)
-        assert torch.equal(batch.changed_frames[:, 1], batch.rgb) and batch.intrinsics.shape == (4, 3, 3)
+        assert batch.frames.shape == (4, 3, 3, *LOSS_HW) and batch.intrinsics.shape == (4, 3, 3)
+        assert batch.changed_frames.shape == (4, 3, 3, *INPUT_HW)
 
 
 @pytest.mark.parametrize("kind", ["metric", "sparse"])
@@ -153,9 +153,12 @@ def test_frames_of_a_triplet_share_their_window_and_colours(splits):
         batch.frames[:, 1], batch.frames[:, 2]
     )
     assert torch.equal(batch.changed_frames[:, 0], batch.changed_frames[:, 2])
-    assert not torch.allclose(batch.frames, batch.changed_frames, atol=2)
+    low_passed = torch.nn.functional.interpolate(batch.changed_frames[:, 1], LOSS_HW, mode="bilinear")
+    assert not torch.allclose(batch.frames[:, 1], low_passed, atol=20), "true colours are changed"
+    assert torch.allclose(batch.changed_frames[:, 1], batch.rgb, atol=20), "colours differ in one triplet"
     whole = batch_of(splits["video"], NO_AUGMENTATION)
-    expected = [[60 / 64 * 96, 0, 47.5], [0, 55 / 48 * 64, 31.5], [0, 0, 1]]
+    height, width = LOSS_HW
+    expected = [[60 / 64 * width, 0, (width - 1) / 2], [0, 55 / 48 * height, (height - 1) / 2], [0, 0, 1]]
     assert whole.intrinsics[0].numpy() == pytest.approx(np.array(expected), abs=1e-4)
 
 
