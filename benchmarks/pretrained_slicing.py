@@ -24,8 +24,8 @@ from nasdepth.data import hold_out, load_split
 from nasdepth.families import get_family
 from nasdepth.models import build
 from nasdepth.models.pretrained import load_pretrained, pretrained_source
-from nasdepth.training.loop import train
 from nasdepth.training import PROXY
+from nasdepth.training.loop import train
 
 SI_OF_TWICE_THE_RUNTIME = 0.05  # score = 2^(-20 si) / ms
 DECODER = "none-conv-k1-w64,concat-dsconv-k3-w32,concat-dsconv-k3-w16,up-nearest-bilinear"

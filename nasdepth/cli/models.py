@@ -80,7 +80,6 @@ def retrain(
     `nasdepth retrain --arch litedepth --data my_data --recipe litedepth --set epochs=100 --baseline none`;
     `torchrun --nproc-per-node 2 -m nasdepth retrain --arch fastdepth --data my_data`
     """
-    from nasdepth.architecture import Architecture
     from nasdepth.data import open_split
     from nasdepth.devices import open_device
     from nasdepth.files import write_json
@@ -123,7 +122,7 @@ def retrain(
     results = []
     with measuring, progress() as bar:
         for one in compared:
-            label = (isinstance(one, Architecture) and name_of(one)) or str(one.encoder)
+            label = name_of(one) or str(one.encoder)
             steps = EpochBar(bar, label, resolved.epochs)
             result = retrain_one(
                 one,
@@ -191,12 +190,12 @@ def export(
     Example: `nasdepth export runs/search-1/retrain/0f5118691aec/checkpoint.pt depth.tflite`
     """
     from nasdepth.deploy import export_tflite
-    from nasdepth.models import build, resolve
+    from nasdepth.models import build_any
     from nasdepth.report.terminal import figures_table
     from nasdepth.training import load_model
 
     trained = source.endswith(".pt") or Path(source).is_file()
-    model = load_model(source) if trained else build(resolve(source))
+    model = load_model(source) if trained else build_any(source)
     if not trained:
         notes.print("[yellow]untrained weights[/yellow]: good for measuring latency, not for depth")
     result = export_tflite(model, target)

@@ -11,7 +11,7 @@ from timm.layers import Format
 from timm.models._features import FeatureGetterNet
 from torch import nn
 
-from nasdepth.errors import SpaceError
+from nasdepth.errors import SpaceError, nearest
 
 # DPT (Ranftl et al. 2021, arXiv:2103.13413) reads a plain ViT at four depths and makes these strides of them.
 VIT_STRIDES = (4, 8, 16, 32)
@@ -70,9 +70,8 @@ def check_timm_name(name: str) -> None:
     try:
         timm.get_pretrained_cfg(name, allow_unregistered=False)
     except RuntimeError as error:
-        near = timm.list_models(f"*{name.partition('.')[0][:6]}*")[:6]
-        hint = f"; near are {', '.join(near)}" if near else ""
-        raise SpaceError(f"encoder is {name!r}, which timm does not have ({error}){hint}") from error
+        near = nearest(name.partition(".")[0], timm.list_models())
+        raise SpaceError(f"encoder is {name!r}, which timm does not have ({error}){near}") from error
 
 
 @lru_cache

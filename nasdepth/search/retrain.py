@@ -13,15 +13,16 @@ from nasdepth.architecture import OUTPUT_HW, Architecture
 from nasdepth.data import DepthSplit, ImageSplit, Mixture, Portion, hold_out, open_split
 from nasdepth.deploy import evaluate, evaluate_tflite, export_tflite
 from nasdepth.devices import Device, Measurement
-from nasdepth.errors import CheckpointError, DeviceError
+from nasdepth.errors import DeviceError
 from nasdepth.families import families
 from nasdepth.files import write_json, write_text
 from nasdepth.latency import LatencyEstimate, Predictor, architecture_kernels
-from nasdepth.models import AnyNetwork, DepthNet, Teacher, build_any, name_of, start_from_imagenet
+from nasdepth.models import AnyNetwork, Teacher, build_any, name_of, start_from_imagenet
 from nasdepth.models.pretrained import Start
 from nasdepth.score import score
-from nasdepth.training import Epoch, Recipe, StepReport, read_checkpoint, train
+from nasdepth.training import Epoch, Recipe, StepReport, train
 from nasdepth.training.batches import Extra
+from nasdepth.training.distill import TeacherCache, load_start
 from nasdepth.training.distributed import is_first_process
 
 RECIPE_FILE = "recipe.yaml"
@@ -56,7 +57,7 @@ class Retrained:
         """Flat, for CSV and JSON."""
         low_ms, high_ms = self.estimate.interval_90 if self.estimate else (None, None)
         return {
-            "name": name_of(self.architecture) if isinstance(self.architecture, Architecture) else None,
+            "name": name_of(self.architecture),
             "architecture": str(self.architecture),
             "model": str(self.model),
             "model_bytes": self.model.stat().st_size,
@@ -117,7 +118,7 @@ def retrain(
         test_split: None, or one without depth (video), where there is nothing to compare with.
         device: where the .tflite is measured; None for nowhere.
         validation: images held out of the training data, for early stopping.
-        extras: what batches get besides: a teacher's outputs, labels.
+        extras: what batches get besides the outputs of the recipe's teacher, which are cached: labels.
 
     Returns:
         What came of it; None in the other processes of torchrun, which only train.
@@ -133,6 +134,10 @@ def retrain(
     checkpoint = folder / "checkpoint.pt"
     if is_first_process() and not checkpoint.exists():
         write_text(folder / RECIPE_FILE, recipe.to_yaml())
+    portions = data.portions if isinstance(data, Mixture) else [Portion(data)]
+    if recipe.distils:
+        splits = [portion.split for portion in portions]
+        extras = [*extras, TeacherCache.of(recipe.teacher.model, splits, recipe.teacher_layers)]
     train(
         model,
         data,
@@ -148,7 +153,6 @@ def retrain(
     )
     if not is_first_process():
         return None
-    portions = data.portions if isinstance(data, Mixture) else [Portion(data)]
     scaled = not any(isinstance(portion.split, DepthSplit) for portion in portions)
     testable = test_split is not None and test_split.kind != "video"
     measured, metrics, path = None, {}, checkpoint
@@ -188,20 +192,14 @@ def retrain(
 def _start(model: AnyNetwork, recipe: Recipe) -> Start:
     """Give a network the first weights that its recipe asks for."""
     if recipe.teacher is not None and (path := recipe.teacher.start_from):
-        content = read_checkpoint(path)
-        if content["architecture"] != str(model.architecture):
-            raise CheckpointError(
-                f"{path}: holds {content['architecture']}, not {model.architecture}; teacher.start_from must "
-                "name a checkpoint of the network that is trained"
-            )
-        model.load_state_dict(content["model"])
+        load_start(model, path)
         return Start(f"{path}, the second stage", pretrained=True)
     if not recipe.pretrained:
         return Start("random (the recipe's pretrained is false)", pretrained=False)
     return start_from_imagenet(model)
 
 
-def _predictor_of(model: DepthNet) -> Callable[[np.ndarray], np.ndarray]:
+def _predictor_of(model: AnyNetwork) -> Callable[[np.ndarray], np.ndarray]:
     """What `evaluate` asks of a network in torch."""
     device = next(model.parameters()).device
     model.eval()

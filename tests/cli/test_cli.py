@@ -172,6 +172,19 @@ def test_show_lists_choices_and_designs(nasdepth):
         (["search", "--budget", "1", "--table", "nowhere"], ["nowhere"]),
         (["retrain"], ["holds no search"]),
         (["retrain", "--arch", "litedeep"], ["litedeep"]),
+        (["retrain", "--arch", "litedepth", "--recipe", "smrt"], ["recipe smrt", "did you mean smart"]),
+        (
+            ["retrain", "--arch", "litedepth", "--recipe", "smart"],
+            ["teacher.model", "--teacher", "--no-teacher"],
+        ),
+        (["retrain", "--arch", "litedepth", "--teacher", "t.pt"], ["t.pt", "loss.distill_output.weight=1"]),
+        (["retrain", "--arch", "litedepth", "--set", "loss.gradeint.weight=1"], ["did you mean gradient"]),
+        (["retrain", "--arch", "litedepth", "--set", "epochs"], ["--set epochs", "FIELD=VALUE"]),
+        (["retrain", "--arch", "litedepth", "--set", "epochs={"], ["--set epochs={", "YAML"]),
+        (["retrain", "--arch", "litedepth", "--epochs", "0"], ["recipe default: epochs", "value: 0"]),
+        (["retrain", "--arch", "litedepth", "--mix", "scenes=-1"], ["mixture.scenes", "value: '-1'"]),
+        (["retrain", "--arch", "litedepth", "--data", "nowhere"], ["nowhere"]),
+        (["recipes", "show", "none.yaml"], ["none.yaml"]),
         (["export", "none.pt", "x.tflite"], ["none.pt"]),
         (["export", "litedeep", "x.tflite"], ["litedeep"]),
         (["evaluate", "none.tflite"], ["none.tflite"]),
@@ -184,6 +197,19 @@ def test_show_lists_choices_and_designs(nasdepth):
 def test_bad_input_ends_with_two_and_a_message(nasdepth, tmp_path, arguments, words):
     is_error(nasdepth(*arguments), *words)
     assert not list(tmp_path.rglob("*.tflite")) and not (tmp_path / "runs").exists()
+
+
+def test_recipes_are_shown_as_files_and_as_they_resolve(nasdepth, tmp_path):
+    from nasdepth.training import load_recipe, recipe_names
+
+    listed = nasdepth("recipes", "list").out
+    assert all(name in listed for name in recipe_names())
+    assert "# not known" in nasdepth("recipes", "show", "smart").out
+    (tmp_path / "mine.yaml").write_text(nasdepth("recipes", "show", "smart", "--set", "epochs=3").out)
+    assert load_recipe("mine.yaml") == load_recipe("smart").with_(epochs=3)
+    (tmp_path / "all.yaml").write_text(nasdepth("recipes", "show", "smart", "--all").out)
+    assert "blur_sigma: 1.0" in (tmp_path / "all.yaml").read_text()
+    assert load_recipe("all.yaml") == load_recipe("smart")
 
 
 def test_yaml_errors_reach_the_terminal_unbroken(nasdepth, tmp_path):

@@ -14,11 +14,12 @@ from nasdepth.models import build
 from nasdepth.models.encoders import RawStem
 
 STEMS = {
-    "3x3 stride 2": "64x96,mobilenetv3_small_minimal@0.5:1",
     "7x7 stride 2": "64x96,resnet18@0.25:1",
-    "3x3 stride 1": "64x96,unet@0.125:1",
     "branches, with coordinates": "64x96xy,mobileone_s0@0.5:1",
+    "3x3 stride 2": "64x96,mobilenetv3_small_minimal@0.5:1",
+    "3x3 stride 1": "64x96,unet@0.125:1",
 }
+ALIKE = ("3x3 stride 2", "3x3 stride 1")
 # of 480x640 pixels: what a few pixels of the network's 64x96 come to
 BORDER = 24
 
@@ -52,7 +53,10 @@ def unfolded(net: nn.Module, black: bool) -> nn.Module:
     return net.double()
 
 
-@pytest.mark.parametrize("stem", STEMS)
+@pytest.mark.parametrize(
+    "stem",
+    [pytest.param(one, marks=pytest.mark.slow) if one in ALIKE else one for one in STEMS],
+)
 @torch.no_grad()
 def test_the_file_is_the_unfolded_network_up_to_the_border(stem, tmp_path):
     torch.manual_seed(1)

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_a_wheel_carries_spaces_and_tables(tmp_path, run_python):
+def test_a_wheel_carries_spaces_tables_and_recipes(tmp_path, run_python):
     pytest.importorskip("hatchling")
     command = [
         sys.executable,
@@ -38,6 +38,8 @@ def test_a_wheel_carries_spaces_and_tables(tmp_path, run_python):
         shipped = {f"nasdepth/resources/{folder}/{path.name}" for path in (ROOT / folder).glob(f"*{suffix}")}
         assert shipped <= names, shipped - names
     assert "nasdepth/resources/search_spaces/depth.yaml" in names
+    recipes = ROOT / "nasdepth" / "training" / "recipes"
+    assert {f"nasdepth/training/recipes/{path.name}" for path in recipes.glob("*.yaml")} <= names
     code = (
         f"import sys, os; sys.path.insert(0, {str(tmp_path / 'site')!r}); os.chdir('/')\n"
         "import nasdepth; from nasdepth.space import SearchSpace; from nasdepth.files import shipped\n"

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from nasdepth.training.geometry import (
     View,
     move_pairs,
+    sample_maps,
     sample_nearest,
     sample_rgb,
     sample_sparse,
@@ -162,3 +163,26 @@ def test_intrinsics_project_to_where_the_picture_shows(view):
     u, v, w = view_intrinsics(shares, view, OUT) @ mirrored
     assert u / w == pytest.approx(placed_x[0] * OUT[1] - 0.5, abs=1e-4)
     assert v / w == pytest.approx(placed_y[0] * OUT[0] - 0.5, abs=1e-4)
+
+
+@pytest.mark.parametrize("view", UPRIGHT + TURNED)
+@pytest.mark.parametrize("stored", [HW, (24, 32), (12, 16)])
+def test_maps_of_any_resolution_are_sampled_where_the_view_looks(view, stored):
+    """Rows and columns as shares of the image, kept at the resolution of a feature map."""
+    rows = (torch.arange(stored[0]) + 0.5) / stored[0]
+    columns = (torch.arange(stored[1]) + 0.5) / stored[1]
+    maps = torch.stack(torch.meshgrid(rows, columns, indexing="ij"))[None].repeat(2, 1, 1, 1)
+    got = sample_maps(maps, [View.whole(HW), view], OUT)[1].numpy()
+    # beyond the outermost centres the edge continues
+    low, high = (rows[0].item(), columns[0].item()), (rows[-1].item(), columns[-1].item())
+    for row, column in [(0, 0), (3, 21), (11, 14), (20, 5), (23, 29)]:
+        y, x = reference_origin(view, row, column, OUT)
+        expected = np.clip(((y + 0.5) / HW[0], (x + 0.5) / HW[1]), low, high)
+        np.testing.assert_allclose(got[:, row, column], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_the_whole_of_a_map_at_its_own_size_is_the_map(flip):
+    maps = torch.rand(1, 5, 15, 20, generator=torch.Generator().manual_seed(0))
+    got = sample_maps(maps, [View(HW, 0, 0, *HW, flip=flip)], (15, 20))
+    torch.testing.assert_close(got, maps.flip(-1) if flip else maps, rtol=0, atol=2e-6)
