@@ -61,6 +61,9 @@ def retrain(
     no_teacher: Annotated[
         bool, typer.Option("--no-teacher", help="Leave out the loss terms that need a teacher.")
     ] = False,
+    labels: Annotated[
+        Path | None, typer.Option(help="Folder of segmentation labels of --data, ID.png for each image.")
+    ] = None,
     table: Annotated[
         str | None, typer.Option(help="For the predicted latency; the search's by default.")
     ] = None,
@@ -86,7 +89,7 @@ def retrain(
     from nasdepth.models import Teacher, name_of, parse_any, resolve
     from nasdepth.packs import load_predictor
     from nasdepth.report.terminal import retrained_table, table_words
-    from nasdepth.search import Run, describe_table, latest_run_folder, open_training
+    from nasdepth.search import Run, describe_table, latest_run_folder, open_labels, open_training
     from nasdepth.search import retrain as retrain_one
     from nasdepth.search.measure import differences
     from nasdepth.training.distributed import is_first_process
@@ -109,6 +112,7 @@ def retrain(
     info = measuring.describe()
     measured_with = info.threads
     mixture, validation = open_training(data, resolved, seed)
+    extras = open_labels(labels, resolved, mixture)
     has_test = test_data is not None or mixture.portions[0].split.kind != "video"
     test_split = open_split(test_data or data, "test") if has_test else None
     images = " + ".join(f"{len(portion.split)} of {portion.name}" for portion in mixture.portions)
@@ -134,6 +138,7 @@ def retrain(
                 predictor,
                 seed=seed,
                 validation=validation,
+                extras=extras,
                 on_start=lambda start, label=label: notes.print(
                     f"{label}: encoder starts from {start.source}"
                 ),

@@ -2,7 +2,7 @@
 
 from nasdepth.search.measure import CandidateBench, differences
 from nasdepth.search.records import Outcome, TrialRecord, best, pareto_front
-from nasdepth.search.retrain import Retrained, open_training, retrain
+from nasdepth.search.retrain import Retrained, open_labels, open_training, retrain
 from nasdepth.search.run import Run, Settings, describe_table, latest_run_folder, named, next_run_folder
 from nasdepth.search.study import Search, SearchEvents
 
@@ -21,6 +21,7 @@ __all__ = [
     "latest_run_folder",
     "named",
     "next_run_folder",
+    "open_labels",
     "open_training",
     "pareto_front",
     "retrain",

@@ -13,7 +13,7 @@ from nasdepth.architecture import OUTPUT_HW, Architecture
 from nasdepth.data import DepthSplit, ImageSplit, Mixture, Portion, hold_out, open_split
 from nasdepth.deploy import evaluate, evaluate_tflite, export_tflite
 from nasdepth.devices import Device, Measurement
-from nasdepth.errors import DeviceError
+from nasdepth.errors import DeviceError, NasdepthError
 from nasdepth.families import families
 from nasdepth.files import write_json, write_text
 from nasdepth.latency import LatencyEstimate, Predictor, architecture_kernels
@@ -24,6 +24,7 @@ from nasdepth.training import Epoch, Recipe, StepReport, train
 from nasdepth.training.batches import Extra
 from nasdepth.training.distill import TeacherCache, load_start
 from nasdepth.training.distributed import is_first_process
+from nasdepth.training.labels import Labels
 
 RECIPE_FILE = "recipe.yaml"
 METRICS = ("si_rmse", "rmse_m", "log10", "rel", "whdr", "pairs", "aligned_rmse")
@@ -91,6 +92,29 @@ def open_training(source: str, recipe: Recipe, seed: int = 0) -> tuple[Mixture, 
         Mixture(portions, recipe.batch_size, seed=seed, steps_per_epoch=recipe.steps_per_epoch),
         validation,
     )
+
+
+def open_labels(folder: Path | None, recipe: Recipe, data: Mixture) -> list[Extra]:
+    """The segmentation labels of a mixture's first data set, where the recipe has a term for them.
+
+    Args:
+        folder: `ID.png` for each image, see `nasdepth.data.labels`; None for no labels.
+
+    Raises:
+        NasdepthError: labels without a term that learns from them, or a term without labels.
+        DataError: labels are missing.
+    """
+    term = recipe.loss.get("segmentation")
+    learns = term is not None and term.weight > 0
+    if folder is None and learns:
+        raise NasdepthError("loss.segmentation: needs labels; give --labels FOLDER, or set its weight to 0")
+    if folder is None:
+        return []
+    if not learns:
+        raise NasdepthError(
+            f"--labels {folder}: no loss term learns from labels; add --set loss.segmentation.classes=N"
+        )
+    return [Labels(folder, data.portions[0].split, term.classes)]
 
 
 def retrain(

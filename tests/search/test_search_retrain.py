@@ -12,9 +12,9 @@ from nasdepth.architecture import Architecture
 from nasdepth.data import Mixture, Portion, open_split
 from nasdepth.data.diw import write_diw
 from nasdepth.deploy import evaluate
-from nasdepth.errors import CheckpointError, DataError
+from nasdepth.errors import CheckpointError, DataError, NasdepthError
 from nasdepth.metrics import DepthMetrics, RelativeMetrics, si_rmse
-from nasdepth.search import open_training, retrain
+from nasdepth.search import open_labels, open_training, retrain
 from nasdepth.search.retrain import METRICS
 from nasdepth.training import load_model, load_recipe
 from nasdepth.training.distill import teacher_fingerprint
@@ -97,6 +97,25 @@ def test_video_is_scored_up_to_scale_or_not_at_all(video, test_scenes, tmp_path)
     assert scaled.median_scaled and scaled.metrics["rel"] < 1
     alone = run(data, None, recipe, tmp_path / "b")
     assert alone.metrics == {} and json.loads((tmp_path / "b/result.json").read_text())["data"] is None
+
+
+@pytest.mark.slow
+def test_video_with_labels(video, tmp_path):
+    for number in range(6):
+        path = tmp_path / "labels" / "scene" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((np.indices((60, 80)).sum(0) // 40).astype(np.uint8)).save(path)
+    changes = {"intermediate": None, "pose": {"encoder": "resnet18", "width": 0.25, "pretrained": False}}
+    recipe = load_recipe("xdistill", QUICK | changes)
+    mixture, _ = open_training(f"video:{video}", recipe)
+    extras = open_labels(tmp_path / "labels", recipe, mixture)
+    heard = []
+    run(mixture, None, recipe, tmp_path / "run", extras=extras, on_epoch=heard.append)
+    assert heard[0].terms["segmentation"] > 0
+    with pytest.raises(NasdepthError, match="--labels FOLDER"):
+        open_labels(None, recipe, mixture)
+    with pytest.raises(NasdepthError, match=r"loss\.segmentation\.classes=N"):
+        open_labels(tmp_path / "labels", load_recipe("monodepth2"), mixture)
 
 
 @pytest.mark.slow
