@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import lru_cache
 
-from nasdepth.architecture import OUTPUT_HW, Architecture
+from nasdepth.architecture import GUIDED_STRIDES, OUTPUT_HW, Architecture
 from nasdepth.decoder_blocks import BLOCKS
 from nasdepth.families import get_family
 from nasdepth.latency._from_module import module_kernels
@@ -24,7 +24,6 @@ from nasdepth.latency._pieces import (
 )
 from nasdepth.latency._programs import run
 from nasdepth.latency.kernels import Kernel
-from nasdepth.models.blocks.planar import STRIDES as PLANE_STRIDES
 
 __all__ = ["architecture_kernels", "module_kernels", "tflite_kernels"]
 
@@ -93,7 +92,7 @@ def _guided_head(
         stride: stage.width
         for stride, stage in zip(architecture.decoder_strides, architecture.decoder, strict=True)
     }
-    planes = tuple(stride for stride in widths if stride in PLANE_STRIDES)
+    planes = tuple(stride for stride in widths if stride in GUIDED_STRIDES)
     for stride in planes:
         yield from run(Plane(stride), (widths[stride],), at[stride], runtime)
     last = architecture.head_stride

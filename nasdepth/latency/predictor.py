@@ -106,6 +106,8 @@ class TablePredictor(Predictor):
         self._by_kind: dict[str, list[Kernel]] = defaultdict(list)
         for kernel in table.timings:
             self._by_kind[kernel.kind].append(kernel)
+        # a build asks of a hundred thousand kernels at a time whether they are known
+        self._operations = {(kernel.op, kernel.precision) for kernel in table.timings}
         self._models: dict[str, KindModel] = {}
         self._parts: dict[Kernel, _Part] = {
             kernel: _Part(
@@ -179,7 +181,8 @@ class TablePredictor(Predictor):
 
     def knows(self, kernel: Kernel) -> bool:
         """Whether there is any answer for a kernel."""
-        return kernel not in self.table.rejected and bool(self._relatives(kernel))
+        known = kernel.kind in self._by_kind or (kernel.op, kernel.precision) in self._operations
+        return known and kernel not in self.table.rejected
 
     def _relatives(self, kernel: Kernel) -> list[Kernel]:
         """Measured kernels of its kind, else of its operation."""
