@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from nasdepth.errors import UnknownKernelError
 from nasdepth.latency._regression import KindModel
-from nasdepth.latency.calibration import Decomposition, group_of
-from nasdepth.latency.kernels import Kernel
+from nasdepth.latency.calibration import Decomposition, coldness, group_of, moved_bytes, taps
+from nasdepth.latency.kernels import CONVOLUTIONS, Kernel
 from nasdepth.latency.rules import partitions
 from nasdepth.latency.table import LatencyTable
 
@@ -125,13 +125,15 @@ class TablePredictor(Predictor):
         factors = calibration.factors if calibration else {}
         cold = calibration.cold if calibration else {}
         common = calibration.default_factor if calibration else 1.0
+        felt = coldness(moved_bytes(kernels), calibration.half_cold_bytes) if cold and kernels else 0.0
         shares: dict[Source, float] = {"measured": 0.0, "interpolated": 0.0, "unknown": 0.0}
         answers = []
         for kernel in kernels:
             part = self._parts[kernel]
             latency_ms = part.latency_ms * factors.get(part.group, common)
-            if part.group in cold and kernel.weight_bytes:
-                latency_ms += cold[part.group] * min(part.latency_ms, calibration.cold_at_most_ms)
+            if part.group in cold and kernel.op in CONVOLUTIONS:
+                bound_ms = calibration.cold_ms_per_tap * taps(kernel)
+                latency_ms += felt * cold[part.group] * min(part.latency_ms, bound_ms)
             shares[part.source] += latency_ms
             answers.append((kernel, latency_ms, part.source))
         kernels_ms = sum(shares.values())
@@ -169,10 +171,15 @@ class TablePredictor(Predictor):
         for kernel in kernels:
             part = self._parts[kernel]
             groups[part.group] += part.latency_ms
-            if kernel.weight_bytes:
-                convolutions.append((part.group, part.latency_ms))
-        pieces = partitions(kernels, self.runtime)
-        return Decomposition(dict(groups), pieces, self._variance(kernels), tuple(convolutions))
+            if kernel.op in CONVOLUTIONS:
+                convolutions.append((part.group, part.latency_ms, kernel.macs, taps(kernel)))
+        return Decomposition(
+            dict(groups),
+            partitions(kernels, self.runtime),
+            self._variance(kernels),
+            tuple(convolutions),
+            moved_bytes(kernels),
+        )
 
     def uncertainty(self, kernels: Sequence[Kernel]) -> list[tuple[float, float]]:
         """(ms, standard deviation in ms) of every kernel by itself, before calibration."""
