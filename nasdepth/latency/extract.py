@@ -81,7 +81,7 @@ def _encoder(architecture: Architecture, runtime: str) -> list[Kernel]:
         for block in blocks:
             inside = tuple(family.scaled(plain, encoder.width) for plain in block.channels)
             hw = (height // stride, width // stride)
-            kernels += run(EncoderBlock(block), (channels, *inside), hw, runtime)
+            kernels += run(EncoderBlock.like(block), (channels, *inside), hw, runtime)
             channels, stride = inside[-1], stride * block.stride
     return kernels
 
