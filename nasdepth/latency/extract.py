@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import lru_cache
 
-from nasdepth.architecture import OUTPUT_HW, Architecture
+from nasdepth.architecture import OUTPUT_HW, Architecture, Encoder
 from nasdepth.decoder_blocks import BLOCKS
 from nasdepth.families import get_family
 from nasdepth.latency._from_module import module_kernels
@@ -70,20 +70,28 @@ def architecture_kernels(architecture: Architecture, runtime: str = "xnnpack") -
 
 
 def _encoder(architecture: Architecture, runtime: str) -> list[Kernel]:
-    encoder = architecture.encoder
-    family = get_family(encoder.family)
     height, width = architecture.input_height, architecture.input_width
-    channels = family.scaled(family.stem_channels, encoder.width)
-    stem = Stem(encoder.family, architecture.coordinates)
-    kernels = [*run(stem, (channels,), (height, width), runtime)]
+    stem_channels, blocks = _encoder_blocks(architecture.encoder)
+    stem = Stem(architecture.encoder.family, architecture.coordinates)
+    kernels = [*run(stem, (stem_channels,), (height, width), runtime)]
+    for block, channels, stride in blocks:
+        kernels += run(block, channels, (height // stride, width // stride), runtime)
+    return kernels
+
+
+@lru_cache(maxsize=4096)
+def _encoder_blocks(encoder: Encoder) -> tuple[int, tuple[tuple[EncoderBlock, tuple[int, ...], int], ...]]:
+    """Channels of the stem; of every block the piece, its channels and the stride of its input."""
+    family = get_family(encoder.family)
+    stem_channels = channels = family.scaled(family.stem_channels, encoder.width)
     stride = family.stem_stride
+    pieces = []
     for blocks in family.blocks()[: encoder.stages]:
         for block in blocks:
             inside = tuple(family.scaled(plain, encoder.width) for plain in block.channels)
-            hw = (height // stride, width // stride)
-            kernels += run(EncoderBlock.like(block), (channels, *inside), hw, runtime)
+            pieces.append((EncoderBlock.like(block), (channels, *inside), stride))
             channels, stride = inside[-1], stride * block.stride
-    return kernels
+    return stem_channels, tuple(pieces)
 
 
 def _guided_head(
