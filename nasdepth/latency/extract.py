@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import lru_cache
 
-from nasdepth.architecture import OUTPUT_HW, Architecture, Encoder
+from nasdepth.architecture import OUTPUT_HW, Architecture
 from nasdepth.decoder_blocks import BLOCKS
 from nasdepth.families import get_family
 from nasdepth.latency._from_module import module_kernels
@@ -71,8 +71,9 @@ def architecture_kernels(architecture: Architecture, runtime: str = "xnnpack") -
 
 def _encoder(architecture: Architecture, runtime: str) -> list[Kernel]:
     height, width = architecture.input_height, architecture.input_width
-    stem_channels, blocks = _encoder_blocks(architecture.encoder)
-    stem = Stem(architecture.encoder.family, architecture.coordinates)
+    encoder = architecture.encoder
+    stem_channels, blocks = _encoder_blocks(encoder.family, encoder.width, encoder.stages)
+    stem = Stem(encoder.family, architecture.coordinates)
     kernels = [*run(stem, (stem_channels,), (height, width), runtime)]
     for block, channels, stride in blocks:
         kernels += run(block, channels, (height // stride, width // stride), runtime)
@@ -80,15 +81,17 @@ def _encoder(architecture: Architecture, runtime: str) -> list[Kernel]:
 
 
 @lru_cache(maxsize=4096)
-def _encoder_blocks(encoder: Encoder) -> tuple[int, tuple[tuple[EncoderBlock, tuple[int, ...], int], ...]]:
+def _encoder_blocks(
+    family_name: str, multiplier: float, stages: int
+) -> tuple[int, tuple[tuple[EncoderBlock, tuple[int, ...], int], ...]]:
     """Channels of the stem; of every block the piece, its channels and the stride of its input."""
-    family = get_family(encoder.family)
-    stem_channels = channels = family.scaled(family.stem_channels, encoder.width)
+    family = get_family(family_name)
+    stem_channels = channels = family.scaled(family.stem_channels, multiplier)
     stride = family.stem_stride
     pieces = []
-    for blocks in family.blocks()[: encoder.stages]:
+    for blocks in family.blocks()[:stages]:
         for block in blocks:
-            inside = tuple(family.scaled(plain, encoder.width) for plain in block.channels)
+            inside = tuple(family.scaled(plain, multiplier) for plain in block.channels)
             pieces.append((EncoderBlock.like(block), (channels, *inside), stride))
             channels, stride = inside[-1], stride * block.stride
     return stem_channels, tuple(pieces)
