@@ -12,7 +12,7 @@ what moves few keeps them in the cache. None of it falls when a kernel or a netw
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,14 +47,14 @@ class Decomposition:
         partitions: how many pieces the delegate and the built-in kernels cut it into.
         variance: of the sum, ms squared, from measuring and interpolating.
         convolutions: of each its group, ms, multiplications, and those for one output value.
-        moved_bytes: see `moved_bytes`.
+        moved_bytes: of all its kernels, see `moved_bytes`.
     """
 
     groups: dict[str, float]
     partitions: int
     variance: float
     convolutions: tuple[tuple[str, float, int, float], ...] = ()
-    moved_bytes: float = 0.0
+    moved_bytes: int = 0
 
 
 def group_of(kernel: Kernel) -> str:
@@ -64,9 +64,9 @@ def group_of(kernel: Kernel) -> str:
     return "conv1x1" if kernel.kernel_height * kernel.kernel_width == 1 else "conv_kxk"
 
 
-def moved_bytes(kernels: Iterable[Kernel]) -> int:
-    """What a network reads of weights and writes of outputs: the more, the less of it a cache keeps."""
-    return sum(kernel.weight_bytes + kernel.out_bytes for kernel in kernels)
+def moved_bytes(kernel: Kernel) -> int:
+    """What is read of weights and written of outputs: the more of it, the less does a cache keep."""
+    return kernel.weight_bytes + kernel.out_bytes
 
 
 def taps(kernel: Kernel) -> float:
@@ -74,8 +74,8 @@ def taps(kernel: Kernel) -> float:
     return kernel.macs / max(kernel.out_pixels * kernel.out_channels, 1)
 
 
-def coldness(network_bytes: float, half_cold_bytes: float) -> float:
-    """Share of the full cold that a network feels, 0 to 1."""
+def coldness(network_bytes: int, half_cold_bytes: float) -> float:
+    """Share of the full cold that a network feels, 0 to 1; monotone in the bytes that it moves."""
     return network_bytes / (network_bytes + half_cold_bytes)
 
 

@@ -34,7 +34,11 @@ def collapse(network: nn.Module) -> nn.Module:
 
     The copy computes what the network computes in evaluation mode. The network is left as it is.
     """
-    network = copy.deepcopy(network)
+    return collapse_in_place(copy.deepcopy(network))
+
+
+def collapse_in_place(network: nn.Module) -> nn.Module:
+    """`collapse` of a network that nobody else uses, without the copy."""
     if isinstance(network, Collapsible):
         return network.collapsed().train(network.training)
     for parent in list(network.modules()):

@@ -47,7 +47,7 @@ def _with_convolutions(count: int, half_cold_bytes: float):
         parts = int(rng.integers(1, 40))
         each_ms = network.groups["conv1x1"] / parts
         convolutions = (("conv1x1", each_ms, round(each_ms / BEST_MS_PER_MAC), TAPS),) * parts
-        moved = float(np.exp(rng.uniform(np.log(1e6), np.log(1e8))))
+        moved = int(np.exp(rng.uniform(np.log(1e6), np.log(1e8))))
         networks.append(Decomposition(network.groups, network.partitions, 0.0, convolutions, moved))
         felt = moved / (moved + half_cold_bytes)
         latencies.append(latency_ms + 0.6 * felt * parts * min(each_ms, bound_ms))
