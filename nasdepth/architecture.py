@@ -20,6 +20,7 @@ import hashlib
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, get_args
 
 from nasdepth.decoder_blocks import BLOCKS
@@ -70,15 +71,20 @@ class Encoder:
     @property
     def channels(self) -> dict[int, int]:
         """Channels of the last feature map at every stride, shallow to deep."""
-        return get_family(self.family).feature_channels(self.width, self.stages)
+        return dict(_feature_channels(self))
 
     @property
     def stride(self) -> int:
         """Stride of the deepest feature map."""
-        return max(self.channels)
+        return max(_feature_channels(self))
 
     def __str__(self) -> str:
         return f"{self.family}@{self.width:g}:{self.stages}"
+
+
+@lru_cache(maxsize=4096)
+def _feature_channels(encoder: Encoder) -> dict[int, int]:
+    return get_family(encoder.family).feature_channels(encoder.width, encoder.stages)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +189,8 @@ class Architecture:
     @property
     def decoder_strides(self) -> tuple[int, ...]:
         """Stride of every decoder stage relative to the resized input, deepest first."""
-        return tuple(self.encoder.stride >> index for index in range(len(self.decoder)))
+        deepest = self.encoder.stride
+        return tuple(deepest >> index for index in range(len(self.decoder)))
 
     @property
     def head_stride(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Literal
 
@@ -53,6 +53,13 @@ class BlockSpec:
     notation: str
     channels: tuple[int, ...]
     stride: int
+
+    def of_channels(self, channels: int) -> BlockSpec:
+        """The block with this number of channels at width 1 wherever it has channels of its own."""
+        parts = [
+            f"{part[0]}{channels}" if _SCALED.fullmatch(part) else part for part in self.notation.split("_")
+        ]
+        return replace(self, notation="_".join(parts), channels=(channels,) * len(self.channels))
 
     @property
     def kind(self) -> str:

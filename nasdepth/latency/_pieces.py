@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import nn
@@ -14,7 +15,7 @@ from nasdepth.models.blocks import PlanarGuidance, PlaneMap, build_attention, bu
 from nasdepth.models.depthnet import DepthNet, Stage
 from nasdepth.models.encoder_blocks import build_encoder_block
 from nasdepth.models.encoders import build_stem
-from nasdepth.models.reparam import collapse
+from nasdepth.models.reparam import collapse_in_place
 
 Shape = tuple[int, int, int]
 
@@ -39,7 +40,7 @@ class Stem(Piece):
     coordinates: bool
 
     def build(self, channels, hw):
-        return collapse(build_stem(get_family(self.family), channels[0], self.coordinates).eval())
+        return collapse_in_place(build_stem(get_family(self.family), channels[0], self.coordinates).eval())
 
     def inputs(self, channels, hw):
         return [(3, *hw)]
@@ -51,8 +52,14 @@ class EncoderBlock(Piece):
 
     block: BlockSpec
 
+    @classmethod
+    @lru_cache(maxsize=4096)
+    def like(cls, block: BlockSpec) -> EncoderBlock:
+        """The piece of all blocks that differ in nothing but how many channels they have at width 1."""
+        return cls(block.of_channels(8))
+
     def build(self, channels, hw):
-        return collapse(build_encoder_block(self.block, channels[0], channels[1:]).eval())
+        return collapse_in_place(build_encoder_block(self.block, channels[0], channels[1:]).eval())
 
 
 @dataclass(frozen=True)

@@ -73,9 +73,8 @@ def dimensions(kernels: Sequence[Kernel]) -> np.ndarray:
     ).reshape(-1, 10)
 
 
-def physical_features(kernels: Sequence[Kernel]) -> np.ndarray:
-    """(n, 31) float64, none negative, none falling with any of `dimensions`."""
-    sizes = dimensions(kernels)
+def physical_features(kernels: Sequence[Kernel], sizes: np.ndarray) -> np.ndarray:
+    """(n, 31) float64, none negative, none falling with any of `sizes`, the kernels' `dimensions`."""
     in_height, in_width, out_height, out_width, channels, others, out_channels, depth, *window = sizes.T
     taps = window[0] * window[1]
     pixels = out_height * out_width
@@ -121,7 +120,8 @@ class KindModel:
 
     def __init__(self, kernels: Sequence[Kernel], times_ms: Sequence[float]) -> None:
         times = np.asarray(times_ms, np.float64)
-        self._form = _Form(physical_features(kernels), dimensions(kernels), times)
+        sizes = dimensions(kernels)
+        self._form = _Form(physical_features(kernels, sizes), sizes, times)
         self._low, self._high = (
             np.maximum(ends, 1) for ends in (self._form.sizes.min(0), self._form.sizes.max(0))
         )
@@ -130,7 +130,11 @@ class KindModel:
     def predict(self, kernels: Sequence[Kernel]) -> Interpolation:
         """Times of kernels of this kind, measured or not."""
         sizes = dimensions(kernels)
-        times, width = self._form.predict(physical_features(kernels), sizes)
+        return self.predict_sizes(physical_features(kernels, sizes), sizes)
+
+    def predict_sizes(self, features: np.ndarray, sizes: np.ndarray) -> Interpolation:
+        """`predict` for kernels of which `physical_features` and `dimensions` are known."""
+        times, width = self._form.predict(features, sizes)
         some = np.maximum(sizes, 1)
         octaves = np.log2(np.maximum(np.maximum(some / self._high, self._low / some), 1)).max(1)
         # Bounds that lie close together know more than the average error of the kind
@@ -165,8 +169,13 @@ class _Form:
         triangle = np.linalg.qr(np.column_stack([rows / norm, np.ones(len(times))]), mode="r")
         self._weights = nnls(triangle[:, :-1], triangle[:, -1], maxiter=10_000)[0] / norm
         self._bounds = times / self._base(features) ** _MOVED
-        # narrow integers compare several times faster, and comparing is all the time there is
-        self._compact = _compact(sizes)
+        # In the order of the bounds the first kernel that is larger has the lowest bound of all that are, and
+        # the last that is smaller the highest. Narrow integers compare several times faster, and comparing is
+        # all the time there is: a size that always equals another says nothing more
+        self._order = np.argsort(self._bounds, kind="stable")
+        self._ordered = self._bounds[self._order]
+        self._compact = _compact(sizes[self._order])
+        self._same_as = _twins(self._compact)
 
     def _base(self, features: np.ndarray) -> np.ndarray:
         return np.maximum(features @ self._weights, 1e-9)
@@ -181,17 +190,28 @@ class _Form:
         return times, width
 
     def _envelope(self, base: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        asked = _compact(sizes)
+        telling = set(self._same_as) if (asked == asked[self._same_as]).all() else range(len(asked))
         smaller = np.ones((len(base), len(self.times)), bool)
         larger = smaller.copy()
-        for known, asked in zip(self._compact, _compact(sizes), strict=True):
-            smaller &= known <= asked[:, None]
-            larger &= known >= asked[:, None]
-        low = np.where(smaller, self._bounds, 0).max(1) * base**_MOVED
-        high = np.where(larger, self._bounds, np.inf).min(1) * base**_MOVED
+        for index in telling:
+            known, some = self._compact[index], asked[index][:, None]
+            smaller &= known <= some
+            larger &= known >= some
+        last, first = len(self.times) - 1 - smaller[:, ::-1].argmax(1), larger.argmax(1)
+        rows = np.arange(len(base))
+        low = np.where(smaller[rows, last], self._ordered[last], 0) * base**_MOVED
+        high = np.where(larger[rows, first], self._ordered[first], np.inf) * base**_MOVED
         # Noise can turn the bounds around: then meet half way, which is monotone too
         times = np.sqrt(np.minimum(np.maximum(base, low), high) * np.maximum(np.minimum(base, high), low))
         with np.errstate(divide="ignore"):
             return times, np.abs(np.log(high) - np.log(low))
+
+
+def _twins(compact: np.ndarray) -> list[int]:
+    """For each size, the first that equals it in all kernels."""
+    first: dict[bytes, int] = {}
+    return [first.setdefault(size.tobytes(), index) for index, size in enumerate(compact)]
 
 
 def _compact(sizes: np.ndarray) -> np.ndarray:

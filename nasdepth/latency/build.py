@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from nasdepth.architecture import Architecture
 from nasdepth.devices import Device, DeviceInfo, Measurement
 from nasdepth.latency._bench import Bench, Progress
+from nasdepth.latency._cores import core_kernels, export_core
 from nasdepth.latency._general import general_kernels
 from nasdepth.latency._journal import Journal
 from nasdepth.latency.calibration import calibrate
@@ -41,6 +42,8 @@ _LEAST_SURE_AT_ONCE = 280
 # Of those not measured yet, as many of the first are looked at; a full space has a hundred thousand kernels
 _LEAST_SURE_AMONG = 8000
 _LEAST_OF_A_KIND = 2
+# Networks without resizes beside those with, in a table for other makers' networks too
+_CORES_SHARE = 1 / 3
 
 
 def table_name(info: DeviceInfo) -> str:
@@ -78,7 +81,8 @@ def build(
             predictor is least sure.
         calibration, validate: whole networks, drawn from the space, to fit the table to and to check it
             against; fewer than 6 leave it uncalibrated, fewer than 3 unvalidated.
-        general: also measure kernels of networks of other makers.
+        general: for networks of other makers too: their kernels are also measured, and the table is fitted
+            to a third more networks, which lack the resizes from and to 480x640.
         seed: of the kernels' sample and of the networks.
         progress: called with (done, total, label) after every measurement.
 
@@ -100,10 +104,13 @@ def build(
         others = general_kernels(seed)
         uses.update(one for one in others if one not in uses)
         kernels = _woven(kernels, [one for one in others if one not in known])
-    networks = draw(space, calibration + validate, seed + 1)
+    cores = round(_CORES_SHARE * calibration) if general else 0
+    networks = draw(space, calibration + validate + cores, seed + 1)
+    networks, smaller = networks[: len(networks) - cores], networks[len(networks) - cores :]
     # a small space has fewer than asked for: both get their share
     checks = min(validate, max(len(networks) - calibration, len(networks) // 3))
-    checked, fitted = networks[:checks], networks[checks:]
+    checked = [_whole(one, runtime) for one in networks[:checks]]
+    fitted = [_whole(one, runtime) for one in networks[checks:]] + [_core(one, runtime) for one in smaller]
     journal = Journal(Path(out_folder) / f"{name}.partial.jsonl", info)
     with closing(journal), tempfile.TemporaryDirectory(prefix="nasdepth-") as scratch:
         bench = Bench(device, journal, Path(scratch), 1 + len(kernels) + len(fitted + checked), progress)
@@ -121,9 +128,7 @@ def build(
         measured = _measure(bench, kernels, uses, overhead_ms, start, seconds, tabulate)
         bench.total = bench.done + len(fitted + checked)
         table = tabulate(measured)
-        whole = bench.files(
-            {str(one): (str(one), partial(export_untrained, one)) for one in (*fitted, *checked)}
-        )
+        whole = bench.files({one.name: (one.name, one.write) for one in (*fitted, *checked)})
         table = table.with_card(reference_ms=bench.reference_ms)
         table = _calibrated(table, fitted, whole)
         table = _validated(table, checked, whole)
@@ -210,23 +215,43 @@ def _table(
     return LatencyTable(name, card, timings, rejected).with_card()
 
 
+@dataclass(frozen=True)
+class _Network:
+    """A model to measure whole: its name, its kernels, and what writes its file."""
+
+    name: str
+    kernels: tuple[Kernel, ...]
+    write: Callable[[Path], None]
+
+
+def _whole(architecture: Architecture, runtime: str) -> _Network:
+    kernels = architecture_kernels(architecture, runtime)
+    return _Network(str(architecture), kernels, partial(export_untrained, architecture))
+
+
+def _core(architecture: Architecture, runtime: str) -> _Network:
+    kernels = core_kernels(architecture_kernels(architecture, runtime))
+    return _Network(f"core of {architecture}", kernels, partial(export_core, architecture))
+
+
 def _calibrated(
-    table: LatencyTable, networks: Sequence[Architecture], measured: Mapping[str, Measurement]
+    table: LatencyTable, networks: Sequence[_Network], measured: Mapping[str, Measurement]
 ) -> LatencyTable:
-    ran = [network for network in networks if not measured[str(network)].error]
+    ran = [network for network in networks if not measured[network.name].error]
     predictor = TablePredictor(table)
-    parts = [predictor.decompose(architecture_kernels(network, predictor.runtime)) for network in ran]
-    latencies = [measured[str(network)].latency_ms for network in ran]
-    return table.with_card(calibration=calibrate(parts, latencies))
+    latencies = [measured[network.name].latency_ms for network in ran]
+    return table.with_card(
+        calibration=calibrate([predictor.decompose(one.kernels) for one in ran], latencies)
+    )
 
 
 def _validated(
-    table: LatencyTable, networks: Sequence[Architecture], measured: Mapping[str, Measurement]
+    table: LatencyTable, networks: Sequence[_Network], measured: Mapping[str, Measurement]
 ) -> LatencyTable:
     predictor = TablePredictor(table)
     checked = [
-        Checked(str(network), predictor.estimate(architecture_kernels(network, predictor.runtime)), one)
+        Checked(network.name, predictor.estimate(network.kernels), one)
         for network in networks
-        if not (one := measured[str(network)]).error
+        if not (one := measured[network.name]).error
     ]
     return table.with_card(validation=summarise(checked))

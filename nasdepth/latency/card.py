@@ -69,8 +69,8 @@ class Calibration(BaseModel):
         networks: how many were measured for it.
         factors: {group of kernels: a network's time over the table's}.
         default_factor: of groups that those networks do not have.
-        cold: {group: what a network's cold caches add to a convolution, over its time up to
-            `cold_at_most_ms`}.
+        cold: {group: what cold caches add to a convolution, over its time up to `cold_ms_per_tap` times the
+            multiplications of one output value}; a network that moves `half_cold_bytes` feels half of it.
         base_ms, partition_ms: of every call, and of every switch between delegate and built-in kernels.
         relative_sd: of a network, beside what the kernels' own errors explain.
         sd_factor: makes nine in ten of the left-out networks fall into their 90 % interval.
@@ -82,7 +82,8 @@ class Calibration(BaseModel):
     factors: dict[str, _Positive]
     default_factor: _Positive
     cold: dict[str, _NotNegative] = {}
-    cold_at_most_ms: _NotNegative = 0.0
+    cold_ms_per_tap: _NotNegative = 0.0
+    half_cold_bytes: _NotNegative = 0.0
     base_ms: _NotNegative
     partition_ms: _NotNegative
     relative_sd: _Positive

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import lru_cache
 
-from nasdepth.architecture import OUTPUT_HW, Architecture
+from nasdepth.architecture import GUIDED_STRIDES, OUTPUT_HW, Architecture
 from nasdepth.decoder_blocks import BLOCKS
 from nasdepth.families import get_family
 from nasdepth.latency._from_module import module_kernels
@@ -24,7 +24,6 @@ from nasdepth.latency._pieces import (
 )
 from nasdepth.latency._programs import run
 from nasdepth.latency.kernels import Kernel
-from nasdepth.models.blocks.planar import STRIDES as PLANE_STRIDES
 
 __all__ = ["architecture_kernels", "module_kernels", "tflite_kernels"]
 
@@ -70,20 +69,31 @@ def architecture_kernels(architecture: Architecture, runtime: str = "xnnpack") -
 
 
 def _encoder(architecture: Architecture, runtime: str) -> list[Kernel]:
-    encoder = architecture.encoder
-    family = get_family(encoder.family)
     height, width = architecture.input_height, architecture.input_width
-    channels = family.scaled(family.stem_channels, encoder.width)
+    encoder = architecture.encoder
+    stem_channels, blocks = _encoder_blocks(encoder.family, encoder.width, encoder.stages)
     stem = Stem(encoder.family, architecture.coordinates)
-    kernels = [*run(stem, (channels,), (height, width), runtime)]
-    stride = family.stem_stride
-    for blocks in family.blocks()[: encoder.stages]:
-        for block in blocks:
-            inside = tuple(family.scaled(plain, encoder.width) for plain in block.channels)
-            hw = (height // stride, width // stride)
-            kernels += run(EncoderBlock(block), (channels, *inside), hw, runtime)
-            channels, stride = inside[-1], stride * block.stride
+    kernels = [*run(stem, (stem_channels,), (height, width), runtime)]
+    for block, channels, stride in blocks:
+        kernels += run(block, channels, (height // stride, width // stride), runtime)
     return kernels
+
+
+@lru_cache(maxsize=4096)
+def _encoder_blocks(
+    family_name: str, multiplier: float, stages: int
+) -> tuple[int, tuple[tuple[EncoderBlock, tuple[int, ...], int], ...]]:
+    """Channels of the stem; of every block the piece, its channels and the stride of its input."""
+    family = get_family(family_name)
+    stem_channels = channels = family.scaled(family.stem_channels, multiplier)
+    stride = family.stem_stride
+    pieces = []
+    for blocks in family.blocks()[:stages]:
+        for block in blocks:
+            inside = tuple(family.scaled(plain, multiplier) for plain in block.channels)
+            pieces.append((EncoderBlock.like(block), (channels, *inside), stride))
+            channels, stride = inside[-1], stride * block.stride
+    return stem_channels, tuple(pieces)
 
 
 def _guided_head(
@@ -93,7 +103,7 @@ def _guided_head(
         stride: stage.width
         for stride, stage in zip(architecture.decoder_strides, architecture.decoder, strict=True)
     }
-    planes = tuple(stride for stride in widths if stride in PLANE_STRIDES)
+    planes = tuple(stride for stride in widths if stride in GUIDED_STRIDES)
     for stride in planes:
         yield from run(Plane(stride), (widths[stride],), at[stride], runtime)
     last = architecture.head_stride

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from operator import attrgetter
 
 CONVOLUTIONS = ("conv2d", "depthwise_conv2d", "transpose_conv2d", "fully_connected")
 BINARY = ("add", "mul", "sub", "div", "maximum", "minimum")
@@ -85,8 +86,14 @@ _BYTES = {"float32": 4, "int8": 1, "uint8": 1}
 _BIAS_BYTES = 4
 
 
+class _Hashed:
+    """Room for a hash: kernels are looked up far more often than they are made."""
+
+    __slots__ = ("_hash",)
+
+
 @dataclass(frozen=True, slots=True, order=True)
-class Kernel:
+class Kernel(_Hashed):
     """One operation with its exact shapes, channels last.
 
     Attributes:
@@ -144,6 +151,13 @@ class Kernel:
     begin: tuple[int, ...] = ()
     steps: tuple[int, ...] = ()
     pads: tuple[int, ...] = ()
+
+    def __hash__(self) -> int:
+        try:
+            return self._hash
+        except AttributeError:
+            object.__setattr__(self, "_hash", hash(_values(self)))
+            return self._hash
 
     @property
     def macs(self) -> int:
@@ -308,6 +322,7 @@ class Kernel:
 
 
 KERNEL_COLUMNS = tuple(field.name for field in fields(Kernel))
+_values = attrgetter(*KERNEL_COLUMNS)
 _TUPLES = {field.name for field in fields(Kernel) if field.default == ()}
 # Tables written before these columns existed hold none of the kernels that need them
 OPTIONAL_COLUMNS = KERNEL_COLUMNS[KERNEL_COLUMNS.index("in_shape") :]

@@ -6,13 +6,15 @@ from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 from typing import Any, Literal
 
 from nasdepth.errors import UnknownKernelError
-from nasdepth.latency._regression import KindModel
-from nasdepth.latency.calibration import Decomposition, group_of
-from nasdepth.latency.kernels import Kernel
-from nasdepth.latency.rules import partitions
+from nasdepth.latency._regression import KindModel, dimensions, physical_features
+from nasdepth.latency.calibration import Decomposition, coldness, group_of, moved_bytes, taps
+from nasdepth.latency.kernels import CONVOLUTIONS, Kernel
+from nasdepth.latency.rules import load_rules
 from nasdepth.latency.table import LatencyTable
 
 Source = Literal["measured", "interpolated", "unknown"]
@@ -84,12 +86,20 @@ class Predictor(ABC):
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A kernel's time before calibration."""
+    """A kernel's time before calibration, and what else of it an estimate asks for.
+
+    Attributes:
+        warm_ms, cold_ms: the calibrated time, and what a network adds to it where its caches are cold.
+    """
 
     latency_ms: float
     sd_ms: float
     source: Source
     group: str
+    delegated: bool
+    moved_bytes: int
+    warm_ms: float
+    cold_ms: float
 
 
 class TablePredictor(Predictor):
@@ -106,41 +116,33 @@ class TablePredictor(Predictor):
         self._by_kind: dict[str, list[Kernel]] = defaultdict(list)
         for kernel in table.timings:
             self._by_kind[kernel.kind].append(kernel)
+        # a build asks of a hundred thousand kernels at a time whether they are known
+        self._operations = {(kernel.op, kernel.precision) for kernel in table.timings}
         self._models: dict[str, KindModel] = {}
-        self._parts: dict[Kernel, _Part] = {
-            kernel: _Part(
-                timing.latency_ms,
-                timing.latency_ms * timing.spread / _P90_TO_P10_IN_SD,
-                "measured",
-                group_of(kernel),
-            )
-            for kernel, timing in table.timings.items()
-        }
+        self._rules = load_rules(self.runtime)
+        self._parts: dict[Kernel, _Part] = {}
 
     def estimate(self, kernels: Sequence[Kernel]) -> LatencyEstimate:
-        self._interpolate(kernels)
+        parts = self._parts_of(kernels)
         calibration = self.table.card.calibration
-        factors = calibration.factors if calibration else {}
-        cold = calibration.cold if calibration else {}
         common = calibration.default_factor if calibration else 1.0
+        moved = sum(part.moved_bytes for part in parts)
+        felt = coldness(moved, calibration.half_cold_bytes) if calibration and moved else 0.0
         shares: dict[Source, float] = {"measured": 0.0, "interpolated": 0.0, "unknown": 0.0}
         answers = []
-        for kernel in kernels:
-            part = self._parts[kernel]
-            latency_ms = part.latency_ms * factors.get(part.group, common)
-            if part.group in cold and kernel.weight_bytes:
-                latency_ms += cold[part.group] * min(part.latency_ms, calibration.cold_at_most_ms)
+        for kernel, part in zip(kernels, parts, strict=True):
+            latency_ms = part.warm_ms + felt * part.cold_ms
             shares[part.source] += latency_ms
             answers.append((kernel, latency_ms, part.source))
         kernels_ms = sum(shares.values())
         rest_ms = (
-            calibration.base_ms + calibration.partition_ms * partitions(kernels, self.runtime)
+            calibration.base_ms + calibration.partition_ms * _pieces(parts)
             if calibration
             else self.table.card.overhead_ms
         )
         total_ms = rest_ms + kernels_ms
         relative_sd = calibration.relative_sd if calibration else _UNCALIBRATED_SD
-        sd_ms = (self._variance(kernels) * common**2 + (relative_sd * total_ms) ** 2) ** 0.5
+        sd_ms = (_variance(parts) * common**2 + (relative_sd * total_ms) ** 2) ** 0.5
         sd_ms *= calibration.sd_factor if calibration else 1.0
         half = _INTERVAL_90_IN_SD * sd_ms
         share = {source: ms / kernels_ms if kernels_ms else 0.0 for source, ms in shares.items()}
@@ -156,30 +158,31 @@ class TablePredictor(Predictor):
 
     def estimate_all(self, networks: Iterable[Sequence[Kernel]]) -> list[LatencyEstimate]:
         networks = list(networks)
-        self._interpolate({kernel: None for kernels in networks for kernel in kernels})
+        self._learn({kernel: None for kernels in networks for kernel in kernels})
         return [self.estimate(kernels) for kernels in networks]
 
     def decompose(self, kernels: Sequence[Kernel]) -> Decomposition:
         """The uncalibrated sums that a calibration is fitted to."""
-        self._interpolate(kernels)
+        parts = self._parts_of(kernels)
         groups: dict[str, float] = defaultdict(float)
-        convolutions = []
-        for kernel in kernels:
-            part = self._parts[kernel]
+        for part in parts:
             groups[part.group] += part.latency_ms
-            if kernel.weight_bytes:
-                convolutions.append((part.group, part.latency_ms))
-        pieces = partitions(kernels, self.runtime)
-        return Decomposition(dict(groups), pieces, self._variance(kernels), tuple(convolutions))
+        convolutions = tuple(
+            (part.group, part.latency_ms, kernel.macs, taps(kernel))
+            for kernel, part in zip(kernels, parts, strict=True)
+            if kernel.op in CONVOLUTIONS
+        )
+        moved = sum(part.moved_bytes for part in parts)
+        return Decomposition(dict(groups), _pieces(parts), _variance(parts), convolutions, moved)
 
     def uncertainty(self, kernels: Sequence[Kernel]) -> list[tuple[float, float]]:
         """(ms, standard deviation in ms) of every kernel by itself, before calibration."""
-        self._interpolate(kernels)
-        return [(self._parts[kernel].latency_ms, self._parts[kernel].sd_ms) for kernel in kernels]
+        return [(part.latency_ms, part.sd_ms) for part in self._parts_of(kernels)]
 
     def knows(self, kernel: Kernel) -> bool:
         """Whether there is any answer for a kernel."""
-        return kernel not in self.table.rejected and bool(self._relatives(kernel))
+        known = kernel.kind in self._by_kind or (kernel.op, kernel.precision) in self._operations
+        return known and kernel not in self.table.rejected
 
     def _relatives(self, kernel: Kernel) -> list[Kernel]:
         """Measured kernels of its kind, else of its operation."""
@@ -187,44 +190,64 @@ class TablePredictor(Predictor):
             one for one in self.table.timings if (one.op, one.precision) == (kernel.op, kernel.precision)
         ]
 
-    def _variance(self, kernels: Sequence[Kernel]) -> float:
-        own, shared = 0.0, defaultdict(float)
-        for kernel in kernels:
-            part = self._parts[kernel]
-            if part.source == "measured":
-                own += part.sd_ms**2
-            else:
-                own += (1 - _SHARED) * part.sd_ms**2
-                shared[part.group] += part.sd_ms
-        return own + _SHARED * sum(sd_ms**2 for sd_ms in shared.values())
+    def _parts_of(self, kernels: Sequence[Kernel]) -> list[_Part]:
+        parts = self._parts
+        try:
+            return [parts[kernel] for kernel in kernels]
+        except KeyError:
+            self._learn(kernels)
+            return [parts[kernel] for kernel in kernels]
 
-    def _interpolate(self, kernels: Iterable[Kernel]) -> None:
+    def _learn(self, kernels: Iterable[Kernel]) -> None:
         """Make sure that `_parts` has every kernel."""
         missing: dict[str, dict[Kernel, None]] = defaultdict(dict)
         for kernel in kernels:
-            if kernel not in self._parts:
-                if kernel in self.table.rejected:
-                    raise UnknownKernelError(
-                        f"{kernel}: {self.table.card.device} cannot run it; its runtime says: "
-                        f"{self.table.rejected[kernel]}"
-                    )
+            if kernel in self._parts:
+                continue
+            if timing := self.table.timings.get(kernel):
+                sd_ms = timing.latency_ms * timing.spread / _P90_TO_P10_IN_SD
+                self._parts[kernel] = self._part(kernel, timing.latency_ms, sd_ms, "measured")
+            elif kernel in self.table.rejected:
+                raise UnknownKernelError(
+                    f"{kernel}: {self.table.card.device} cannot run it; its runtime says: "
+                    f"{self.table.rejected[kernel]}"
+                )
+            else:
                 missing[kernel.kind][kernel] = None
+        if not missing:
+            return
+        # all kinds in one go: for one network, most of the time is NumPy's for each call
+        everything = [kernel for unknown in missing.values() for kernel in unknown]
+        sizes = dimensions(everything)
+        features = physical_features(everything, sizes)
+        end = 0
         for kind, unknown in missing.items():
             asked = list(unknown)
-            model = self._model(kind, asked[0])
-            answer = model.predict(asked)
+            start, end = end, end + len(asked)
+            answer = self._model(kind, asked[0]).predict_sizes(features[start:end], sizes[start:end])
             related = kind not in self._by_kind
             for kernel, latency_ms, sd, octaves in zip(
-                asked, answer.latency_ms, answer.relative_sd, answer.octaves_outside, strict=True
+                asked,
+                answer.latency_ms.tolist(),
+                answer.relative_sd.tolist(),
+                answer.octaves_outside.tolist(),
+                strict=True,
             ):
                 far = related or octaves > _OCTAVES_KNOWN
                 sd = max(sd, _OTHER_KIND_SD) if related else sd
-                self._parts[kernel] = _Part(
-                    float(latency_ms),
-                    float(latency_ms * sd),
-                    "unknown" if far else "interpolated",
-                    group_of(kernel),
-                )
+                source = "unknown" if far else "interpolated"
+                self._parts[kernel] = self._part(kernel, latency_ms, latency_ms * sd, source)
+
+    def _part(self, kernel: Kernel, latency_ms: float, sd_ms: float, source: Source) -> _Part:
+        group, warm_ms, cold_ms = group_of(kernel), latency_ms, 0.0
+        if calibration := self.table.card.calibration:
+            warm_ms *= calibration.factors.get(group, calibration.default_factor)
+            if kernel.op in CONVOLUTIONS:
+                bound_ms = calibration.cold_ms_per_tap * taps(kernel)
+                cold_ms = calibration.cold.get(group, 0.0) * min(latency_ms, bound_ms)
+        delegated = self._rules.delegates(kernel)
+        moved = moved_bytes(kernel)
+        return _Part(latency_ms, sd_ms, source, group, delegated, moved, warm_ms, cold_ms)
 
     def _model(self, kind: str, kernel: Kernel) -> KindModel:
         if kind not in self._models:
@@ -237,3 +260,19 @@ class TablePredictor(Predictor):
                 )
             self._models[kind] = KindModel(known, [self.table.timings[one].latency_ms for one in known])
         return self._models[kind]
+
+
+def _pieces(parts: Iterable[_Part]) -> int:
+    """As `nasdepth.latency.rules.partitions`."""
+    return sum(1 for _ in groupby(parts, attrgetter("delegated")))
+
+
+def _variance(parts: Iterable[_Part]) -> float:
+    own, shared = 0.0, defaultdict(float)
+    for part in parts:
+        if part.source == "measured":
+            own += part.sd_ms**2
+        else:
+            own += (1 - _SHARED) * part.sd_ms**2
+            shared[part.group] += part.sd_ms
+    return own + _SHARED * sum(sd_ms**2 for sd_ms in shared.values())

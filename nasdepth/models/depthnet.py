@@ -85,8 +85,7 @@ class DepthNet(nn.Module):
         super().__init__()
         self.architecture = architecture
         self.input_hw = (architecture.input_height, architecture.input_width)
-        seen = {"coordinates": True} if architecture.coordinates else {}
-        self.encoder = encoder or EncoderNet(architecture.encoder, **seen)
+        self.encoder = encoder or EncoderNet(architecture.encoder, architecture.coordinates)
         channels = self.encoder.channels
         reparam = architecture.reparam
         neck, *stages = architecture.decoder

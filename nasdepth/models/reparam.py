@@ -34,7 +34,11 @@ def collapse(network: nn.Module) -> nn.Module:
 
     The copy computes what the network computes in evaluation mode. The network is left as it is.
     """
-    network = copy.deepcopy(network)
+    return collapse_in_place(copy.deepcopy(network))
+
+
+def collapse_in_place(network: nn.Module) -> nn.Module:
+    """`collapse` of a network that nobody else uses, without the copy."""
     if isinstance(network, Collapsible):
         return network.collapsed().train(network.training)
     for parent in list(network.modules()):
@@ -90,6 +94,16 @@ def plain_convolution(
     return convolution
 
 
+def same_size(
+    in_channels: int, out_channels: int, kernel: int, *, groups: int = 1, dilation: int = 1
+) -> nn.Conv2d:
+    """A convolution of stride 1 without bias whose output has its input's height and width; kernel odd."""
+    padding = dilation * (kernel // 2)
+    return nn.Conv2d(
+        in_channels, out_channels, kernel, padding=padding, dilation=dilation, groups=groups, bias=False
+    )
+
+
 class BranchedConvNorm(nn.Module):
     """Convolution and batch norm as parallel branches: kernel x kernel, 1x1 and, where it fits, identity.
 
@@ -103,15 +117,7 @@ class BranchedConvNorm(nn.Module):
         super().__init__()
         self.kernel, self.groups, self.dilation = kernel, groups, dilation
         self.convolutions = nn.ModuleList(
-            nn.Conv2d(
-                in_channels,
-                out_channels,
-                size,
-                padding=dilation * (size // 2),
-                dilation=dilation,
-                groups=groups,
-                bias=False,
-            )
+            same_size(in_channels, out_channels, size, groups=groups, dilation=dilation)
             for size in (kernel, 1)
         )
         self.norms = nn.ModuleList(nn.BatchNorm2d(out_channels) for _ in self.convolutions)
@@ -149,15 +155,7 @@ class LinearConvNorm(nn.Module):
         self.groups, self.dilation = groups, dilation
         before, after = (_expanded(channels, groups) for channels in (in_channels, out_channels))
         self.expand = nn.Conv2d(in_channels, before, 1, groups=groups, bias=False)
-        self.convolution = nn.Conv2d(
-            before,
-            after,
-            kernel,
-            padding=dilation * (kernel // 2),
-            dilation=dilation,
-            groups=groups,
-            bias=False,
-        )
+        self.convolution = same_size(before, after, kernel, groups=groups, dilation=dilation)
         self.project = nn.Conv2d(after, out_channels, 1, groups=groups, bias=False)
         self.norm = nn.BatchNorm2d(out_channels)
         for convolution in (self.expand, self.convolution, self.project):

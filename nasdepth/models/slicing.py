@@ -14,9 +14,9 @@ from functools import singledispatch
 import torch
 from torch import nn
 
+from nasdepth.models.blocks import SqueezeExcite
 from nasdepth.models.encoder_blocks import (
     BasicBlock,
-    FamilyExcite,
     GhostBottleneck,
     GhostModule,
     MobileOneBlock,
@@ -130,7 +130,7 @@ def _copy_chain(source: nn.Module, target: nn.Module, kept: Kept, out: Kept) -> 
     """
     pairs = list(zip(_layers(source), _layers(target), strict=True))
     full = [index for index, ((conv, _), _) in enumerate(pairs) if conv.groups == 1]
-    excites = [[m for m in net.modules() if isinstance(m, FamilyExcite)] for net in (source, target)]
+    excites = [[m for m in net.modules() if isinstance(m, SqueezeExcite)] for net in (source, target)]
     for index, ((conv, norm), (to_conv, to_norm)) in enumerate(pairs):
         depthwise = conv.groups > 1
         inputs = _ONE if depthwise else kept
@@ -154,7 +154,7 @@ def _layers(block: nn.Module) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
     return list(zip(leaves[::2], leaves[1::2], strict=True))
 
 
-def _slice_excite(source: FamilyExcite, target: FamilyExcite, kept: Kept) -> None:
+def _slice_excite(source: SqueezeExcite, target: SqueezeExcite, kept: Kept) -> None:
     norms = source.conv_reduce.weight.flatten(1).norm(dim=1)
     reduced = Kept.strongest(norms, target.conv_reduce.out_channels)
     _copy(source.conv_reduce, target.conv_reduce, reduced, kept)

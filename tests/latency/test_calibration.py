@@ -35,21 +35,31 @@ def test_factors_are_found():
     assert calibration.networks == 60
 
 
-def test_the_cold_of_a_network_adds_to_short_convolutions():
+TAPS, BEST_MS_PER_MAC = 32.0, 2e-8
+
+
+def _with_convolutions(count: int, half_cold_bytes: float):
+    """Networks of few long or many short convolutions, and what their cold caches add."""
     rng = np.random.default_rng(3)
+    bound_ms = 1e5 * BEST_MS_PER_MAC * TAPS
     networks, latencies = [], []
-    for network, latency_ms in zip(*_networks(60, 0.005), strict=True):
-        parts = int(rng.integers(1, 12))  # many short ones or few long ones of the same time
+    for network, latency_ms in zip(*_networks(count, 0.003), strict=True):
+        parts = int(rng.integers(1, 40))
         each_ms = network.groups["conv1x1"] / parts
-        convolutions = (("conv1x1", each_ms),) * parts
-        networks.append(Decomposition(network.groups, network.partitions, 0.0, convolutions))
-        latencies.append((latency_ms, parts, each_ms))
-    bound_ms = 0.15 * np.median([latency_ms for latency_ms, _, _ in latencies])
-    slower = [ms + 0.4 * parts * min(each_ms, bound_ms) for ms, parts, each_ms in latencies]
-    calibration = calibrate(networks, slower)
-    assert calibration.cold["conv1x1"] == pytest.approx(0.4, rel=0.2)
+        convolutions = (("conv1x1", each_ms, round(each_ms / BEST_MS_PER_MAC), TAPS),) * parts
+        moved = int(np.exp(rng.uniform(np.log(1e6), np.log(1e8))))
+        networks.append(Decomposition(network.groups, network.partitions, 0.0, convolutions, moved))
+        felt = moved / (moved + half_cold_bytes)
+        latencies.append(latency_ms + 0.6 * felt * parts * min(each_ms, bound_ms))
+    return networks, latencies
+
+
+def test_the_cold_of_a_network_adds_to_convolutions():
+    calibration = calibrate(*_with_convolutions(80, 1e7))
+    assert calibration.cold["conv1x1"] == pytest.approx(0.6, rel=0.2)
     assert calibration.factors["conv1x1"] == pytest.approx(FACTORS["conv1x1"], rel=0.05)
-    assert calibration.cold_at_most_ms == pytest.approx(bound_ms, rel=0.3)
+    assert calibration.cold_ms_per_tap == pytest.approx(1e5 * BEST_MS_PER_MAC, rel=0.01)
+    assert calibration.half_cold_bytes == 1e7
 
 
 def test_the_interval_covers_nine_in_ten_of_networks_not_seen():

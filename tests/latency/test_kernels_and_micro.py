@@ -1,5 +1,8 @@
 """Kernels as values, and the micro models that hold one each."""
 
+import pickle
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
@@ -88,3 +91,12 @@ def test_counts():
     assert conv.weight_bytes == 4 * (32 * 9 * 4 + 32)
     assert (conv.in_bytes, conv.out_bytes) == (4 * 8 * 8 * 16, 4 * 4 * 4 * 32)
     assert EVERY_OPERATION[12].in_bytes == 4 * (8 * 12 * 16 + 16)
+
+
+def test_equal_kernels_hash_alike_however_they_were_made():
+    kernel = Kernel("conv2d", 8, 8, 16, 8, 8, 24, padding="same")
+    hash(kernel)
+    for same in (Kernel.from_row(kernel.to_row()), replace(kernel), pickle.loads(pickle.dumps(kernel))):
+        assert hash(same) == hash(kernel)
+        assert same == kernel
+    assert hash(replace(kernel, groups=2)) != hash(kernel)

@@ -4,6 +4,7 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
+from model_samples import randomise
 from timm.layers import Conv2dSame
 from timm.layers.pool2d_same import MaxPool2dSame
 from timm.models._efficientnet_blocks import SqueezeExcite as TimmSqueezeExcite
@@ -13,28 +14,14 @@ from nasdepth.architecture import Architecture, Encoder
 from nasdepth.deploy import export_tflite
 from nasdepth.families import IMAGENET, INCEPTION, Excite, families, get_family
 from nasdepth.models import build
-from nasdepth.models.encoder_blocks import FamilyExcite, build_encoder_block, register_encoder_block
+from nasdepth.models.blocks import SqueezeExcite
+from nasdepth.models.encoder_blocks import build_encoder_block, register_encoder_block
 from nasdepth.models.encoders import EncoderNet, RawStem, build_stem
 from nasdepth.models.pretrained import _in_our_names
 from nasdepth.models.reparam import Collapsible, collapse
 
 FAMILIES = list(families())
 TIMMS = [name for name, family in families().items() if family.timm_name]
-
-
-def randomise(net: nn.Module, seed: int = 0) -> nn.Module:
-    """Batch norms that are no identity, in evaluation mode."""
-    generator = torch.Generator().manual_seed(seed)
-    for module in net.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            for tensor, low, high in (
-                (module.weight.data, 0.5, 1.5),
-                (module.bias.data, -0.5, 0.5),
-                (module.running_mean, -0.3, 0.3),
-                (module.running_var, 0.5, 2.0),
-            ):
-                tensor.uniform_(low, high, generator=generator)
-    return net.eval()
 
 
 @pytest.mark.parametrize("width", [0.35, 1, 1.25])
@@ -282,7 +269,7 @@ def test_coordinates_are_normalised_to_minus_one_and_one():
 @pytest.mark.parametrize("channels", [16, 72, 240])
 @torch.no_grad()
 def test_squeeze_excite_is_timms(channels, gate):
-    ours = FamilyExcite(channels, 0.25, kind=Excite(gate, "swish", divisor=1))
+    ours = SqueezeExcite(channels, 0.25, kind=Excite(gate, "swish", divisor=1))
     timms = TimmSqueezeExcite(channels, rd_ratio=0.25, act_layer=nn.SiLU, gate_layer=gate)
     timms.load_state_dict(ours.state_dict())
     x = torch.randn(2, channels, 6, 9) * 8

@@ -11,9 +11,9 @@ from torch import nn
 from nasdepth.architecture import Encoder
 from nasdepth.families import families, get_family
 from nasdepth.models import pretrained
+from nasdepth.models.blocks import SqueezeExcite
 from nasdepth.models.encoder_blocks import (
     BasicBlock,
-    FamilyExcite,
     GhostBottleneck,
     GhostModule,
     MobileOneBlock,
@@ -119,7 +119,7 @@ class Silence:
                     self.inside if last and skip else self.choose(conv.out_channels, small_conv.out_channels)
                 )
             self.quieten(norm, inside)
-        if isinstance(getattr(block, "se", None), FamilyExcite):
+        if isinstance(getattr(block, "se", None), SqueezeExcite):
             self.excite(block.se, small.se)
         return inside
 

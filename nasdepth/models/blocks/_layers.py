@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from nasdepth.models.reparam import REPARAMETERISED
+from nasdepth.models.reparam import REPARAMETERISED, same_size
 
 Activation = Callable[[], nn.Module]
 
@@ -38,15 +38,7 @@ class ConvNormAct(nn.Sequential):
     ) -> None:
         if reparam == "none":
             layers = [
-                nn.Conv2d(
-                    in_channels,
-                    out_channels,
-                    kernel,
-                    padding=dilation * (kernel // 2),
-                    dilation=dilation,
-                    groups=groups,
-                    bias=False,
-                ),
+                same_size(in_channels, out_channels, kernel, groups=groups, dilation=dilation),
                 nn.BatchNorm2d(out_channels),
             ]
         else:

@@ -6,11 +6,13 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from timm.layers import make_divisible
+from timm.layers import get_act_layer, make_divisible
 from torch import nn
 
+from nasdepth.families import Excite
 from nasdepth.models.blocks._layers import Sixth, hw_of
 
+_PLAIN_EXCITE = Excite()
 _ATTENTIONS: dict[str, Callable[[int], nn.Module]] = {"none": lambda _: nn.Identity()}
 
 
@@ -43,18 +45,29 @@ class SqueezeExcite(nn.Module):
     The direct spelling (mean, hardsigmoid) converts to TRANSPOSE, RESHAPE and RELU_0_TO_1, which cut the
     XNNPACK partition to pieces. Here hardsigmoid(z) = relu6(z + 3) / 6 with the 3 in the convolution's
     bias and the 1/6 as a depthwise 1x1 convolution. Parameter names are timm's, so its weights load.
+
+    Args:
+        channels: of what is gated.
+        rd_ratio: reduced channels over them.
+        kind: what an encoder family has instead of ReLU, hard sigmoid and multiples of 8.
     """
 
-    def __init__(self, channels: int, rd_ratio: float = 0.25, **_: object) -> None:
+    def __init__(
+        self, channels: int, rd_ratio: float = 0.25, *, kind: Excite = _PLAIN_EXCITE, **_: object
+    ) -> None:
         super().__init__()
-        reduced = make_divisible(channels * rd_ratio, 8, round_limit=0.9)
+        wanted = channels * rd_ratio
+        reduced = round(wanted) if kind.divisor == 1 else make_divisible(wanted, kind.divisor)
         self.conv_reduce = nn.Conv2d(channels, reduced, 1)
+        self.act1 = get_act_layer(kind.activation)(inplace=True)
         self.conv_expand = nn.Conv2d(reduced, channels, 1)
-        self.sixth = Sixth(channels)
+        self.sixth = Sixth(channels) if kind.gate == "hard_sigmoid" else None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        gate = F.relu(self.conv_reduce(F.avg_pool2d(x, hw_of(x))))
-        gate = F.relu6(F.conv2d(gate, self.conv_expand.weight, self.conv_expand.bias + 3))
+        z = self.act1(self.conv_reduce(F.avg_pool2d(x, hw_of(x))))
+        if self.sixth is None:
+            return x * torch.sigmoid(self.conv_expand(z))
+        gate = F.relu6(F.conv2d(z, self.conv_expand.weight, self.conv_expand.bias + 3))
         return x * self.sixth(gate)
 
 

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import nn
 from torch.amp.autocast_mode import is_autocast_available
 
+from nasdepth.architecture import GUIDED_STRIDES
 from nasdepth.models.blocks._layers import upsample
 
-STRIDES = (8, 4, 2)
 MIN_SLOPE = 0.1
 
 
@@ -69,7 +69,9 @@ class PlanarGuidance(nn.Module):
         super().__init__()
         self.out_hw = out_hw
         self.last = min(channels)
-        planes = {stride: PlaneMap(channels[stride], stride) for stride in channels if stride in STRIDES}
+        planes = {
+            stride: PlaneMap(channels[stride], stride) for stride in channels if stride in GUIDED_STRIDES
+        }
         self.planes = nn.ModuleDict({str(stride): plane for stride, plane in planes.items()})
         self.out_channels = len(planes) + channels[self.last]
 

@@ -6,7 +6,7 @@ Every kind of block is registered under the word that its notation starts with a
 
 from nasdepth.models.encoder_blocks._efficientnet import timm_block
 from nasdepth.models.encoder_blocks._ghost import GhostBottleneck, GhostModule, RepGhostModule
-from nasdepth.models.encoder_blocks._layers import FamilyExcite, norm_layer
+from nasdepth.models.encoder_blocks._layers import norm_layer
 from nasdepth.models.encoder_blocks._mobileone import MobileOneBlock, mobileone_block
 from nasdepth.models.encoder_blocks._plain import BasicBlock, DoubleConv
 from nasdepth.models.encoder_blocks._registry import build_encoder_block, register_encoder_block
@@ -14,7 +14,6 @@ from nasdepth.models.encoder_blocks._registry import build_encoder_block, regist
 __all__ = [
     "BasicBlock",
     "DoubleConv",
-    "FamilyExcite",
     "GhostBottleneck",
     "GhostModule",
     "MobileOneBlock",

@@ -9,7 +9,8 @@ from timm.models._efficientnet_builder import EfficientNetBuilder, decode_arch_d
 from torch import nn
 
 from nasdepth.families import BlockSpec, Family
-from nasdepth.models.encoder_blocks._layers import FamilyExcite, norm_layer
+from nasdepth.models.blocks import SqueezeExcite
+from nasdepth.models.encoder_blocks._layers import norm_layer
 from nasdepth.models.encoder_blocks._registry import register_encoder_block
 
 
@@ -22,7 +23,7 @@ def timm_block(family: Family, block: BlockSpec, in_channels: int, channels: tup
         round_chs_fn=lambda _: channels[-1],
         act_layer=get_act_layer(family.activation),
         norm_layer=norm_layer(family),
-        se_layer=partial(FamilyExcite, kind=family.excite),
+        se_layer=partial(SqueezeExcite, kind=family.excite),
         se_from_exp=not family.excite.of_input,
     )
     ((built,),) = builder(in_channels, decode_arch_def([[block.notation]]))

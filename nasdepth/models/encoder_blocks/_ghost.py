@@ -8,9 +8,10 @@ from timm.layers import get_act_layer
 from torch import nn
 
 from nasdepth.families import BlockSpec, Family
-from nasdepth.models.encoder_blocks._layers import FamilyExcite, convolution, norm_layer
+from nasdepth.models.blocks import SqueezeExcite, upsample
+from nasdepth.models.encoder_blocks._layers import convolution, norm_layer
 from nasdepth.models.encoder_blocks._registry import register_encoder_block
-from nasdepth.models.reparam import fold_norm
+from nasdepth.models.reparam import fold_norm, pad_kernel, plain_convolution
 
 
 def _conv_norm(in_channels, out_channels, kernel, norm, *, groups=1) -> tuple[nn.Module, nn.Module]:
@@ -47,9 +48,7 @@ class GhostModule(nn.Module):
             return y
         height, width = int(x.shape[-2]), int(x.shape[-1])
         gate = self.short_conv(F.avg_pool2d(x, (min(2, height), min(2, width))))
-        return y * F.interpolate(
-            torch.sigmoid(gate), size=(height, width), mode="bilinear", align_corners=False
-        )
+        return y * upsample(torch.sigmoid(gate), (height, width), "bilinear")
 
 
 class RepGhostModule(nn.Module):
@@ -73,11 +72,8 @@ class RepGhostModule(nn.Module):
         depthwise, norm = self.cheap_operation
         weight, bias = fold_norm(depthwise.weight, None, norm)
         identity, shift = fold_norm(torch.ones_like(weight[:, :, :1, :1]), None, self.fusion_bn[0])
-        channels = depthwise.out_channels
-        plain = nn.Conv2d(channels, channels, 3, padding=1, groups=channels).to(weight.device)
-        with torch.no_grad():
-            plain.weight.copy_(weight + F.pad(identity, (1, 1, 1, 1)))
-            plain.bias.copy_(bias + shift)
+        weight = weight + pad_kernel(identity, depthwise.kernel_size[0])
+        plain = plain_convolution(weight, bias + shift, groups=depthwise.groups)
         return nn.Sequential(self.primary_conv, plain, self.relu)
 
 
@@ -101,7 +97,7 @@ class GhostBottleneck(nn.Module):
             self.conv_dw = convolution(inside, inside, kernel, stride=block.stride, groups=inside)
             self.bn_dw = norm(inside)
         if "se" in options:
-            self.se = FamilyExcite(inside, options["se"], kind=family.excite)
+            self.se = SqueezeExcite(inside, options["se"], kind=family.excite)
         self.shortcut = nn.Sequential()
         if block.stride > 1 or in_channels != out_channels:
             self.shortcut = nn.Sequential(

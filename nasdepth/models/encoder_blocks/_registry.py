@@ -13,7 +13,10 @@ _BUILDERS: dict[str, EncoderBlockBuilder] = {}
 
 
 def register_encoder_block(*kinds: str) -> Callable[[EncoderBlockBuilder], EncoderBlockBuilder]:
-    """Register a builder of (family, block, in_channels, channels) for kinds of blocks."""
+    """Register a builder of (family, block, in_channels, channels) for kinds of blocks.
+
+    What it builds follows from `channels`, not from those of width 1 that the block and its notation name.
+    """
 
     def register(builder: EncoderBlockBuilder) -> EncoderBlockBuilder:
         for kind in kinds:
