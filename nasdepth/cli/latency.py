@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -26,6 +27,8 @@ Threads = Annotated[
     int | None, typer.Option("--threads", min=1, help="Threads of the runtime; 1 unless the URI says.")
 ]
 _WORST = 3
+# A quiet table has 0.07; at 0.4 its predictions were twice as far off
+_NOISY = 0.2
 
 
 @app.command()
@@ -85,6 +88,14 @@ def build(
             notes.print(f"  {kernel}: {words}")
     if table.card.validation is None:
         notes.print("unvalidated: check it with `nasdepth latency validate`")
+    spread = statistics.median(timing.spread for timing in table.timings.values())
+    if spread > _NOISY:
+        notes.print(
+            f"[yellow]noisy[/yellow]: half of the kernels spread by more than {spread:.0%} (90th over 10th "
+            f"percentile); see what else ran with `nasdepth doctor --device {device}`, delete the table and "
+            "build it again",
+            soft_wrap=True,
+        )
     out.print(f"search with it: nasdepth search --budget 200 --table {path}")
 
 
