@@ -154,19 +154,14 @@ class PredictorConformance(ABC):
         assert predictor.estimate(some[:2]).latency_ms >= alone
 
     def test_measured_kernels_are_the_tables(self, from_table, table, some):
-        """As they are where nothing calibrates them; otherwise in the table's order within every kind."""
+        """As they are where nothing calibrates them; a calibration leaves them measured."""
         bare = LatencyTable(
             table.name, table.card.model_copy(update={"calibration": None}), table.timings, table.rejected
         )
         for kernel, latency_ms, source in self.create(bare).estimate(some).kernels:
             assert source == "measured", kernel
             assert latency_ms == pytest.approx(table.timings[kernel].latency_ms), kernel
-        calibrated = self.create(table).estimate(some).kernels
-        assert all(source == "measured" for _, _, source in calibrated)
-        longest: dict[str, float] = {}
-        for kernel, latency_ms, _ in sorted(calibrated, key=lambda one: table.timings[one[0]].latency_ms):
-            assert latency_ms >= longest.get(kernel.kind, 0.0) * (1 - _ROUNDING), kernel
-            longest[kernel.kind] = latency_ms
+        assert all(source == "measured" for _, _, source in self.create(table).estimate(some).kernels)
 
     @pytest.mark.parametrize("dimension", ["in_channels", "out_channels", "height", "width", "kernel size"])
     def test_larger_kernels_never_take_less(self, predictor, growing, dimension):

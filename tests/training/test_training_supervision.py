@@ -238,7 +238,7 @@ def test_labels_train_depth_end_to_end(scenes, tmp_path):
         Image.fromarray(layers.astype(np.uint8)).save(tmp_path / f"{name}.png")
     torch.manual_seed(0)
     model = build(SMALL)
-    recipe = SHORT.with_(epochs=8, loss={"segmentation": {"classes": classes, "width": 8}})
+    recipe = SHORT.with_(epochs=12, loss={"segmentation": {"classes": classes, "width": 8}})
     history = train(model, scenes, recipe, extras=[Labels(tmp_path, scenes, classes)])
     # what always naming the shares of the classes comes to
     labels = np.concatenate([np.asarray(Image.open(p)).ravel() for p in sorted(tmp_path.glob("*.png"))])

@@ -25,7 +25,7 @@ from nasdepth.training.losses import (
 )
 from nasdepth.training.losses import registry as registry_module
 from nasdepth.training.losses.ordinal import pairs_from_depth
-from nasdepth.training.objective import LossRecipe
+from nasdepth.training.recipe import Recipe
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 LAYERS = {"decoder": (4, 6), "encoder.stage2": (3, 8)}
@@ -163,8 +163,8 @@ def test_the_docs_list_every_term_and_parameter_with_its_default():
         for name in term_names()
     }
     (example,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
-    recipe = LossRecipe(**yaml.safe_load(example)["loss"])
-    assert {"sig", "gradient"} < set(recipe.terms) and recipe.balance.kind == "rebalance"
+    recipe = Recipe(**yaml.safe_load(example))
+    assert {"sig", "gradient"} < set(recipe.loss) and recipe.balance.kind == "rebalance"
 
 
 def yaml_of(default):
