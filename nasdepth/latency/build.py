@@ -234,11 +234,22 @@ def _core(architecture: Architecture, runtime: str) -> _Network:
     return _Network(f"core of {architecture}", kernels, partial(export_core, architecture))
 
 
+def _answered(
+    predictor: TablePredictor, networks: Sequence[_Network], measured: Mapping[str, Measurement]
+) -> list[_Network]:
+    """Those that ran, of kernels that have an answer: a device may run in a network what it refused alone."""
+    return [
+        network
+        for network in networks
+        if not measured[network.name].error and all(map(predictor.knows, network.kernels))
+    ]
+
+
 def _calibrated(
     table: LatencyTable, networks: Sequence[_Network], measured: Mapping[str, Measurement]
 ) -> LatencyTable:
-    ran = [network for network in networks if not measured[network.name].error]
     predictor = TablePredictor(table)
+    ran = _answered(predictor, networks, measured)
     latencies = [measured[network.name].latency_ms for network in ran]
     return table.with_card(
         calibration=calibrate([predictor.decompose(one.kernels) for one in ran], latencies)
@@ -250,8 +261,7 @@ def _validated(
 ) -> LatencyTable:
     predictor = TablePredictor(table)
     checked = [
-        Checked(network.name, predictor.estimate(network.kernels), one)
-        for network in networks
-        if not (one := measured[network.name]).error
+        Checked(network.name, predictor.estimate(network.kernels), measured[network.name])
+        for network in _answered(predictor, networks, measured)
     ]
     return table.with_card(validation=summarise(checked))

@@ -193,6 +193,19 @@ def test_validation_on_whole_networks(space, tmp_path):
     assert not any(kernel in table.timings for kernel in EVERY_OPERATION)
 
 
+def test_networks_of_what_the_device_refuses_alone_are_left_out(space, tmp_path):
+    class ResizesOnlyInNetworks(QuickDevice):
+        def measure(self, models, **options):
+            for one in super().measure(models):
+                kernels = set(tflite_kernels(one.model))
+                alone = len(kernels) < 5 and any(kernel.op == "resize_bilinear" for kernel in kernels)
+                yield Measurement(one.model, error="not by itself") if alone else one
+
+    table = build(ResizesOnlyInNetworks(), space, tmp_path, calibration=6, validate=3)
+    assert {kernel.op for kernel in table.rejected} == {"resize_bilinear"}
+    assert table.timings and table.card.calibration is None and table.card.validation is None
+
+
 def test_a_finished_table_is_extended_and_not_measured_again(space, tmp_path):
     first = build(QuickDevice(), space, tmp_path, minutes=1e-6, calibration=0, validate=0)
     again = QuickDevice()
