@@ -11,6 +11,10 @@ from pathlib import Path
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HOME"] = str(Path(tempfile.gettempdir()) / "nasdepth-tests-without-a-hub")
 
+# two threads on the one core that each of several test processes has would wait for each other, spinning
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent

@@ -166,10 +166,11 @@ def _data(kernel: Kernel, writer: _Writer) -> list[int]:
         inputs.append(writer.tensor(kernel.output_shape, "operand"))
     elif kernel.operand in STRETCHED or kernel.op == "batch_matmul":
         inputs.append(writer.tensor(kernel.second_shape, "operand"))
-    for other in kernel.other_channels[: -1 if kernel.operand else None]:
+    for index, other in enumerate(kernel.other_channels[: -1 if kernel.operand else None]):
         other_shape = list(shape)
         other_shape[kernel.concat_axis] = other
-        inputs.append(writer.tensor(other_shape, "input"))
+        # LiteRT's GPU accelerator finds inputs by name: two of one name are one, and nothing
+        inputs.append(writer.tensor(other_shape, f"input {index + 2}"))
     return inputs
 
 

@@ -48,6 +48,8 @@ def test_copies_share_their_inputs_and_nothing_else(kernel: Kernel, tmp_path):
     model = read_model(path)
     graph = model.subgraphs[0]
     assert len(set(map(int, graph.outputs))) == 3 * kernel.outputs
+    # runtimes find inputs by name
+    assert len({graph.tensors[index].name for index in graph.inputs}) == len(graph.inputs)
     weights = [
         [
             bytes(model.buffers[graph.tensors[index].buffer].data)
