@@ -24,7 +24,7 @@ from nasdepth.data import hold_out, load_split
 from nasdepth.families import get_family
 from nasdepth.models import build
 from nasdepth.models.pretrained import load_pretrained, pretrained_source
-from nasdepth.training import PROXY
+from nasdepth.training import load_recipe
 from nasdepth.training.loop import train
 
 SI_OF_TWICE_THE_RUNTIME = 0.05  # score = 2^(-20 si) / ms
@@ -54,7 +54,7 @@ def main() -> None:
     fit, validation = hold_out(split.subset(chosen, split.name), 0.2, seed=0)
     stages = len(get_family(arguments.family).stages)
     architecture = Architecture.parse(f"128x160,{arguments.family}@{arguments.width:g}:{stages},{DECODER}")
-    recipe = PROXY.with_(epochs=arguments.epochs)
+    recipe = load_recipe("proxy", {"epochs": arguments.epochs})
     console.print(f"{architecture}", soft_wrap=True)
     console.print(f"{source.source}; {len(fit)} images of {arguments.data} to fit, ", end="")
     console.print(f"{len(validation)} held out; {arguments.epochs} epochs of batch {recipe.batch_size}")

@@ -5,12 +5,7 @@ from nasdepth.training.logs import Epoch
 from nasdepth.training.loop import StepReport, train, validate
 from nasdepth.training.recipe import Recipe, load_recipe, recipe_names
 
-PROXY = load_recipe("proxy")
-RETRAIN = load_recipe("default")
-
 __all__ = [
-    "PROXY",
-    "RETRAIN",
     "Epoch",
     "Recipe",
     "StepReport",
