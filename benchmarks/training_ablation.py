@@ -2,10 +2,11 @@
 
     python benchmarks/training_ablation.py --data nyuv2 --teacher runs/teacher/KEY/checkpoint.pt --seeds 2
 
-Rows: plain (random start, scale-invariant loss alone) -> + ImageNet start -> + augmentation -> + further loss
-terms -> + EMA, which is the recipe `default` -> + distillation. Every row and seed is one `nasdepth retrain`, whose
-folder under --out holds everything; the same command goes on where it was interrupted. si-RMSE is of the .tflite on
-the test split; seconds are those of the training's epochs. Without --teacher the last row is left out.
+Rows: plain (random start, scale-invariant loss alone) -> + ImageNet start -> + augmentation -> + further
+loss terms -> + EMA, which is the recipe `default` -> + distillation. Every row and seed is one `nasdepth
+retrain`, whose folder under --out holds everything; the same command goes on where it was interrupted. si-RMSE
+is of the .tflite on the test split; seconds are those of the training's epochs. Without --teacher the last row
+is left out.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ from nasdepth.cli.console import out
 from nasdepth.training.augment import NO_AUGMENTATION
 from nasdepth.training.recipe import load_recipe
 
-ARCHITECTURE = "64x128,mobilenetv2@0.7:4,none-dsconv-k5-w56,add-mbconv-k3-w8,add-conv-k1-w48,up-nearest-bilinear"
+# What a search for this machine's CPU had found
+ARCHITECTURE = (
+    "64x128,mobilenetv2@0.7:4,none-dsconv-k5-w56,add-mbconv-k3-w8,add-conv-k1-w48,up-nearest-bilinear"
+)
 
 
 def main() -> None:

@@ -29,7 +29,7 @@ from nasdepth.training import Recipe, train
 # Small ones, that together have most of what designs are made of; the others take up to a minute each
 QUICK = ("litedepth", "weichi")
 UNWANTED = {"TRANSPOSE", "PAD", "PADV2", "RESHAPE", "GATHER", "SPLIT", "STRIDED_SLICE", "CAST", "RELU_0_TO_1"}
-# Designs of the full picture take a minute each there; benchmarks/extractor_agreement.py converts them as they are
+# Designs of the full picture take a minute each; benchmarks/extractor_agreement.py converts them as they are
 LARGEST = {"input_height": 192, "input_width": 256}
 # Around every block, at a width that no vector unit likes: skips, attentions, heads, coordinates and
 # over-parameterisation, each at least once
