@@ -4,9 +4,9 @@
 
 Rows: plain (random start, scale-invariant loss alone) -> + ImageNet start -> + augmentation -> + further
 loss terms -> + EMA, which is the recipe `default` -> + distillation. Every row and seed is one `nasdepth
-retrain`, whose folder under --out holds everything; the same command goes on where it was interrupted. si-RMSE
-is of the .tflite on the test split; seconds are those of the training's epochs. Without --teacher the last row
-is left out.
+retrain`, whose folder under --out holds everything; the same command goes on where it was interrupted.
+si-RMSE is of the .tflite on the test split; seconds are those of the training's epochs. Without --teacher
+the last row is left out.
 """
 
 from __future__ import annotations
