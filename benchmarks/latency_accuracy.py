@@ -144,6 +144,7 @@ def _forest(table: LatencyTable) -> Callable[[Kernel], float]:
             [_features(kernel) for kernel in kernels],
             [table.timings[kernel].latency_ms for kernel in kernels],
         )
+        models[kind].set_params(n_jobs=1)  # one kernel at a time: handing it to threads takes longer
     answers: dict[Kernel, float] = {}
 
     def predict(kernel: Kernel) -> float:
