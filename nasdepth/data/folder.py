@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from nasdepth.data.pictures import (
+    check_same_size,
     digest,
     natural,
     read_picture,
@@ -163,11 +164,8 @@ def _load_pair(pairs: list[_Pair], index: int) -> tuple[np.ndarray, np.ndarray]:
         raise DataError(
             f"{depth_path}: is {depth.mode}, uint16 millimetres expected; save it as a 16-bit grey PNG"
         )
-    if rgb.size != depth.size:
-        raise DataError(
-            f"{depth_path}: is {depth.width}x{depth.height} but {rgb_path.name} is {rgb.width}x{rgb.height}; "
-            "scale the depth to its photograph with nearest-neighbour sampling"
-        )
+    mend = "scale the depth to its photograph with nearest-neighbour sampling"
+    check_same_size(rgb, rgb_path, depth, depth_path, mend)
     depth_mm = np.asarray(depth).astype(np.uint16)
     if not depth_mm.any():
         raise DataError(f"{depth_path}: every pixel is 0 (unknown); remove the image from the data set")

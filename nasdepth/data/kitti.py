@@ -15,6 +15,7 @@ import numpy as np
 
 from nasdepth.data.folder import SplitName
 from nasdepth.data.pictures import (
+    check_same_size,
     natural,
     read_picture,
     resize_rgb,
@@ -261,11 +262,8 @@ def _load_one(found: list[_Found], index: int) -> tuple[np.ndarray, np.ndarray]:
     rgb, depth = read_picture(rgb_path), read_picture(depth_path)
     if not depth.mode.startswith("I;16"):
         raise DataError(f"{depth_path}: is {depth.mode}, uint16 (metres * 256) expected; fetch it again")
-    if rgb.size != depth.size:
-        raise DataError(
-            f"{depth_path}: is {depth.width}x{depth.height} but {rgb_path.name} is {rgb.width}x{rgb.height}; "
-            "they are not of one frame, mend the list or unpack both again"
-        )
+    mend = "they are not of one frame, mend the list or unpack both again"
+    check_same_size(rgb, rgb_path, depth, depth_path, mend)
     steps = np.asarray(depth).astype(np.uint16)
     if not steps.any():
         raise DataError(f"{depth_path}: has no measurement at all; remove it from the split")

@@ -28,6 +28,17 @@ def read_picture(path: Path) -> Image.Image:
         raise DataError(f"{path}: cannot be read ({error}); replace the damaged file") from error
 
 
+def check_same_size(
+    rgb: Image.Image, rgb_path: Path, depth: Image.Image, depth_path: Path, mend: str
+) -> None:
+    """Raise DataError where a depth map is not of its photograph's size; `mend` says what to do."""
+    if rgb.size != depth.size:
+        raise DataError(
+            f"{depth_path}: is {depth.width}x{depth.height} but {rgb_path.name} is {rgb.width}x{rgb.height}; "
+            f"{mend}"
+        )
+
+
 def picture_hw(path: Path) -> tuple[int, int]:
     """Height and width in pixels, from the file's header alone.
 

@@ -16,6 +16,18 @@ PENULTIMATE = "penultimate"
 """The feature layer that the head sees."""
 
 
+def start_at_typical_depth(head: nn.Conv2d) -> None:
+    """First weights of a head with a ReLU behind it: one that starts negative never learns."""
+    nn.init.normal_(head.weight, std=0.01)
+    nn.init.ones_(head.bias)
+
+
+def head_depth_mm(head: nn.Conv2d, decoded: torch.Tensor, scale_mm: torch.Tensor) -> torch.Tensor:
+    """Depth in millimetres at the head's resolution, (B, 1, h, w); the scale is inside the convolution."""
+    weight, bias = head.weight * scale_mm, head.bias * scale_mm
+    return F.relu(F.conv2d(decoded, weight, bias, padding=head.padding))
+
+
 class Stage(nn.Module):
     """[upsample, fuse with the skip], the stage's block, its attention.
 
@@ -113,9 +125,7 @@ class DepthNet(nn.Module):
             self.head = nn.Conv2d(self.guidance.out_channels, 1, 3, padding=1)
         else:
             self.head = nn.Conv2d(width, 1, 1)
-        # a ReLU head that starts negative never learns: begin at the typical depth
-        nn.init.normal_(self.head.weight, std=0.01)
-        nn.init.ones_(self.head.bias)
+        start_at_typical_depth(self.head)
         self.register_buffer("scale_mm", torch.tensor(DEFAULT_SCALE_MM))
 
     def resize(self, rgb: torch.Tensor) -> torch.Tensor:
@@ -147,9 +157,7 @@ class DepthNet(nn.Module):
 
     def predict(self, decoded: torch.Tensor, out_hw: tuple[int, int]) -> torch.Tensor:
         """Depth in millimetres, (B, 1, *out_hw), from what `decode` gives."""
-        weight, bias = self.head.weight * self.scale_mm, self.head.bias * self.scale_mm
-        x = F.relu(F.conv2d(decoded, weight, bias, padding=self.head.padding))
-        return upsample(x, out_hw, self._head_upsampling)
+        return upsample(head_depth_mm(self.head, decoded, self.scale_mm), out_hw, self._head_upsampling)
 
     def forward(self, rgb: torch.Tensor) -> torch.Tensor:
         return self.predict(self.decode(self.resize(rgb)), OUTPUT_HW)

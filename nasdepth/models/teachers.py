@@ -7,14 +7,18 @@ import re
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from nasdepth.architecture import MAX_DECODER_WIDTH, MAX_INPUT, OUTPUT_HW, Encoder
 from nasdepth.errors import SpaceError
 from nasdepth.families import families, get_family
 from nasdepth.models.blocks import hw_of, upsample
-from nasdepth.models.depthnet import DEFAULT_SCALE_MM, PENULTIMATE
+from nasdepth.models.depthnet import (
+    DEFAULT_SCALE_MM,
+    PENULTIMATE,
+    head_depth_mm,
+    start_at_typical_depth,
+)
 from nasdepth.models.encoders import EncoderNet
 from nasdepth.models.timm_encoder import TimmEncoder, check_timm_name
 
@@ -172,9 +176,7 @@ class TeacherNet(nn.Module):
             for convolution in module.modules():
                 if isinstance(convolution, nn.Conv2d):
                     nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
-        # a ReLU head that starts negative never learns: begin at the typical depth
-        nn.init.normal_(self.head.weight, std=0.01)
-        nn.init.ones_(self.head.bias)
+        start_at_typical_depth(self.head)
         self.register_buffer("scale_mm", torch.tensor(DEFAULT_SCALE_MM))
         self.channels = {f"encoder{stride}": size for stride, size in self.encoder.channels.items()}
         self.channels |= {f"stride{stride}": width for stride in self._strides} | {PENULTIMATE: seen}
@@ -207,8 +209,7 @@ class TeacherNet(nn.Module):
 
     def predict(self, decoded: torch.Tensor, out_hw: tuple[int, int]) -> torch.Tensor:
         """Depth in millimetres, (B, 1, *out_hw), from what `decode` gives."""
-        x = F.relu(F.conv2d(decoded, self.head.weight * self.scale_mm, self.head.bias * self.scale_mm))
-        return upsample(x, out_hw, "bilinear")
+        return upsample(head_depth_mm(self.head, decoded, self.scale_mm), out_hw, "bilinear")
 
     def forward(self, rgb: torch.Tensor) -> torch.Tensor:
         return self.predict(self.decode(self.resize(rgb)), OUTPUT_HW)

@@ -11,7 +11,7 @@ from torch import nn
 from nasdepth.errors import NasdepthError
 from nasdepth.models import DepthNet
 from nasdepth.models.blocks import upsample
-from nasdepth.models.depthnet import PENULTIMATE
+from nasdepth.models.depthnet import PENULTIMATE, start_at_typical_depth
 from nasdepth.training.batches import Batch
 from nasdepth.training.losses.registry import LossInputs
 from nasdepth.training.objective import Objective
@@ -45,9 +45,7 @@ class IntermediateHeads(nn.Module):
         self.layers = [f"stride{stride}" for stride in earlier]
         self.heads = nn.ModuleDict({layer: nn.Conv2d(channels[layer], 1, 1) for layer in self.layers})
         for head in self.heads.values():
-            # as `DepthNet`'s head: a ReLU that starts negative never learns
-            nn.init.normal_(head.weight, std=0.01)
-            nn.init.ones_(head.bias)
+            start_at_typical_depth(head)
 
     def forward(
         self, features: Mapping[str, torch.Tensor], scale_mm: torch.Tensor, out_hw: tuple[int, int]
