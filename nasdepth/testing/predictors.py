@@ -21,24 +21,27 @@ _KNOWN = (*CONVOLUTIONS, *_ELEMENTWISE, "average_pool2d", "max_pool2d", "mean", 
 # A table may hold thousands of kernels; so many of every kind stand for it
 _OF_A_KIND = 12
 _ROUNDING = 1e-9
+# A multiple of any runtime's vectors, in pairs, in floats
+_PAIRS_OF_VECTORS = 64
 
 
 def enlarged(kernel: Kernel) -> Iterator[tuple[str, Kernel]]:
     """Kernels that do more work than this one: (the dimension that has grown, the larger kernel).
 
-    Channels grow by 1 and to the double, height and width to the double, windows of convolutions by 2; each
-    with the output that follows from it. Nothing for operations whose shapes do not follow from sizes alone.
+    Channels grow by a little and to about the double, height and width to the double, windows of convolutions
+    by 2; each with the output that follows from it. Nothing for operations whose shapes do not follow from
+    sizes alone.
     """
     if kernel.op not in _KNOWN:
         return
     step = kernel.groups if kernel.groups > 1 and kernel.op != "depthwise_conv2d" else 1
-    for more in (step, kernel.in_channels):
-        channels = kernel.in_channels + more
+    for more in _more(kernel.out_channels):
+        channels = kernel.in_channels + more * step
         if kernel.op == "depthwise_conv2d":
             multiplier = kernel.out_channels // kernel.in_channels
             changes = {"in_channels": channels, "groups": channels, "out_channels": channels * multiplier}
         elif kernel.op in CONVOLUTIONS:
-            yield "out_channels", replace(kernel, out_channels=kernel.out_channels + more)
+            yield "out_channels", replace(kernel, out_channels=kernel.out_channels + more * step)
             changes = {"in_channels": channels}
         else:
             changes = {"in_channels": channels, "out_channels": kernel.out_channels + more}
@@ -49,6 +52,16 @@ def enlarged(kernel: Kernel) -> Iterator[tuple[str, Kernel]]:
     if kernel.op in ("conv2d", "depthwise_conv2d", "transpose_conv2d") and kernel.padding == "same":
         window = {"kernel_height": kernel.kernel_height + 2, "kernel_width": kernel.kernel_width + 2}
         yield "kernel size", replace(kernel, **window)
+
+
+def _more(channels: int) -> tuple[int, int]:
+    """Channels to add: such that what they leave over of a runtime's vectors stays, or was nothing.
+
+    A runtime may really be faster where larger kernels fill vectors that smaller ones did not.
+    """
+    if channels % _PAIRS_OF_VECTORS == 0:
+        return 1, channels
+    return _PAIRS_OF_VECTORS, -(-channels // _PAIRS_OF_VECTORS) * _PAIRS_OF_VECTORS
 
 
 def _doubled(kernel: Kernel, axis: str) -> Kernel:

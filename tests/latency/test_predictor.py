@@ -70,6 +70,34 @@ def test_more_channels_or_pixels_never_cost_less(predictor):
         assert ms(*larger) > ms(16, 16, 16, 16)
 
 
+def _vector_truth(kernel: Kernel) -> float:
+    """What does not fill two vectors of 8 floats costs half as much again."""
+    return _truth(kernel) * (1 if kernel.out_channels % 16 == 0 else 1.5)
+
+
+def _by_channels(law, channels):
+    known = TablePredictor(table({kernel: law(kernel) for kernel in _convolutions(300, 0)}, overhead_ms=0))
+    return [known.estimate([_conv(20, 20, 40, one)]).kernels[0][1] for one in channels]
+
+
+def test_time_never_falls_channel_by_channel():
+    times = _by_channels(_truth, range(1, 200))
+    assert times == sorted(times)
+
+
+def test_channels_that_fill_no_vector_may_take_longer_than_more_that_do():
+    channels = (24, 40, 56, 72, 32, 48, 64, 80)
+    for one, latency_ms in zip(channels, _by_channels(_vector_truth, channels), strict=True):
+        assert latency_ms == pytest.approx(_vector_truth(_conv(20, 20, 40, one)), rel=0.05)
+    for alike in (range(1, 200, 16), range(15, 200, 16), range(16, 200, 16)):
+        times = _by_channels(_vector_truth, alike)
+        assert times == sorted(times)
+    full, ragged = _by_channels(_vector_truth, range(16, 160, 16)), []
+    for rest in range(1, 16):
+        ragged = _by_channels(_vector_truth, range(16 + rest, 160 + rest, 16))
+        assert all(less <= more for less, more in zip(full, ragged, strict=True))
+
+
 def test_predictions_are_positive_far_outside_and_on_nonsense():
     rng = random.Random(3)
     noise = TablePredictor(table({kernel: rng.uniform(1e-4, 10) for kernel in _convolutions(30, 4)}))
