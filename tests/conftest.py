@@ -1,6 +1,7 @@
 """What every room's tests share: one cache of rendered scenes, one tiny space and a table measured for it."""
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,10 @@ os.environ["HF_HOME"] = str(Path(tempfile.gettempdir()) / "nasdepth-tests-withou
 # two threads on the one core that each of several test processes has would wait for each other, spinning
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# what a shell starts in its background is deaf to Ctrl-C, which tests send to processes of their own
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import pytest
 
