@@ -75,26 +75,30 @@ def _vector_truth(kernel: Kernel) -> float:
     return _truth(kernel) * (1 if kernel.out_channels % 16 == 0 else 1.5)
 
 
-def _by_channels(law, channels):
-    known = TablePredictor(table({kernel: law(kernel) for kernel in _convolutions(300, 0)}, overhead_ms=0))
+def _that_knows(law) -> TablePredictor:
+    return TablePredictor(table({kernel: law(kernel) for kernel in _convolutions(300, 0)}, overhead_ms=0))
+
+
+def _by_channels(known, channels):
     return [known.estimate([_conv(20, 20, 40, one)]).kernels[0][1] for one in channels]
 
 
 def test_time_never_falls_channel_by_channel():
-    times = _by_channels(_truth, range(1, 200))
+    times = _by_channels(_that_knows(_truth), range(1, 200))
     assert times == sorted(times)
 
 
 def test_channels_that_fill_no_vector_may_take_longer_than_more_that_do():
+    known = _that_knows(_vector_truth)
     channels = (24, 40, 56, 72, 32, 48, 64, 80)
-    for one, latency_ms in zip(channels, _by_channels(_vector_truth, channels), strict=True):
+    for one, latency_ms in zip(channels, _by_channels(known, channels), strict=True):
         assert latency_ms == pytest.approx(_vector_truth(_conv(20, 20, 40, one)), rel=0.05)
     for alike in (range(1, 200, 16), range(15, 200, 16), range(16, 200, 16)):
-        times = _by_channels(_vector_truth, alike)
+        times = _by_channels(known, alike)
         assert times == sorted(times)
-    full, ragged = _by_channels(_vector_truth, range(16, 160, 16)), []
+    full = _by_channels(known, range(16, 160, 16))
     for rest in range(1, 16):
-        ragged = _by_channels(_vector_truth, range(16 + rest, 160 + rest, 16))
+        ragged = _by_channels(known, range(16 + rest, 160 + rest, 16))
         assert all(less <= more for less, more in zip(full, ragged, strict=True))
 
 
