@@ -6,6 +6,7 @@ import atexit
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch.distributed as dist
 from torch import nn
 
 from nasdepth.data.mixture import Step
-from nasdepth.errors import NasdepthError
+from nasdepth.errors import CheckpointError, NasdepthError
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,24 @@ class Processes:
         for part in parts:
             values[list(part)] = list(part.values())
         return values
+
+    def wait(self) -> None:
+        """Return once every process has come here."""
+        if self.count > 1:
+            dist.barrier()
+
+    def check_resumed(self, epochs: int, checkpoint: Path | None) -> None:
+        """Raise CheckpointError where the processes would go on from different epochs, and then wait for ever.
+
+        Args:
+            epochs: how many this process has found in the checkpoint.
+        """
+        found = self.gathered({self.rank: epochs}, self.count)
+        if (found != epochs).any():
+            raise CheckpointError(
+                f"{checkpoint}: the {self.count} processes find {', '.join(f'{one:.0f}' for one in found)} "
+                "epochs in it; keep the folder where all of them see the same files, or delete it everywhere"
+            )
 
 
 def join(device: torch.device | None = None) -> Processes:

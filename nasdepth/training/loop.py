@@ -123,6 +123,7 @@ def train(
             optimizer.load_state_dict(resumed["optimizer"])
             history = [Epoch(**one) for one in json.loads(resumed["history"])]
             kept = resumed["model"]
+        processes.check_resumed(len(history), checkpoint)
 
         parallel = processes.wrapped(learner, changing=len(mixture.portions) > 1)
         parameters = [parameter for parameter in learner.parameters() if parameter.requires_grad]
@@ -222,6 +223,7 @@ def train(
                 on_epoch(history[-1])
         logs.close()
         model.load_state_dict(kept)
+        processes.wait()  # whoever reads the checkpoint next finds the last epoch in it
     return history
 
 

@@ -10,6 +10,7 @@ the two halves alike.
 import os
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -18,11 +19,12 @@ from torch import nn
 
 from nasdepth.architecture import Architecture
 from nasdepth.data import load_split
-from nasdepth.errors import NasdepthError
+from nasdepth.errors import CheckpointError, NasdepthError
 from nasdepth.models import build
-from nasdepth.training import Recipe, train
+from nasdepth.training import Recipe, loop, train
 from nasdepth.training.augment import NO_AUGMENTATION, Augmentation
 from nasdepth.training.batches import make_batch
+from nasdepth.training.checkpoint import save_checkpoint
 from nasdepth.training.distributed import Processes
 
 SMALL = Architecture.parse(
@@ -46,9 +48,16 @@ def numbers(history):
     return [[one.loss, one.si_rmse, *one.terms.values(), *one.weights.values()] for one in history]
 
 
+def save_slowly(*args, **state):
+    time.sleep(1)
+    save_checkpoint(*args, **state)
+
+
 def run_cases(folder):
     """Both trainings of this process; its states and reports go to a file of its rank."""
     rank = os.environ.get("RANK", "alone")
+    if rank == "0":  # the others must not read a checkpoint before it is whole
+        loop.save_checkpoint = save_slowly
     few = load_split("scenes:24+6", "train", progress=False).subset(range(8))
     result = {}
     for name, recipe in (
@@ -70,6 +79,12 @@ def run_cases(folder):
     again = build(SMALL)
     resumed = train(again, few, recipe, checkpoint=checkpoint, **run)
     result["resumed"] = {"state": again.state_dict(), "same": numbers(resumed) == numbers(history)}
+    if rank != "alone":
+        own = checkpoint if rank == "0" else folder / "missing.pt"
+        try:
+            train(build(SMALL), few, recipe, checkpoint=own, **run)
+        except CheckpointError as error:
+            result["apart"] = str(error)
     torch.save(result, folder / f"{rank}.pt")
 
 
@@ -113,6 +128,11 @@ def test_only_the_first_process_reports_and_all_resume(results):
         assert results[one]["resumed"]["same"]
         state = results[one]["learned"]["state"]
         assert all(torch.equal(t, state[name]) for name, t in results[one]["resumed"]["state"].items())
+
+
+def test_processes_that_see_different_checkpoints_do_not_wait_for_ever(results):
+    for one in ("0", "1"):
+        assert "the 2 processes find 1, 0 epochs in it" in results[one]["apart"]
 
 
 def test_the_parts_make_up_the_step(scenes):
