@@ -107,7 +107,7 @@ class Processes:
             dist.barrier()
 
     def check_resumed(self, epochs: int, checkpoint: Path | None) -> None:
-        """Raise CheckpointError where the processes would go on from different epochs, and then wait for ever.
+        """Raise CheckpointError where processes would go on from different epochs, and so wait for ever.
 
         Args:
             epochs: how many this process has found in the checkpoint.
