@@ -162,9 +162,10 @@ class KindModel:
         times = np.asarray(times_ms, np.float64)
         sizes = dimensions(kernels)
         features = physical_features(kernels, sizes)
-        self._form = _Form(features, sizes, times, _best_vector(features, sizes, times))
+        squares = _best_vector(features, sizes, times)
+        self._form = _Form(features, sizes, times, squares.vector, squares.weights())
         self._low, self._high = (np.maximum(ends, 1) for ends in (sizes.min(0), sizes.max(0)))
-        self._sd = self._held_out_sd(features)
+        self._sd = self._held_out_sd(features, squares)
 
     def predict(self, kernels: Sequence[Kernel]) -> Interpolation:
         """Times of kernels of this kind, measured or not."""
@@ -180,14 +181,15 @@ class KindModel:
         sd = np.minimum(self._sd, _LEAST_SD + width / 2)
         return Interpolation(times, sd * (1 + octaves), octaves)
 
-    def _held_out_sd(self, features: np.ndarray) -> float:
+    def _held_out_sd(self, features: np.ndarray, squares: _LeastSquares) -> float:
         form = self._form
         if len(form.times) < 2 * _FOLDS:
             return _SD_OF_FEW
         errors = []
-        for held, kept in _folds(len(form.times)):
+        for fold, (held, kept) in enumerate(_folds(len(form.times))):
             held = held[: _MOST_HELD_OUT // _FOLDS]
-            other = _Form(features[kept], form.sizes[kept], form.times[kept], form.vector)
+            weights = squares.weights(without=fold)
+            other = _Form(features[kept], form.sizes[kept], form.times[kept], form.vector, weights)
             guess, _ = other.predict(features[held], form.sizes[held])
             errors.append(np.log(guess / form.times[held]))
         return max(float(np.sqrt(np.mean(np.concatenate(errors) ** 2))), _LEAST_SD)
@@ -200,31 +202,48 @@ def _folds(count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         yield order[fold::_FOLDS], np.delete(order, np.s_[fold::_FOLDS])
 
 
-def _best_vector(features: np.ndarray, sizes: np.ndarray, times: np.ndarray) -> int:
-    """The narrowest of 0 and `_VECTORS` with which step 1 predicts held-out kernels as well as with any."""
-    if len(times) < 2 * _FOLDS:
-        return 0
-    errors = {}
-    for vector in (0, *_VECTORS):
+class _LeastSquares:
+    """Step 1 with one width of vectors, for all kernels or all but a fold.
+
+    Non-negative least squares of relative errors: a kernel of 10 us counts as much as one of 10 ms.
+    """
+
+    def __init__(self, features: np.ndarray, sizes: np.ndarray, times: np.ndarray, vector: int) -> None:
         classes = left_over(sizes, vector)
-        if vector and not classes.any():
-            continue
-        rows = _with_left_over(features, classes) if vector else features
-        off = [
-            np.abs(np.log(_at_least(rows[held] @ _weights(rows[kept], times[kept])) / times[held]))
-            for held, kept in _folds(len(times))
-        ]
-        errors[vector] = float(np.median(np.concatenate(off)))
-    return next(vector for vector in errors if _TELLING * errors[vector] <= min(errors.values()))
+        self.vector = vector
+        self.features = _with_left_over(features, classes) if vector else features
+        rows = self.features / times[:, None]
+        self._norm = np.maximum(rows.max(0), 1e-30)
+        rows = np.column_stack([rows / self._norm, np.ones(len(times))])
+        # the triangle of a QR decomposition has the same least squares and a hundredth of the rows, and so
+        # have triangles of parts, stacked
+        self._triangles = [np.linalg.qr(rows[held], mode="r") for held, _ in _folds(len(times))]
+
+    def weights(self, without: int | None = None) -> np.ndarray:
+        """One for each of `features`; `without` a fold's kernels."""
+        kept = [triangle for fold, triangle in enumerate(self._triangles) if fold != without]
+        triangle = np.linalg.qr(np.concatenate(kept), mode="r")
+        return nnls(triangle[:, :-1], triangle[:, -1], maxiter=10_000)[0] / self._norm
 
 
-def _weights(features: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """Non-negative least squares of relative errors: a kernel of 10 us counts as much as one of 10 ms."""
-    rows = features / times[:, None]
-    norm = np.maximum(rows.max(0), 1e-30)
-    # the triangle of a QR decomposition has the same least squares and a hundredth of the rows
-    triangle = np.linalg.qr(np.column_stack([rows / norm, np.ones(len(times))]), mode="r")
-    return nnls(triangle[:, :-1], triangle[:, -1], maxiter=10_000)[0] / norm
+def _best_vector(features: np.ndarray, sizes: np.ndarray, times: np.ndarray) -> _LeastSquares:
+    """With the narrowest of 0 and `_VECTORS` that predicts held-out kernels as well as any."""
+    plain = _LeastSquares(features, sizes, times, 0)
+    if len(times) < 2 * _FOLDS:
+        return plain
+    tried = [plain]
+    tried += [
+        _LeastSquares(features, sizes, times, vector) for vector in _VECTORS if left_over(sizes, vector).any()
+    ]
+    errors = []
+    for squares in tried:
+        guesses = np.empty(len(times))
+        for fold, (held, _) in enumerate(_folds(len(times))):
+            guesses[held] = _at_least(squares.features[held] @ squares.weights(without=fold))
+        errors.append(float(np.median(np.abs(np.log(guesses / times)))))
+    return next(
+        squares for squares, error in zip(tried, errors, strict=True) if _TELLING * error <= min(errors)
+    )
 
 
 def _at_least(times: np.ndarray) -> np.ndarray:
@@ -232,12 +251,13 @@ def _at_least(times: np.ndarray) -> np.ndarray:
 
 
 class _Form:
-    """The two steps, fitted; `vector` as `left_over` takes it."""
+    """The two steps, fitted; `vector` as `left_over` takes it, `weights` of step 1."""
 
-    def __init__(self, features: np.ndarray, sizes: np.ndarray, times: np.ndarray, vector: int) -> None:
+    def __init__(
+        self, features: np.ndarray, sizes: np.ndarray, times: np.ndarray, vector: int, weights: np.ndarray
+    ) -> None:
         self.sizes, self.times, self.vector = sizes, times, vector
         classes = left_over(sizes, vector)
-        weights = _weights(_with_left_over(features, classes) if vector else features, times)
         self._own, added = np.split(weights, [features.shape[1]])
         self._added = np.vstack([np.zeros(len(_ADDED)), added.reshape(-1, len(_ADDED))])
         base = self._base(features, classes)
