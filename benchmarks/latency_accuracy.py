@@ -64,7 +64,7 @@ def main() -> None:
     card = table.card
     out.print(
         f"{table.name}, {card.soc}, {card.runtime} {card.runtime_version}, {card.threads} threads; reference "
-        f"network at {report.validation.drift:.3f} of its time in the table"
+        f"networks at {report.validation.drift:.3f} of their times in the table (median)"
     )
     out.print(_rows(f"{len(ours)} architectures of {args.space}", table, ours))
     if theirs:

@@ -168,6 +168,7 @@ def validate(
                 {
                     "model": one.name,
                     "measured_ms": one.measured_ms,
+                    "drift": one.drift,
                     "error": one.error,
                     "inside_interval_90": one.inside,
                     **_estimate_json(one.estimate, by_layer=False),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +20,19 @@ from nasdepth.latency.micro import write_micro_model
 Progress = Callable[[int, int, str], None]
 Write = Callable[[Path], None]
 
-# One that computes and one that moves memory: a machine can be slow at either. Both fit into a cache of
-# their own, whereas networks feel what others do to the shared ones: those are judged by a network
-REFERENCE_NETWORK = "litedepth"
+# One that computes and one that moves memory: a machine can be slow at either
 REFERENCES = {
     "conv1x1": Kernel("conv2d", 28, 28, 128, 28, 28, 128, padding="same"),
     "add": Kernel("add", 96, 96, 32, 96, 96, 32, operand="tensor"),
 }
+# References fit into a cache of their own; networks feel what others do to the shared ones and are judged by
+# networks: one of built-in resizes, two of narrow convolutions, one of wide ones
+REFERENCE_NETWORKS = (
+    "litedepth",
+    "lite0-plain",
+    "128x160,mobilenetv1@0.5:3,none-conv-k3-w96,concat-conv-k3-w64,up-nearest-bilinear",
+    "160x224,mobilenetv3_large@0.75:4,none-dsconv-k5-w64,add-mbconv-k5-w48,add-dsconv-k3-w32,up-nearest-bilinear",
+)
 # So little work that all its time is the interpreter's
 _NOTHING = Kernel("add", 1, 1, 8, 1, 1, 8, operand="tensor")
 _LEAST_MS = 1e-4
@@ -33,6 +41,7 @@ _FILES_AT_ONCE = 30
 # References this much slower than usual: something else was running, measure again. Usual is a low quantile;
 # the fastest ever can be a fluke, beside which everything would look slow
 _DRIFT = 1.06
+_NETWORK_DRIFT = 1.04
 _USUAL_QUANTILE = 0.2
 _ATTEMPTS = 3
 # Nine in ten kernels of a quiet machine spread less; a disturbance as long as a kernel's runs shows as more
@@ -53,6 +62,30 @@ def chain_lengths(kernel: Kernel, delegate: str) -> tuple[int, ...]:
     """
     large = kernel.macs > _LARGE_MACS or kernel.in_bytes + kernel.out_bytes > _LARGE_BYTES
     return (1,) if large or delegate in ("webgpu", "gpu") else (1, 4)
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A model that was measured whole, and the machine's state then.
+
+    Attributes:
+        measurement: as the clock said.
+        references_ms: the reference networks by name, as fast as in the passes that the model took part in.
+    """
+
+    measurement: Measurement
+    references_ms: Mapping[str, float]
+
+    def drift(self, usual_ms: Mapping[str, float]) -> float:
+        """How many times slower than `usual_ms` the reference networks ran; 1 where that has none of them.
+
+        What slows networks down slows some more than others: the median counts.
+        """
+        return _slowdown(self.references_ms, usual_ms)
+
+    def usual_ms(self, usual_ms: Mapping[str, float]) -> float:
+        """Its latency on a machine on which the references take `usual_ms`."""
+        return self.measurement.latency_ms / self.drift(usual_ms)
 
 
 class Bench:
@@ -84,8 +117,8 @@ class Bench:
 
     @property
     def reference_ms(self) -> dict[str, float]:
-        """The reference kernels, and the reference network, as fast as they usually ran so far."""
-        names = (*REFERENCES, REFERENCE_NETWORK)
+        """The reference kernels and networks, as fast as they usually ran so far."""
+        names = (*REFERENCES, *REFERENCE_NETWORKS)
         seen = {name: self._journal.latencies_ms(f"reference {name} ") for name in names}
         return {name: float(np.quantile(one, _USUAL_QUANTILE)) for name, one in seen.items() if one}
 
@@ -98,7 +131,7 @@ class Bench:
         path = self._scratch / "nothing.tflite"
         write_micro_model(_NOTHING, path)
         if "overhead" not in self._journal:
-            self._journal.add("overhead", self._agreed([path], self._references)[path])
+            self._journal.add("overhead", self._agreed([path], self._references)[path].measurement)
         self._advance(str(_NOTHING))
         measured = self._journal["overhead"]
         if measured.error:
@@ -136,7 +169,7 @@ class Bench:
                 path.unlink()
         return {kernel: self._journal[key] for kernel, key in keys.items() if key in self._journal}
 
-    def files(self, models: Mapping[str, tuple[str, Path | Write]]) -> dict[str, Measurement]:
+    def files(self, models: Mapping[str, tuple[str, Path | Write]]) -> dict[str, Whole]:
         """Times of whole models, by key; a value is a label and a file, or what writes the file."""
         pending = []
         for key, (label, _) in models.items():
@@ -155,74 +188,87 @@ class Bench:
                     source(paths[key])
             measured = self._agreed(list(paths.values()), references)
             for key, path in paths.items():
-                self._journal.add(key, measured[path])
+                self._journal.add(key, measured[path].measurement, measured[path].references_ms)
                 self._advance(models[key][0])
-        return {key: self._journal[key] for key in models}
+        return {key: Whole(self._journal[key], self._journal.references_ms(key)) for key in models}
 
     def _calm(self, paths: Sequence[Path]) -> dict[Path, Measurement]:
         """The fastest of several passes: of all where the references were slow, of the unsteady otherwise."""
         best: dict[Path, Measurement] = {}
         pending = list(paths)
         for _ in range(_ATTEMPTS):
-            measured, slow = self._pass(pending, self._references, _RUNS, _SECONDS)
+            measured, now_ms = self._pass(pending, self._references, _RUNS, _SECONDS)
             for path, one in measured.items():
                 if path not in best or one.error or one.latency_ms < best[path].latency_ms:
                     best[path] = one
-            if not slow:
+            usual_ms = self.reference_ms
+            if all(one_ms <= _DRIFT * usual_ms[name] for name, one_ms in now_ms.items()):
                 pending = [path for path in pending if measured[path].spread > _UNSTEADY]
             if not pending:
                 break
         return best
 
     def _network_references(self) -> dict[Path, str]:
-        """The references with the network among them."""
         from nasdepth.latency.build import export_untrained
         from nasdepth.models import resolve
 
-        path = self._scratch / "reference-network.tflite"
-        if not path.exists():
-            export_untrained(resolve(REFERENCE_NETWORK), path)
-        return {**self._references, path: REFERENCE_NETWORK}
+        paths = {}
+        for index, name in enumerate(REFERENCE_NETWORKS):
+            path = self._scratch / f"reference-network-{index}.tflite"
+            if not path.exists():
+                export_untrained(resolve(name), path)
+            paths[path] = name
+        return paths
 
-    def _agreed(self, paths: Sequence[Path], references: Mapping[Path, str]) -> dict[Path, Measurement]:
+    def _agreed(self, paths: Sequence[Path], references: Mapping[Path, str]) -> dict[Path, Whole]:
         """The fastest pass, once a second one came near it; networks run long enough to meet disturbances."""
         seen: dict[Path, list[Measurement]] = {path: [] for path in paths}
+        passes: list[dict[str, float]] = []
         pending = list(paths)
         for number in range(1, _NETWORK_PASSES + 1):
-            measured, slow = self._pass(pending, references, _NETWORK_RUNS, _NETWORK_SECONDS)
+            measured, now_ms = self._pass(pending, references, _NETWORK_RUNS, _NETWORK_SECONDS)
+            passes.append(now_ms)
             for path, one in measured.items():
                 seen[path].append(one)
-            calm = not slow or number >= _ATTEMPTS
+            calm = _slowdown(now_ms, self.reference_ms) <= _NETWORK_DRIFT or number >= _ATTEMPTS
             pending = [path for path in pending if not (calm and _agree(seen[path]))]
             if not pending:
                 break
-        return {path: min(ones, key=lambda one: one.latency_ms) for path, ones in seen.items()}
+        return {
+            path: Whole(min(ones, key=lambda one: one.latency_ms), _fastest(passes[: len(ones)]))
+            for path, ones in seen.items()
+        }
 
     def _pass(
         self, paths: Sequence[Path], references: Mapping[Path, str], runs: int, seconds: float
-    ) -> tuple[dict[Path, Measurement], bool]:
-        """Measure with the references among them; also whether those were slow."""
+    ) -> tuple[dict[Path, Measurement], dict[str, float]]:
+        """Measure with the references among them; also the time of each reference that ran."""
         files = [*references, *paths]
         with closing(self._device.measure(files, min_runs=runs, min_seconds=seconds)) as measurements:
             measured = dict(zip(files, measurements, strict=True))
         now = {name: measured.pop(path) for path, name in references.items()}
-        for name, one in now.items():
-            self._remember(name, one)
-        return measured, self._slow(now)
-
-    def _slow(self, references: Mapping[str, Measurement]) -> bool:
-        limits_ms = {name: _DRIFT * usual_ms for name, usual_ms in self.reference_ms.items()}
-        return any(one.latency_ms > limits_ms[name] for name, one in references.items() if not one.error)
-
-    def _remember(self, name: str, reference: Measurement) -> None:
-        if not reference.error:
+        ran = {name: one for name, one in now.items() if not one.error}
+        for name, one in ran.items():
             count = len(self._journal.latencies_ms(f"reference {name} "))
-            self._journal.add(f"reference {name} {count}", reference)
+            self._journal.add(f"reference {name} {count}", one)
+        return measured, {name: one.latency_ms for name, one in ran.items()}
 
     def _advance(self, label: str) -> None:
         self.done += 1
         if self._progress:
             self._progress(self.done, max(self.total, self.done), label)
+
+
+def _slowdown(now_ms: Mapping[str, float], usual_ms: Mapping[str, float]) -> float:
+    """Median ratio over what both have; 1 where they have nothing in common."""
+    names = [name for name in now_ms if name in usual_ms]
+    return statistics.median(now_ms[name] / usual_ms[name] for name in names) if names else 1.0
+
+
+def _fastest(passes_ms: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Least time of each reference."""
+    names = dict.fromkeys(name for one in passes_ms for name in one)
+    return {name: min(one[name] for one in passes_ms if name in one) for name in names}
 
 
 def _agree(passes: Sequence[Measurement]) -> bool:

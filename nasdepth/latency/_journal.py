@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,6 +21,7 @@ class Journal:
     def __init__(self, path: Path, info: DeviceInfo) -> None:
         self.path = path
         self._done: dict[str, Measurement] = {}
+        self._references_ms: dict[str, dict[str, float]] = {}
         header = {"device": asdict(info)}
         path.parent.mkdir(parents=True, exist_ok=True)
         whole = ""
@@ -34,6 +36,7 @@ class Journal:
                     self._check(entry["device"], header["device"])
                 else:
                     key = entry.pop("key")
+                    self._references_ms[key] = dict(entry.pop("references_ms", {}))
                     self._done[key] = Measurement(path, **entry)
             except (ValueError, KeyError, TypeError) as error:
                 raise TableError(
@@ -63,12 +66,20 @@ class Journal:
         """Of all entries whose key begins so, in order."""
         return [one.latency_ms for key, one in self._done.items() if key.startswith(prefix)]
 
-    def add(self, key: str, measurement: Measurement) -> None:
-        """Record a finished measurement."""
+    def references_ms(self, key: str) -> dict[str, float]:
+        """Of reference networks that ran beside an entry; empty where none did."""
+        return self._references_ms[key]
+
+    def add(
+        self, key: str, measurement: Measurement, references_ms: Mapping[str, float] | None = None
+    ) -> None:
+        """Record a finished measurement, and the references beside it."""
         entry = asdict(measurement)
         del entry["model"]
         self._done[key] = measurement
-        self._write({"key": key, **entry})
+        self._references_ms[key] = dict(references_ms or {})
+        beside = {"references_ms": self._references_ms[key]} if references_ms else {}
+        self._write({"key": key, **entry, **beside})
 
     def _write(self, entry: dict) -> None:
         self._file.write(json.dumps(entry) + "\n")

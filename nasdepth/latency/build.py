@@ -11,12 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nasdepth.architecture import Architecture
 from nasdepth.devices import Device, DeviceInfo, Measurement
-from nasdepth.latency._bench import Bench, Progress
+from nasdepth.latency._bench import Bench, Progress, Whole
 from nasdepth.latency._cores import core_kernels, export_core
 from nasdepth.latency._general import general_kernels
 from nasdepth.latency._journal import Journal
@@ -128,7 +129,8 @@ def build(
         measured = _measure(bench, kernels, uses, overhead_ms, start, seconds, tabulate)
         bench.total = bench.done + len(fitted + checked)
         table = tabulate(measured)
-        whole = bench.files({one.name: (one.name, one.write) for one in (*fitted, *checked)})
+        # in turns: the check is to find the machine in the states that the table was fitted in
+        whole = bench.files({one.name: (one.name, one.write) for one in _in_turns(fitted, checked)})
         table = table.with_card(reference_ms=bench.reference_ms)
         table = _calibrated(table, fitted, whole)
         table = _validated(table, checked, whole)
@@ -183,6 +185,12 @@ def _woven(first: list[Kernel], second: list[Kernel]) -> list[Kernel]:
     return list(woven)
 
 
+def _in_turns(*lists: Sequence[_Network]) -> list[_Network]:
+    """All lists in their own order, each spread evenly over the whole."""
+    placed = [((index + 0.5) / len(ones), one) for ones in lists for index, one in enumerate(ones)]
+    return [one for _, one in sorted(placed, key=itemgetter(0))]
+
+
 def draw(space: SearchSpace, count: int, seed: int) -> list[Architecture]:
     """Different architectures of a space; fewer where it has fewer."""
     rng = random.Random(seed)
@@ -235,33 +243,33 @@ def _core(architecture: Architecture, runtime: str) -> _Network:
 
 
 def _answered(
-    predictor: TablePredictor, networks: Sequence[_Network], measured: Mapping[str, Measurement]
+    predictor: TablePredictor, networks: Sequence[_Network], measured: Mapping[str, Whole]
 ) -> list[_Network]:
     """Those that ran, of kernels that have an answer: a device may run in a network what it refused alone."""
     return [
         network
         for network in networks
-        if not measured[network.name].error and all(map(predictor.knows, network.kernels))
+        if not measured[network.name].measurement.error and all(map(predictor.knows, network.kernels))
     ]
 
 
 def _calibrated(
-    table: LatencyTable, networks: Sequence[_Network], measured: Mapping[str, Measurement]
+    table: LatencyTable, networks: Sequence[_Network], measured: Mapping[str, Whole]
 ) -> LatencyTable:
     predictor = TablePredictor(table)
     ran = _answered(predictor, networks, measured)
-    latencies = [measured[network.name].latency_ms for network in ran]
+    latencies = [measured[network.name].usual_ms(table.card.reference_ms) for network in ran]
     return table.with_card(
         calibration=calibrate([predictor.decompose(one.kernels) for one in ran], latencies)
     )
 
 
 def _validated(
-    table: LatencyTable, networks: Sequence[_Network], measured: Mapping[str, Measurement]
+    table: LatencyTable, networks: Sequence[_Network], measured: Mapping[str, Whole]
 ) -> LatencyTable:
     predictor = TablePredictor(table)
     checked = [
-        Checked(network.name, predictor.estimate(network.kernels), measured[network.name])
+        Checked.of(network.name, predictor.estimate(network.kernels), measured[network.name], table)
         for network in _answered(predictor, networks, measured)
     ]
     return table.with_card(validation=summarise(checked))

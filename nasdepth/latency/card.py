@@ -44,8 +44,8 @@ class Validation(BaseModel):
         within_5_percent, within_10_percent, within_15_percent: share of the models, in percent.
         spearman: rank correlation.
         interval_90_coverage_percent: share of the models inside their 90 % interval.
-        drift: how many times slower the reference network ran than when the table was built; the measured
-            latencies were divided by it.
+        drift: how many times slower reference networks ran than when the table was built, in the median; each
+            measured latency was divided by that of its own passes.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -143,7 +143,7 @@ class DeviceCard(DeviceSetting):
         space: the search space whose kernels were measured.
         kernels: rows of the table; tells a table that lost its end.
         overhead_ms: of one call of the interpreter with nothing to do; no row contains it.
-        reference_ms: the reference kernels, and network, as they usually ran during the build, by name.
+        reference_ms: reference kernels and networks, as they usually ran during the build, by name.
         calibration: None where no network was measured for it; then times are added up as they are.
         validation: None where no whole model was measured.
     """

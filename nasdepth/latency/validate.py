@@ -10,13 +10,13 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from scipy.stats import spearmanr
 
 from nasdepth.devices import Device, Measurement
-from nasdepth.latency._bench import REFERENCE_NETWORK, Bench, Progress
+from nasdepth.latency._bench import Bench, Progress, Whole
 from nasdepth.latency._journal import Journal
 from nasdepth.latency.card import Validation
 from nasdepth.latency.extract import architecture_kernels, tflite_kernels
@@ -38,13 +38,18 @@ class Checked:
         name: architecture string or file name.
         estimate: from the table.
         measurement: on the device, as the clock said.
-        drift: how many times slower the reference network ran then than when the table was built.
+        drift: how many times slower the reference networks ran beside it than when the table was built.
     """
 
     name: str
     estimate: LatencyEstimate
     measurement: Measurement
     drift: float = 1.0
+
+    @classmethod
+    def of(cls, name: str, estimate: LatencyEstimate, whole: Whole, table: LatencyTable) -> Self:
+        """A model that was measured among reference networks, against those of a table's build."""
+        return cls(name, estimate, whole.measurement, whole.drift(table.card.reference_ms))
 
     @property
     def measured_ms(self) -> float:
@@ -129,14 +134,13 @@ def validate(
     with closing(journal), tempfile.TemporaryDirectory(prefix="nasdepth-") as scratch:
         bench = Bench(device, journal, Path(scratch), len(sources), progress)
         measured = bench.files({keys[name]: source for name, source in sources.items()})
-        drift = _drift(table.card.reference_ms, bench.reference_ms)
         journal.delete()
     checked = []
     for name, estimate in estimates.items():
-        if error := measured[keys[name]].error:
+        if error := measured[keys[name]].measurement.error:
             refused[name] = error
         else:
-            checked.append(Checked(name, estimate, measured[keys[name]], drift))
+            checked.append(Checked.of(name, estimate, measured[keys[name]], table))
     checked.sort(key=lambda one: -abs(one.error))
     return Report(tuple(checked), refused, summarise(checked))
 
@@ -158,7 +162,7 @@ def summarise(checked: Sequence[Checked]) -> Validation | None:
         bias_percent=round(float(errors.mean()), 2),
         spearman=round(float(np.nan_to_num(ranks.statistic)), 4),
         interval_90_coverage_percent=round(100 * float(np.mean([one.inside for one in checked])), 1),
-        drift=round(checked[0].drift, 4),
+        drift=round(float(np.median([one.drift for one in checked])), 4),
         **within,
     )
 
@@ -171,10 +175,3 @@ def _drawn(space: SearchSpace | None, count: int, seed: int) -> list[Architectur
 
 def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _drift(then: dict[str, float], now: dict[str, float]) -> float:
-    """How much slower the reference network is now; in older cards, the mean of the reference kernels."""
-    names = [name for name in then if name in now]
-    names = [name for name in names if name == REFERENCE_NETWORK] or names
-    return float(np.exp(np.mean([np.log(now[name] / then[name]) for name in names]))) if names else 1.0

@@ -128,10 +128,10 @@ def layers_table(
 
 
 def worst_table(checked: Iterable[Checked]) -> Table:
-    """Models of a validation with what was predicted and what was measured."""
+    """Models of a validation: what was predicted, and what was measured, over the drift."""
     table = Table(title="Largest errors", title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("model", overflow="fold")
-    for heading in ("ms (est.)", "90 % interval (est.)", "measured ms", "error", "of it measured"):
+    for heading in ("ms (est.)", "90 % interval (est.)", "measured ms", "drift", "error", "of it measured"):
         table.add_column(heading, justify="right")
     for one in checked:
         table.add_row(
@@ -139,6 +139,7 @@ def worst_table(checked: Iterable[Checked]) -> Table:
             f"{one.estimate.latency_ms:.3f}",
             interval(*one.estimate.interval_90),
             f"{one.measured_ms:.3f}",
+            f"{one.drift:.2f}",
             f"{one.error:+.1%}",
             f"{one.estimate.measured_share:.0%}",
         )

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import textwrap
 from collections import Counter
-from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 
@@ -22,7 +21,7 @@ from nasdepth.latency import (
     tflite_kernels,
     write_micro_model,
 )
-from nasdepth.latency._bench import REFERENCE_NETWORK, REFERENCES, Bench
+from nasdepth.latency._bench import REFERENCE_NETWORKS, REFERENCES, Bench
 from nasdepth.latency._general import general_kernels
 from nasdepth.latency._journal import Journal
 from nasdepth.latency.build import build, plan, table_name
@@ -186,7 +185,8 @@ def test_validation_on_whole_networks(space, tmp_path):
     table = build(QuickDevice(), space, tmp_path, calibration=6, validate=3)
     validation, calibration = table.card.validation, table.card.calibration
     assert validation.models == 3 and validation.mape_percent >= 0
-    assert calibration.networks == 6 and set(table.card.reference_ms) == {*REFERENCES, REFERENCE_NETWORK}
+    assert calibration.networks == 6
+    assert set(table.card.reference_ms) == {*REFERENCES, *REFERENCE_NETWORKS}
     network = next(space.architectures())
     estimate = TablePredictor(table).estimate(architecture_kernels(network))
     assert estimate.measured_share == 1 and estimate.latency_ms > 0
@@ -241,27 +241,65 @@ def test_a_slow_reference_repeats_the_measurement(space, tmp_path, monkeypatch):
     assert Disturbed.calls > 1 + chunks  # the overhead's call, the chunks, and at least one again
 
 
-def test_a_network_is_measured_until_two_passes_agree(tmp_path, monkeypatch):
+class Replayed(LocalDevice):
+    """Measures once; every later pass is that one, models and references slowed down by so much."""
+
+    def __init__(self, models, references):
+        super().__init__(1)
+        self.slowdown = {False: models, True: references}
+        self.first = {}
+        self.passes = 0
+
+    def measure(self, models, **_):
+        new = [path for path in models if path not in self.first]
+        self.first |= dict(zip(new, super().measure(new, min_runs=3, min_seconds=0), strict=True))
+        for path in models:
+            slow = self.slowdown[path.name.startswith("reference")][self.passes]
+            yield replace(self.first[path], latency_ms=self.first[path].latency_ms * slow)
+        self.passes += 1
+
+
+@pytest.fixture
+def bench_one(tmp_path, monkeypatch):
+    """Measures one small model on a device, with as many passes as it takes."""
     monkeypatch.setattr("nasdepth.latency._bench._NETWORK_PASSES", 6)
-
-    class Replayed(LocalDevice):
-        """Measures once; every later pass is that one, slowed down by so much."""
-
-        slowdown = (1.5, 1.25, 1.0, 1.02)
-        first: Sequence[Measurement] = ()
-        passes = 0
-
-        def measure(self, models, **_):
-            self.first = self.first or list(super().measure(models, min_runs=3, min_seconds=0))
-            for path, one in zip(models, self.first, strict=True):
-                slow = 1.0 if path.name.startswith("reference") else self.slowdown[self.passes]
-                yield replace(one, latency_ms=one.latency_ms * slow)
-            self.passes += 1
-
     path = tmp_path / "one.tflite"
     write_micro_model(next(iter(REFERENCES.values())), path)
-    device = Replayed(1)
-    with closing(Journal(tmp_path / "journal.jsonl", device.describe())) as journal:
-        measured = Bench(device, journal, tmp_path).files({"one": ("one", path)})["one"]
+
+    def measure(device):
+        with closing(Journal(tmp_path / "journal.jsonl", device.describe())) as journal:
+            bench = Bench(device, journal, tmp_path)
+            return bench.files({"one": ("one", path)})["one"], bench.reference_ms
+
+    return path, measure
+
+
+def test_a_network_is_measured_until_two_passes_agree(bench_one):
+    path, measure = bench_one
+    device = Replayed((1.5, 1.25, 1.0, 1.02), (1.0,) * 4)
+    one, _ = measure(device)
     assert device.passes == 4
-    assert measured.latency_ms == device.first[-1].latency_ms
+    assert one.measurement.latency_ms == device.first[path].latency_ms
+
+
+def test_what_slows_the_references_too_is_divided_out(bench_one, monkeypatch):
+    monkeypatch.setattr("nasdepth.latency._bench._ATTEMPTS", 3)
+    path, measure = bench_one
+    device = Replayed((1.3, 1.3), (1.3, 1.3))
+    slow, usual_ms = measure(device)
+    assert device.passes == 2  # it knows no faster machine
+    true_ms = {name: one_ms / 1.3 for name, one_ms in usual_ms.items()}
+    assert slow.drift(true_ms) == pytest.approx(1.3)
+    assert slow.usual_ms(true_ms) == pytest.approx(device.first[path].latency_ms)
+    again, _ = measure(Replayed((), ()))  # from the journal
+    assert again == replace(slow, measurement=replace(slow.measurement, model=again.measurement.model))
+    assert slow.drift({"another": 1.0}) == 1
+
+
+def test_slow_references_ask_for_a_further_pass(bench_one, monkeypatch):
+    monkeypatch.setattr("nasdepth.latency._bench._ATTEMPTS", 6)
+    _, measure = bench_one
+    device = Replayed((1.0,) * 3, (1.0, 1.1, 1.0))
+    one, usual_ms = measure(device)
+    assert device.passes == 3
+    assert one.drift(usual_ms) == pytest.approx(1)
