@@ -21,7 +21,9 @@ Source = Literal["measured", "interpolated", "unknown"]
 
 _RUNTIMES = {"xnnpack": "xnnpack", "none": "tflite", "webgpu": "gpu", "gpu": "gpu"}
 DELEGATES = tuple(_RUNTIMES)
-_P90_TO_P10_IN_SD = 2.56
+# A low percentile repeats far better than its runs spread, and what disturbed a kernel's runs for long does
+# not say how far off it is: a little of the spread, up to some of the time, foretells networks' errors best
+_SD_OF_SPREAD, _MOST_MEASURED_SD = 0.08, 0.04
 # Without networks measured whole nobody knows how far off a sum of kernels is; so much it often was
 _UNCALIBRATED_SD = 0.15
 _INTERVAL_90_IN_SD = 1.645
@@ -205,7 +207,7 @@ class TablePredictor(Predictor):
             if kernel in self._parts:
                 continue
             if timing := self.table.timings.get(kernel):
-                sd_ms = timing.latency_ms * timing.spread / _P90_TO_P10_IN_SD
+                sd_ms = timing.latency_ms * min(_SD_OF_SPREAD * timing.spread, _MOST_MEASURED_SD)
                 self._parts[kernel] = self._part(kernel, timing.latency_ms, sd_ms, "measured")
             elif kernel in self.table.rejected:
                 raise UnknownKernelError(
