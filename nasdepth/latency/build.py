@@ -225,11 +225,12 @@ def _table(
 
 @dataclass(frozen=True)
 class _Network:
-    """A model to measure whole: its name, its kernels, and what writes its file."""
+    """A model to measure: its name, its kernels, what writes its file, and whether it has its resizes."""
 
     name: str
     kernels: tuple[Kernel, ...]
     write: Callable[[Path], None]
+    sort: str = "whole"
 
 
 def _whole(architecture: Architecture, runtime: str) -> _Network:
@@ -239,7 +240,7 @@ def _whole(architecture: Architecture, runtime: str) -> _Network:
 
 def _core(architecture: Architecture, runtime: str) -> _Network:
     kernels = core_kernels(architecture_kernels(architecture, runtime))
-    return _Network(f"core of {architecture}", kernels, partial(export_core, architecture))
+    return _Network(f"core of {architecture}", kernels, partial(export_core, architecture), "core")
 
 
 def _answered(
@@ -259,9 +260,8 @@ def _calibrated(
     predictor = TablePredictor(table)
     ran = _answered(predictor, networks, measured)
     latencies = [measured[network.name].usual_ms(table.card.reference_ms) for network in ran]
-    return table.with_card(
-        calibration=calibrate([predictor.decompose(one.kernels) for one in ran], latencies)
-    )
+    decomposed = [predictor.decompose(network.kernels) for network in ran]
+    return table.with_card(calibration=calibrate(decomposed, latencies, [network.sort for network in ran]))
 
 
 def _validated(

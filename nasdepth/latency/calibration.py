@@ -79,8 +79,13 @@ def coldness(network_bytes: int, half_cold_bytes: float) -> float:
     return network_bytes / (network_bytes + half_cold_bytes)
 
 
-def calibrate(networks: Sequence[Decomposition], latencies_ms: Sequence[float]) -> Calibration | None:
+def calibrate(
+    networks: Sequence[Decomposition], latencies_ms: Sequence[float], sorts: Sequence[str] = ()
+) -> Calibration | None:
     """Fit factors to measured networks; the error comes from leaving each of them out in turn.
+
+    Args:
+        sorts: of each network, where they differ in kind: the interval is to hold for every sort.
 
     Returns:
         None for fewer than 6 networks: they would be fitted, not learnt from.
@@ -101,8 +106,7 @@ def calibrate(networks: Sequence[Decomposition], latencies_ms: Sequence[float]) 
     spread = np.sqrt([network.variance for network in networks]) / latencies
     unexplained = float(np.sqrt(max(np.median(errors**2) / 0.455 - np.median(spread**2), 1e-4)))
     standardised = np.abs(errors) / np.sqrt(unexplained**2 + spread**2)
-    # the smallest sample quantile that covers nine in ten of networks not yet seen (split conformal)
-    rank = min(int(np.ceil(0.9 * (len(errors) + 1))), len(errors)) - 1
+    sort_of = np.array(sorts or [""] * len(errors))
     solution = _solve(design, latencies, len(cold))
     first = 1 + len(groups)
     rounded = solution.round(4).tolist()
@@ -116,8 +120,16 @@ def calibrate(networks: Sequence[Decomposition], latencies_ms: Sequence[float]) 
         base_ms=round(float(solution[-2]), 6),
         partition_ms=round(float(solution[-1]), 6),
         relative_sd=round(unexplained, 4),
-        sd_factor=round(float(np.sort(standardised)[rank] / _NORMAL_90), 4),
+        sd_factor=round(
+            max(_nine_in_ten(standardised[sort_of == one]) for one in set(sort_of)) / _NORMAL_90, 4
+        ),
     )
+
+
+def _nine_in_ten(deviations: np.ndarray) -> float:
+    """The smallest sample quantile that covers nine in ten of networks not yet seen (split conformal)."""
+    rank = min(int(np.ceil(0.9 * (len(deviations) + 1))), len(deviations)) - 1
+    return float(np.sort(deviations)[rank])
 
 
 def _best_rate(networks: Sequence[Decomposition]) -> float:

@@ -1,5 +1,7 @@
 """Calibration finds the factors that whole networks were made with, and an honest error."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -71,6 +73,17 @@ def test_the_interval_covers_nine_in_ten_of_networks_not_seen():
         for network, latency in zip(unseen, latencies, strict=True)
     ]
     assert 0.82 < np.mean(inside) < 0.97
+
+
+def test_networks_of_which_too_little_is_claimed_do_not_narrow_the_interval_of_others():
+    networks, latencies = _networks(60, 0.05)
+    sure = [replace(one, variance=(0.01 * ms) ** 2) for one, ms in zip(networks, latencies, strict=True)]
+    humble = [replace(one, variance=(0.5 * ms) ** 2) for one, ms in zip(networks, latencies, strict=True)]
+    mixed = [*sure[:30], *humble[30:]]
+    together = calibrate(mixed, latencies)
+    apart = calibrate(mixed, latencies, ["whole"] * 30 + ["core"] * 30)
+    assert apart.sd_factor > 1.1 * together.sd_factor
+    assert apart.factors == together.factors
 
 
 def test_a_group_that_one_network_alone_has_keeps_to_the_others():
