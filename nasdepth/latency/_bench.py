@@ -41,6 +41,7 @@ _FILES_AT_ONCE = 30
 # References this much slower than usual: something else was running, measure again. Usual is a low quantile;
 # the fastest ever can be a fluke, beside which everything would look slow
 _DRIFT = 1.06
+# The median of several networks is steadier than each of two kernels
 _NETWORK_DRIFT = 1.04
 _USUAL_QUANTILE = 0.2
 _ATTEMPTS = 3

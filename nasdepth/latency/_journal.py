@@ -68,7 +68,7 @@ class Journal:
 
     def references_ms(self, key: str) -> dict[str, float]:
         """Of reference networks that ran beside an entry; empty where none did."""
-        return self._references_ms[key]
+        return self._references_ms.get(key, {})
 
     def add(
         self, key: str, measurement: Measurement, references_ms: Mapping[str, float] | None = None
@@ -77,9 +77,9 @@ class Journal:
         entry = asdict(measurement)
         del entry["model"]
         self._done[key] = measurement
-        self._references_ms[key] = dict(references_ms or {})
-        beside = {"references_ms": self._references_ms[key]} if references_ms else {}
-        self._write({"key": key, **entry, **beside})
+        if references_ms:
+            self._references_ms[key] = entry["references_ms"] = dict(references_ms)
+        self._write({"key": key, **entry})
 
     def _write(self, entry: dict) -> None:
         self._file.write(json.dumps(entry) + "\n")

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.optimize import nnls
@@ -162,8 +163,8 @@ class KindModel:
         times = np.asarray(times_ms, np.float64)
         sizes = dimensions(kernels)
         features = physical_features(kernels, sizes)
-        squares = _best_vector(features, sizes, times)
-        self._form = _Form(features, sizes, times, squares.vector, squares.weights())
+        squares = _best_squares(features, sizes, times)
+        self._form = _Form(features, sizes, times, squares.vector, squares.weights)
         self._low, self._high = (np.maximum(ends, 1) for ends in (sizes.min(0), sizes.max(0)))
         self._sd = self._held_out_sd(features, squares)
 
@@ -186,9 +187,9 @@ class KindModel:
         if len(form.times) < 2 * _FOLDS:
             return _SD_OF_FEW
         errors = []
-        for fold, (held, kept) in enumerate(_folds(len(form.times))):
+        folds = _folds(len(form.times))
+        for (held, kept), weights in zip(folds, squares.weights_without, strict=True):
             held = held[: _MOST_HELD_OUT // _FOLDS]
-            weights = squares.weights(without=fold)
             other = _Form(features[kept], form.sizes[kept], form.times[kept], form.vector, weights)
             guess, _ = other.predict(features[held], form.sizes[held])
             errors.append(np.log(guess / form.times[held]))
@@ -219,15 +220,23 @@ class _LeastSquares:
         # have triangles of parts, stacked
         self._triangles = [np.linalg.qr(rows[held], mode="r") for held, _ in _folds(len(times))]
 
-    def weights(self, without: int | None = None) -> np.ndarray:
-        """One for each of `features`; `without` a fold's kernels."""
-        kept = [triangle for fold, triangle in enumerate(self._triangles) if fold != without]
-        triangle = np.linalg.qr(np.concatenate(kept), mode="r")
+    @property
+    def weights(self) -> np.ndarray:
+        """One for each of `features`."""
+        return self._solved(self._triangles)
+
+    @cached_property
+    def weights_without(self) -> list[np.ndarray]:
+        """The same of all kernels but those of each fold."""
+        return [self._solved(self._triangles[:fold] + self._triangles[fold + 1 :]) for fold in range(_FOLDS)]
+
+    def _solved(self, triangles: Sequence[np.ndarray]) -> np.ndarray:
+        triangle = np.linalg.qr(np.concatenate(triangles), mode="r")
         return nnls(triangle[:, :-1], triangle[:, -1], maxiter=10_000)[0] / self._norm
 
 
-def _best_vector(features: np.ndarray, sizes: np.ndarray, times: np.ndarray) -> _LeastSquares:
-    """With the narrowest of 0 and `_VECTORS` that predicts held-out kernels as well as any."""
+def _best_squares(features: np.ndarray, sizes: np.ndarray, times: np.ndarray) -> _LeastSquares:
+    """Those with the narrowest of 0 and `_VECTORS` that predicts held-out kernels as well as any."""
     plain = _LeastSquares(features, sizes, times, 0)
     if len(times) < 2 * _FOLDS:
         return plain
@@ -238,8 +247,8 @@ def _best_vector(features: np.ndarray, sizes: np.ndarray, times: np.ndarray) -> 
     errors = []
     for squares in tried:
         guesses = np.empty(len(times))
-        for fold, (held, _) in enumerate(_folds(len(times))):
-            guesses[held] = _at_least(squares.features[held] @ squares.weights(without=fold))
+        for (held, _), weights in zip(_folds(len(times)), squares.weights_without, strict=True):
+            guesses[held] = _at_least(squares.features[held] @ weights)
         errors.append(float(np.median(np.abs(np.log(guesses / times)))))
     return next(
         squares for squares, error in zip(tried, errors, strict=True) if _TELLING * error <= min(errors)
