@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from nasdepth.devices._probe import probe_model
-from nasdepth.devices.base import Device, DeviceInfo, Measurement
+from nasdepth.devices.base import MODELS_AT_ONCE, Device, DeviceInfo, Measurement
 from nasdepth.devices.diagnosis import Diagnosis, judge
 from nasdepth.devices.uri import DeviceUri
 from nasdepth.errors import DeviceError
@@ -19,8 +19,6 @@ from nasdepth.errors import DeviceError
 RUNNER = Path(__file__).with_name("runner.py")
 SILENCE_SECONDS = 300.0
 
-# Models interleaved in one process: enough that drift averages out, few enough to hold in memory
-_CHUNK = 32
 _ROUNDS = 5
 _PROBE_RUNS, _PROBE_SECONDS = 50, 2.0
 
@@ -76,8 +74,8 @@ class RunnerDevice(Device):
     ) -> Iterator[Measurement]:
         self.describe()
         paths = [Path(model) for model in models]
-        for start in range(0, len(paths), _CHUNK):
-            chunk = paths[start : start + _CHUNK]
+        for start in range(0, len(paths), MODELS_AT_ONCE):
+            chunk = paths[start : start + MODELS_AT_ONCE]
             yield from self._persistently(lambda chunk=chunk: self._chunk(chunk, min_runs, min_seconds))
 
     def diagnose(self) -> Diagnosis:

@@ -15,16 +15,17 @@ import numpy as np
 
 from nasdepth.devices._benchmark_model import BenchmarkOutput, parse_benchmark, refused_by_gpu
 from nasdepth.devices._probe import PROBE_OPERATIONS, probe_model
-from nasdepth.devices.base import Device, DeviceInfo, Measurement
+from nasdepth.devices.base import MODELS_AT_ONCE, Device, DeviceInfo, Measurement
 from nasdepth.devices.diagnosis import Diagnosis, judge
 from nasdepth.devices.uri import DeviceUri
 from nasdepth.errors import ConnectionLost, DeviceError
 
 _FOLDER = PurePosixPath("/data/local/tmp/nasdepth")
 _BINARY = PurePosixPath("/data/local/tmp/benchmark_model")
-_CHUNK = 32
 _ROUNDS = 5
 _WARMUP_RUNS = 3
+# An average wants more runs than a low percentile, and starting benchmark_model takes longer than they do
+_LEAST_SECONDS = 0.05
 _TIMEOUT_SECONDS = 600.0
 _DOWNLOAD = "https://www.tensorflow.org/lite/performance/measurement#native_benchmark_binary"
 _GONE = ("device offline", "not found", "no devices/emulators found", "closed", "cannot connect")
@@ -84,8 +85,8 @@ class AdbDevice(Device):
     ) -> Iterator[Measurement]:
         self.describe()
         paths = [Path(model) for model in models]
-        for start in range(0, len(paths), _CHUNK):
-            yield from self._chunk(paths[start : start + _CHUNK], min_runs, min_seconds)
+        for start in range(0, len(paths), MODELS_AT_ONCE):
+            yield from self._chunk(paths[start : start + MODELS_AT_ONCE], min_runs, min_seconds)
 
     def _chunk(self, models: list[Path], min_runs: int, min_seconds: float) -> list[Measurement]:
         errors: dict[int, str] = {}
@@ -102,7 +103,9 @@ class AdbDevice(Device):
                 for index in rounds:
                     if index not in errors:
                         said = self._benchmark(
-                            names[index], runs=-(-min_runs // _ROUNDS), seconds=min_seconds / _ROUNDS
+                            names[index],
+                            runs=-(-min_runs // _ROUNDS),
+                            seconds=max(min_seconds, _LEAST_SECONDS) / _ROUNDS,
                         )
                         if said.error:
                             errors[index] = said.error
@@ -291,7 +294,8 @@ def _summed(model: Path, rounds: list[BenchmarkOutput]) -> Measurement:
         model,
         latency_ms=float(low),
         median_ms=float(median),
-        min_ms=min(said.min_ms for said in rounds),
+        # which the tool prints in whole microseconds
+        min_ms=min(float(low), *(said.min_ms for said in rounds)),
         spread=float(high / low - 1) if low else 0.0,
         runs=sum(said.runs for said in rounds),
     )

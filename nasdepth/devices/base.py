@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from nasdepth.devices.diagnosis import Diagnosis
 
+# What is measured in turns: enough that drift averages out, few enough to hold in memory
+MODELS_AT_ONCE = 96
+
 
 @dataclass(frozen=True, slots=True)
 class DeviceInfo:

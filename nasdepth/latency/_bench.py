@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import batched
 from pathlib import Path
 
 import numpy as np
@@ -36,19 +37,23 @@ REFERENCE_NETWORKS = (
 # So little work that all its time is the interpreter's
 _NOTHING = Kernel("add", 1, 1, 8, 1, 1, 8, operand="tensor")
 _LEAST_MS = 1e-4
-# What a device interleaves in one process
-_FILES_AT_ONCE = 30
+# What a device interleaves in one process: many, as starting one takes as long as measuring a dozen kernels;
+# not more than a small board's memory holds
+_FILES_AT_ONCE, _BYTES_AT_ONCE = 90, 2.5e8
+_NETWORKS_AT_ONCE = 15
 # References this much slower than usual: something else was running, measure again. Usual is a low quantile;
 # the fastest ever can be a fluke, beside which everything would look slow
 _DRIFT = 1.06
 # The median of several networks is steadier than each of two kernels
 _NETWORK_DRIFT = 1.04
 _USUAL_QUANTILE = 0.2
+# Before so many passes nobody knows what is usual
+_PASSES_TO_KNOW = 8
 _ATTEMPTS = 3
 # Nine in ten kernels of a quiet machine spread less; a disturbance as long as a kernel's runs shows as more
 _UNSTEADY = 0.5
-# Enough for a low percentile; long kernels would take minutes otherwise
-_RUNS, _SECONDS = 15, 0.05
+# Enough for a low percentile: five times as long repeats no better, and more kernels tell more
+_RUNS, _SECONDS = 10, 0.01
 _NETWORK_RUNS, _NETWORK_SECONDS = 30, 0.3
 _NETWORK_PASSES, _AGREE = 6, 1.03
 # The call is nothing beside such kernels, and copies of their outputs would crowd a cache that they have to
@@ -151,11 +156,10 @@ class Bench:
                 self._advance(str(kernel))
             else:
                 pending.append(kernel)
-        at_once = (_FILES_AT_ONCE - len(REFERENCES)) // 2
-        for first in range(0, len(pending), at_once):
+        for chunk in _lots(pending, lengths):
             if deadline is not None and time.monotonic() > deadline:
                 break
-            chunk = pending[first : first + at_once]
+            self._know_the_usual()
             paths = {}
             for index, kernel in enumerate(chunk):
                 for length in lengths[kernel]:
@@ -178,11 +182,10 @@ class Bench:
                 self._advance(label)
             else:
                 pending.append(key)
-        at_once = _FILES_AT_ONCE // 2
         references = self._network_references() if pending else {}
-        for first in range(0, len(pending), at_once):
+        for lot in batched(pending, _NETWORKS_AT_ONCE):
             paths = {}
-            for index, key in enumerate(pending[first : first + at_once]):
+            for index, key in enumerate(lot):
                 source = models[key][1]
                 paths[key] = source if isinstance(source, Path) else self._scratch / f"model-{index}.tflite"
                 if not isinstance(source, Path):
@@ -192,6 +195,12 @@ class Bench:
                 self._journal.add(key, measured[path].measurement, measured[path].references_ms)
                 self._advance(models[key][0])
         return {key: Whole(self._journal[key], self._journal.references_ms(key)) for key in models}
+
+    def _know_the_usual(self) -> None:
+        """What is measured first would otherwise be judged by nothing but itself."""
+        while len(self._journal.latencies_ms(f"reference {next(iter(REFERENCES))} ")) < _PASSES_TO_KNOW:
+            if not self._pass([], self._references, _RUNS, _SECONDS)[1]:
+                break
 
     def _calm(self, paths: Sequence[Path]) -> dict[Path, Measurement]:
         """The fastest of several passes: of all where the references were slow, of the unsteady otherwise."""
@@ -258,6 +267,21 @@ class Bench:
         self.done += 1
         if self._progress:
             self._progress(self.done, max(self.total, self.done), label)
+
+
+def _lots(kernels: Sequence[Kernel], lengths: Mapping[Kernel, tuple[int, ...]]) -> Iterator[list[Kernel]]:
+    """Kernels in order, as many at a time as go into one process."""
+    lot, files, held_bytes = [], len(REFERENCES), 0
+    for kernel in kernels:
+        copies = lengths[kernel]
+        own = len(copies) * kernel.in_bytes + sum(copies) * (kernel.out_bytes + kernel.weight_bytes)
+        if lot and (files + len(copies) > _FILES_AT_ONCE or held_bytes + own > _BYTES_AT_ONCE):
+            yield lot
+            lot, files, held_bytes = [], len(REFERENCES), 0
+        lot.append(kernel)
+        files, held_bytes = files + len(copies), held_bytes + own
+    if lot:
+        yield lot
 
 
 def _slowdown(now_ms: Mapping[str, float], usual_ms: Mapping[str, float]) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from nasdepth.latency.kernels import BINARY, CONSTANTS, Kernel, hwc, operand_of, same_padding
@@ -27,6 +27,12 @@ class Node:
     output: int
     pads: tuple[int, int, int, int] | None = None
     normalisation: bool = False
+
+
+def outputs_of(nodes: Sequence[Node]) -> list[int]:
+    """Values that nothing reads."""
+    read = {value for node in nodes for value in node.inputs}
+    return [node.output for node in nodes if node.output not in read]
 
 
 def fuse(nodes: Iterable[Node], outputs: Iterable[int], rules: Rules) -> tuple[Node, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -15,7 +16,7 @@ class Journal:
     """Measurements by key, appended to a JSON-lines file whose first line is the device.
 
     Raises:
-        TableError: the file belongs to another device or setting, or is damaged.
+        TableError: the file belongs to another device or setting, is damaged, or another process has it open.
     """
 
     def __init__(self, path: Path, info: DeviceInfo) -> None:
@@ -24,11 +25,19 @@ class Journal:
         self._references_ms: dict[str, dict[str, float]] = {}
         header = {"device": asdict(info)}
         path.parent.mkdir(parents=True, exist_ok=True)
-        whole = ""
-        if path.exists():
-            # A crash may have cut the last line: it is measured again
-            text = path.read_text(encoding="utf-8")
-            whole = text[: text.rfind("\n") + 1]
+        self._file = path.open("a+", encoding="utf-8")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.close()
+            raise TableError(
+                f"{path}: another process is measuring into it, and two would disturb each other; wait "
+                "for it or stop it"
+            ) from None
+        self._file.seek(0)
+        text = self._file.read()
+        # A crash may have cut the last line: it is measured again
+        whole = text[: text.rfind("\n") + 1]
         for number, line in enumerate(whole.splitlines(), start=1):
             try:
                 entry = json.loads(line)
@@ -42,9 +51,7 @@ class Journal:
                 raise TableError(
                     f"{path}, line {number}: damaged ({error}); delete it to start over"
                 ) from None
-        self._file = path.open("w" if not whole else "r+", encoding="utf-8")
         self._file.truncate(len(whole.encode()))
-        self._file.seek(0, 2)
         if not whole:
             self._write(header)
 
@@ -91,5 +98,5 @@ class Journal:
 
     def delete(self) -> None:
         """The table is saved: the journal has done its work."""
+        self.path.unlink(missing_ok=True)
         self.close()
-        self.path.unlink()

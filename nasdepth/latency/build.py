@@ -20,13 +20,17 @@ from nasdepth.devices import Device, DeviceInfo, Measurement
 from nasdepth.latency._bench import Bench, Progress, Whole
 from nasdepth.latency._cores import core_kernels, export_core
 from nasdepth.latency._general import general_kernels
+from nasdepth.latency._general_networks import general_network
+from nasdepth.latency._graph import fuse, outputs_of
 from nasdepth.latency._journal import Journal
 from nasdepth.latency.calibration import calibrate
 from nasdepth.latency.card import DeviceCard
 from nasdepth.latency.extract import architecture_kernels
 from nasdepth.latency.kernels import Kernel
+from nasdepth.latency.micro import write_network
 from nasdepth.latency.plan import least_sure, ordered, plan, uses_of
 from nasdepth.latency.predictor import TablePredictor, runtime_of
+from nasdepth.latency.rules import load_rules
 from nasdepth.latency.table import LatencyTable, Timing
 from nasdepth.latency.validate import Checked, summarise
 
@@ -39,12 +43,12 @@ __all__ = ["build", "plan", "table_name"]
 _SECONDS_PER_NETWORK = 6.0
 # Share of a limited time that goes to the planned order; the rest to where the predictor is least sure
 _PLANNED_SHARE = 0.5
-_LEAST_SURE_AT_ONCE = 280
+_LEAST_SURE_AT_ONCE = 1400
 # Of those not measured yet, as many of the first are looked at; a full space has a hundred thousand kernels
 _LEAST_SURE_AMONG = 8000
 _LEAST_OF_A_KIND = 2
-# Networks without resizes beside those with, in a table for other makers' networks too
-_CORES_SHARE = 1 / 3
+# In a table for other makers' networks too: networks without resizes, and of those makers' kinds
+_CORES_SHARE, _GENERAL_SHARE = 1 / 4, 1 / 2
 
 
 def table_name(info: DeviceInfo) -> str:
@@ -83,7 +87,8 @@ def build(
         calibration, validate: whole networks, drawn from the space, to fit the table to and to check it
             against; fewer than 6 leave it uncalibrated, fewer than 3 unvalidated.
         general: for networks of other makers too: their kernels are also measured, and the table is fitted
-            to a third more networks, which lack the resizes from and to 480x640.
+            to a quarter more networks, which lack the resizes from and to 480x640, and half as many that are
+            drawn from what other makers' are made of.
         seed: of the kernels' sample and of the networks.
         progress: called with (done, total, label) after every measurement.
 
@@ -111,7 +116,11 @@ def build(
     # a small space has fewer than asked for: both get their share
     checks = min(validate, max(len(networks) - calibration, len(networks) // 3))
     checked = [_whole(one, runtime) for one in networks[:checks]]
-    fitted = [_whole(one, runtime) for one in networks[checks:]] + [_core(one, runtime) for one in smaller]
+    fitted = [
+        *(_whole(one, runtime) for one in networks[checks:]),
+        *(_core(one, runtime) for one in smaller),
+        *(_general(index, runtime) for index in range(round(_GENERAL_SHARE * calibration) if general else 0)),
+    ]
     journal = Journal(Path(out_folder) / f"{name}.partial.jsonl", info)
     with closing(journal), tempfile.TemporaryDirectory(prefix="nasdepth-") as scratch:
         bench = Bench(device, journal, Path(scratch), 1 + len(kernels) + len(fitted + checked), progress)
@@ -130,7 +139,10 @@ def build(
         bench.total = bench.done + len(fitted + checked)
         table = tabulate(measured)
         # in turns: the check is to find the machine in the states that the table was fitted in
-        whole = bench.files({one.name: (one.name, one.write) for one in _in_turns(fitted, checked)})
+        by_sort = [[one for one in fitted if one.sort == sort] for sort in _SORTS]
+        whole = bench.files(
+            {one.name: (one.name, one.write) for one in _in_turns(checked, *filter(None, by_sort))}
+        )
         table = table.with_card(reference_ms=bench.reference_ms)
         table = _calibrated(table, fitted, whole)
         table = _validated(table, checked, whole)
@@ -223,9 +235,12 @@ def _table(
     return LatencyTable(name, card, timings, rejected).with_card()
 
 
+_SORTS = ("whole", "core", "general")
+
+
 @dataclass(frozen=True)
 class _Network:
-    """A model to measure: its name, its kernels, what writes its file, and whether it has its resizes."""
+    """A model to measure: its name, its kernels, what writes its file, and which of `_SORTS` it is."""
 
     name: str
     kernels: tuple[Kernel, ...]
@@ -241,6 +256,12 @@ def _whole(architecture: Architecture, runtime: str) -> _Network:
 def _core(architecture: Architecture, runtime: str) -> _Network:
     kernels = core_kernels(architecture_kernels(architecture, runtime))
     return _Network(f"core of {architecture}", kernels, partial(export_core, architecture), "core")
+
+
+def _general(seed: int, runtime: str) -> _Network:
+    nodes = general_network(seed)
+    kernels = tuple(node.kernel for node in fuse(nodes, outputs_of(nodes), load_rules(runtime)))
+    return _Network(f"general network {seed}", kernels, partial(write_network, nodes), "general")
 
 
 def _answered(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import flatbuffers
 import numpy as np
 
 from nasdepth.files import whole_file
+from nasdepth.latency._graph import Node, outputs_of
 from nasdepth.latency._micro_options import operator_options, operator_version
 from nasdepth.latency._schema import BUILTIN_OF_OP, PRECISION_CODES, schema
 from nasdepth.latency.kernels import CONSTANTS, CONVOLUTIONS, STRETCHED, Kernel
@@ -40,33 +42,64 @@ def write_micro_model(kernel: Kernel, path: str | Path, copies: int = 1) -> None
         temporary.write_bytes(_micro_model(kernel, copies))
 
 
+def write_network(nodes: Sequence[Node], path: str | Path) -> None:
+    """Write float kernels that read each other's outputs as one .tflite with random weights.
+
+    Args:
+        nodes: in order; value 1 is the model's input, what nothing reads are its outputs.
+        path: of the .tflite.
+
+    Raises:
+        NasdepthError: the file cannot be written.
+    """
+    writer = _Writer("float32", deep=True)
+    values = {1: writer.tensor(nodes[0].kernel.input_shape, "input")}
+    for node in nodes:
+        (values[node.output],) = _write(node.kernel, [values[one] for one in node.inputs], writer)
+    outputs = [values[value] for value in outputs_of(nodes)]
+    with whole_file(path) as temporary:
+        temporary.write_bytes(writer.model([values[1]], outputs, "drawn at random"))
+
+
 def _micro_model(kernel: Kernel, copies: int) -> bytes:
     writer = _Writer(kernel.precision)
     data = _data(kernel, writer)
     outputs = [output for _ in range(copies) for output in _write(kernel, data, writer)]
-    model = schema.ModelT(
-        version=3,
-        operatorCodes=writer.codes,
-        subgraphs=[
-            schema.SubGraphT(tensors=writer.tensors, inputs=data, outputs=outputs, operators=writer.operators)
-        ],
-        description=str(kernel).encode(),
-        buffers=writer.buffers,
-    )
-    builder = flatbuffers.Builder(4096)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+    return writer.model(data, outputs, str(kernel))
 
 
 class _Writer:
-    def __init__(self, precision: str) -> None:
-        self.precision = precision
+    """Collects tensors and operators.
+
+    Args:
+        precision: of activations and weights.
+        deep: weights keep values at one size through many layers, not to end as denormals, which are slow.
+    """
+
+    def __init__(self, precision: str, deep: bool = False) -> None:
+        self.precision, self.deep = precision, deep
         self.tensors: list[schema.TensorT] = []
         self.buffers = [schema.BufferT()]
         self.codes: list[schema.OperatorCodeT] = []
         self.operators: list[schema.OperatorT] = []
         self._random = np.random.default_rng(0)
         self._integers: dict[bytes, int] = {}
+
+    def model(self, inputs: list[int], outputs: list[int], description: str) -> bytes:
+        """The flatbuffer of all that was written."""
+        graph = schema.SubGraphT(
+            tensors=self.tensors, inputs=inputs, outputs=outputs, operators=self.operators
+        )
+        model = schema.ModelT(
+            version=3,
+            operatorCodes=self.codes,
+            subgraphs=[graph],
+            description=description.encode(),
+            buffers=self.buffers,
+        )
+        builder = flatbuffers.Builder(4096)
+        builder.Finish(model.Pack(builder), b"TFL3")
+        return bytes(builder.Output())
 
     def tensor(
         self,
@@ -99,7 +132,11 @@ class _Writer:
         """Random weights; int8 filters have a scale for each output channel, the `channel_axis`."""
         if self.precision == "float32":
             # Small values: no activation overflows, none is denormal
-            values = self._random.uniform(0.01, 0.1, shape).astype(np.float32)
+            low, high = 0.01, 0.1
+            if self.deep and len(shape) in (2, 4):
+                high = (6 / math.prod(shape[1:-1] if shape[0] == 1 else shape[1:])) ** 0.5
+                low = -high
+            values = self._random.uniform(low, high, shape).astype(np.float32)
             return self.constant(values, "weights", schema.TensorType.FLOAT32)
         if self.precision == "uint8":
             values = self._random.integers(1, 256, shape).astype(np.uint8)

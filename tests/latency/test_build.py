@@ -15,13 +15,14 @@ from latency_samples import EVERY_OPERATION
 from nasdepth.devices import LocalDevice, Measurement
 from nasdepth.errors import TableError
 from nasdepth.latency import (
+    Kernel,
     LatencyTable,
     TablePredictor,
     architecture_kernels,
     tflite_kernels,
     write_micro_model,
 )
-from nasdepth.latency._bench import REFERENCE_NETWORKS, REFERENCES, Bench
+from nasdepth.latency._bench import _PASSES_TO_KNOW, REFERENCE_NETWORKS, REFERENCES, Bench, _lots
 from nasdepth.latency._general import general_kernels
 from nasdepth.latency._journal import Journal
 from nasdepth.latency.build import build, plan, table_name
@@ -230,15 +231,15 @@ def test_a_slow_reference_repeats_the_measurement(space, tmp_path, monkeypatch):
 
         def measure(self, models, **options):
             Disturbed.calls += 1
-            slow = 3.0 if Disturbed.calls == 2 else 1.0
+            slow = 3.0 if Disturbed.calls == _PASSES_TO_KNOW + 1 else 1.0
             for one in super().measure(models):
                 scaled = one.latency_ms * slow
                 yield Measurement(one.model, scaled, one.median_ms * slow, scaled, one.spread, one.runs)
 
     device = Disturbed()
     table = build(device, space, tmp_path, minutes=1e-6, calibration=0, validate=0)
-    chunks = -(-len(table.timings) // 14)
-    assert Disturbed.calls > 1 + chunks  # the overhead's call, the chunks, and at least one again
+    lots = -(-len(table.timings) // 44)
+    assert Disturbed.calls > _PASSES_TO_KNOW + lots  # at least one was measured again
 
 
 class Replayed(LocalDevice):
@@ -257,6 +258,25 @@ class Replayed(LocalDevice):
             slow = self.slowdown[path.name.startswith("reference")][self.passes]
             yield replace(self.first[path], latency_ms=self.first[path].latency_ms * slow)
         self.passes += 1
+
+
+def test_two_processes_do_not_measure_into_one_journal(tmp_path):
+    path, info = tmp_path / "one.partial.jsonl", LocalDevice(1).describe()
+    with closing(Journal(path, info)) as journal:
+        journal.add("one", Measurement(path, latency_ms=1.0))
+        with pytest.raises(TableError, match="another process is measuring into it"):
+            Journal(path, info)
+    with closing(Journal(path, info)) as again:
+        assert again["one"].latency_ms == 1.0
+
+
+def test_a_lot_fits_into_a_small_boards_memory():
+    small = [Kernel("relu", 8, 8, channels, 8, 8, channels) for channels in range(1, 101)]
+    huge = [Kernel("relu", 480, 640, channels, 480, 640, channels) for channels in (90, 91, 92)]
+    kernels = [*small, *huge]
+    lots = list(_lots(kernels, {kernel: (1, 4) if kernel in small else (1,) for kernel in kernels}))
+    assert [kernel for lot in lots for kernel in lot] == kernels
+    assert [len(lot) for lot in lots] == [44, 44, 13, 1, 1]
 
 
 @pytest.fixture
