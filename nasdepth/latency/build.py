@@ -116,11 +116,12 @@ def build(
     # a small space has fewer than asked for: both get their share
     checks = min(validate, max(len(networks) - calibration, len(networks) // 3))
     checked = [_whole(one, runtime) for one in networks[:checks]]
-    fitted = [
-        *(_whole(one, runtime) for one in networks[checks:]),
-        *(_core(one, runtime) for one in smaller),
-        *(_general(index, runtime) for index in range(round(_GENERAL_SHARE * calibration) if general else 0)),
-    ]
+    whole = [_whole(one, runtime) for one in networks[checks:]]
+    drawn = round(_GENERAL_SHARE * calibration) if general else 0
+    small = _in_turns(
+        [_core(one, runtime) for one in smaller], [_general(index, runtime) for index in range(drawn)]
+    )
+    fitted = whole + small
     journal = Journal(Path(out_folder) / f"{name}.partial.jsonl", info)
     with closing(journal), tempfile.TemporaryDirectory(prefix="nasdepth-") as scratch:
         bench = Bench(device, journal, Path(scratch), 1 + len(kernels) + len(fitted + checked), progress)
@@ -135,17 +136,14 @@ def build(
             overhead_ms=overhead_ms,
         )
         tabulate = partial(_table, name, card, before)
-        measured = _measure(bench, kernels, uses, overhead_ms, start, seconds, tabulate)
+        table = tabulate(_measure(bench, kernels, uses, overhead_ms, start, seconds, tabulate))
         bench.total = bench.done + len(fitted + checked)
-        table = tabulate(measured)
         # in turns: the check is to find the machine in the states that the table was fitted in
-        by_sort = [[one for one in fitted if one.sort == sort] for sort in _SORTS]
-        whole = bench.files(
-            {one.name: (one.name, one.write) for one in _in_turns(checked, *filter(None, by_sort))}
-        )
+        in_turns = _in_turns(checked, whole, small)
+        measured = bench.files({one.name: (one.name, one.write) for one in in_turns})
         table = table.with_card(reference_ms=bench.reference_ms)
-        table = _calibrated(table, fitted, whole)
-        table = _validated(table, checked, whole)
+        table = _calibrated(table, fitted, measured)
+        table = _validated(table, checked, measured)
         table.save(out_folder)
         journal.delete()
     return table
@@ -235,12 +233,9 @@ def _table(
     return LatencyTable(name, card, timings, rejected).with_card()
 
 
-_SORTS = ("whole", "core", "general")
-
-
 @dataclass(frozen=True)
 class _Network:
-    """A model to measure: its name, its kernels, what writes its file, and which of `_SORTS` it is."""
+    """A model to measure: its name, its kernels, what writes its file, and whether it has its resizes."""
 
     name: str
     kernels: tuple[Kernel, ...]
@@ -255,13 +250,13 @@ def _whole(architecture: Architecture, runtime: str) -> _Network:
 
 def _core(architecture: Architecture, runtime: str) -> _Network:
     kernels = core_kernels(architecture_kernels(architecture, runtime))
-    return _Network(f"core of {architecture}", kernels, partial(export_core, architecture), "core")
+    return _Network(f"core of {architecture}", kernels, partial(export_core, architecture), "small")
 
 
 def _general(seed: int, runtime: str) -> _Network:
     nodes = general_network(seed)
     kernels = tuple(node.kernel for node in fuse(nodes, outputs_of(nodes), load_rules(runtime)))
-    return _Network(f"general network {seed}", kernels, partial(write_network, nodes), "general")
+    return _Network(f"general network {seed}", kernels, partial(write_network, nodes), "small")
 
 
 def _answered(

@@ -22,9 +22,9 @@ from nasdepth.latency.card import Calibration
 from nasdepth.latency.kernels import Kernel
 
 # Factors differ by about this much between groups, partitions cost about this much (ms of a 1 ms network)
-_PRIOR_SD = 0.15
+_PRIOR_SD = 0.08
 _PRIOR_REST = 0.02
-_NOISE = 0.03
+_NOISE = 0.05
 _FACTOR_BOUNDS = (0.4, 2.5)
 # A cache's worth of outputs, float32; held-out errors are flat from half to twice as much
 _COLD_VALUES = 1e5
