@@ -17,7 +17,7 @@ one that does not.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -49,8 +49,6 @@ _LEAST_SD = 0.02
 # One or two kernels of a kind say nothing about how far off the form is
 _SD_OF_FEW = 0.3
 _BATCH = 256
-# Most kernels find their bounds among the first so many
-_BLOCK = 256
 # What `left_over` may say, and which of `physical_features` then count more: rows, pixels, those times sizes
 _LEFT_OVER = (1, 2, 3, 4)
 _ADDED = (1, 2, 10, 13, 14)
@@ -275,14 +273,13 @@ class _Form:
         self._own, added = np.split(weights, [features.shape[1]])
         self._added = np.vstack([np.zeros(len(_ADDED)), added.reshape(-1, len(_ADDED))])
         base = self._base(features, classes)
-        bounds = times / base**_MOVED
+        self._bounds = times / base**_MOVED
         # In the order of the bounds the first kernel that is larger has the lowest bound of all that are, and
         # the last that is smaller the highest. Narrow integers compare several times faster, and comparing is
         # all the time there is: a size that always equals another says nothing more
-        order = np.argsort(bounds, kind="stable")
-        self._bounds_or_none = np.array([0, *bounds[order], np.inf])
-        self._compact = _compared(sizes[order], classes[order])
-        self._backwards = np.ascontiguousarray(self._compact[:, ::-1])
+        self._order = np.argsort(self._bounds, kind="stable")
+        self._ordered = self._bounds[self._order]
+        self._compact = _compared(sizes[self._order], classes[self._order])
         self._same_as = _twins(self._compact)
 
     def predict(self, features: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -303,32 +300,20 @@ class _Form:
 
     def _envelope(self, base: np.ndarray, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         telling = set(self._same_as) if (asked == asked[self._same_as]).all() else range(len(asked))
-        larger = _first(self._compact, asked, telling, np.greater_equal)
-        smaller = len(self.times) - _first(self._backwards, asked, telling, np.less_equal)
-        low, high = (self._bounds_or_none[place] * base**_MOVED for place in (smaller, 1 + larger))
+        smaller = np.ones((len(base), len(self.times)), bool)
+        larger = smaller.copy()
+        for index in telling:
+            known, some = self._compact[index], asked[index][:, None]
+            smaller &= known <= some
+            larger &= known >= some
+        last, first = len(self.times) - 1 - smaller[:, ::-1].argmax(1), larger.argmax(1)
+        rows = np.arange(len(base))
+        low = np.where(smaller[rows, last], self._ordered[last], 0) * base**_MOVED
+        high = np.where(larger[rows, first], self._ordered[first], np.inf) * base**_MOVED
         # Noise can turn the bounds around: then meet half way, which is monotone too
         times = np.sqrt(np.minimum(np.maximum(base, low), high) * np.maximum(np.minimum(base, high), low))
         with np.errstate(divide="ignore"):
             return times, np.abs(np.log(high) - np.log(low))
-
-
-def _first(known: np.ndarray, asked: np.ndarray, telling: Iterable[int], compare: Callable) -> np.ndarray:
-    """(n,) where in (d, k) `known` the first stands that compares so with each of (d, n) `asked`; k for none.
-
-    Args:
-        telling: which of the d count.
-    """
-    found = np.full(asked.shape[1], known.shape[1])
-    left, start, size = np.arange(asked.shape[1]), 0, _BLOCK
-    while len(left) and start < known.shape[1]:
-        end = min(start + size, known.shape[1])
-        agree = np.ones((len(left), end - start), bool)
-        for index in telling:
-            agree &= compare(known[index, start:end], asked[index, left, None])
-        there = agree.any(1)
-        found[left[there]] = start + agree[there].argmax(1)
-        left, start, size = left[~there], end, 4 * size
-    return found
 
 
 def _twins(compact: np.ndarray) -> list[int]:
