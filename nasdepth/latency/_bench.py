@@ -52,7 +52,7 @@ _PASSES_TO_KNOW = 8
 _ATTEMPTS = 3
 # Nine in ten kernels of a quiet machine spread less; a disturbance as long as a kernel's runs shows as more
 _UNSTEADY = 0.5
-# Enough for a low percentile: five times as long repeats no better, and more kernels tell more
+# Enough for a low percentile: five times as long repeats hardly better, and more kernels tell more
 _RUNS, _SECONDS = 10, 0.01
 _NETWORK_RUNS, _NETWORK_SECONDS = 30, 0.3
 _NETWORK_PASSES, _AGREE = 6, 1.03
