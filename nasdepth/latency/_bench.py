@@ -156,10 +156,11 @@ class Bench:
                 self._advance(str(kernel))
             else:
                 pending.append(kernel)
+        if pending:
+            self._know_the_usual()
         for chunk in _lots(pending, lengths):
             if deadline is not None and time.monotonic() > deadline:
                 break
-            self._know_the_usual()
             paths = {}
             for index, kernel in enumerate(chunk):
                 for length in lengths[kernel]:

@@ -30,6 +30,11 @@ class _Style:
     gated: bool
 
 
+def _fused(activation: str) -> tuple[str, str]:
+    """What of an activation its operator does, and what is left for one of its own."""
+    return (activation, "none") if activation in _FUSED else ("none", activation)
+
+
 class _Graph:
     """Nodes in order, and (H, W, C) of every value; value 1 is the image."""
 
@@ -62,17 +67,13 @@ class _Graph:
         )
 
     def convolution(self, value: int, channels: int, activation: str, size: int = 1, stride: int = 1) -> int:
-        fused = activation if activation in _FUSED else "none"
-        out = self.window("conv2d", value, channels, size, stride, activation=fused)
-        return out if fused == activation else self.activated(out, activation)
+        fused, rest = _fused(activation)
+        return self.activated(self.window("conv2d", value, channels, size, stride, activation=fused), rest)
 
     def depthwise(self, value: int, activation: str, size: int, stride: int = 1) -> int:
-        channels = self.shapes[value][2]
-        fused = activation if activation in _FUSED else "none"
-        out = self.window(
-            "depthwise_conv2d", value, channels, size, stride, activation=fused, groups=channels
-        )
-        return out if fused == activation else self.activated(out, activation)
+        channels, (fused, rest) = self.shapes[value][2], _fused(activation)
+        options = {"activation": fused, "groups": channels}
+        return self.activated(self.window("depthwise_conv2d", value, channels, size, stride, **options), rest)
 
     def activated(self, value: int, activation: str) -> int:
         if activation == "none":
@@ -81,9 +82,9 @@ class _Graph:
         return self.add(activation, [value], self.shapes[value], **operand)
 
     def sum(self, first: int, second: int, activation: str) -> int:
-        fused = activation if activation in _FUSED else "none"
+        fused, rest = _fused(activation)
         out = self.add("add", [first, second], self.shapes[first], operand="tensor", activation=fused)
-        return out if fused == activation else self.activated(out, activation)
+        return self.activated(out, rest)
 
     def gated(self, value: int) -> int:
         channels = self.shapes[value][2]
