@@ -135,12 +135,20 @@ def first_line(path, default="unknown"):
 
 def cpu_name():
     board = first_line("/proc/device-tree/model", "")
+    fields = {}
     try:
         with open("/proc/cpuinfo") as file:
-            names = [line.split(":", 1)[1].strip() for line in file if line.lower().startswith("model name")]
+            for line in file:
+                name, colon, value = line.partition(":")
+                if colon:
+                    fields.setdefault(name.strip().lower(), value.strip())
     except OSError:
-        names = []
-    return board or (names[0] if names else platform.processor() or "unknown")
+        pass
+    name = board or fields.get("model name") or platform.processor() or "unknown"
+    # clouds hide the number: "AMD EPYC" may be a Zen 3, 4 or 5
+    if not board and "cpu family" in fields:
+        name += " (family %s, model %s)" % (fields["cpu family"], fields.get("model", "unknown"))
+    return name
 
 
 class CapturedStderr:

@@ -227,7 +227,8 @@ def test_intermediate_heads_judge_the_stages_before_the_last_and_vanish(splits):
         nn.init.zeros_(head.weight)
     predictions = heads(features, torch.tensor(2000.0), LOSS_HW)
     assert [tuple(one.shape) for one in predictions] == [(2, 1, *LOSS_HW)] * 2
-    assert all((one == 2000).all() for one in predictions)
+    for one in predictions:
+        torch.testing.assert_close(one, torch.full_like(one, 2000.0))
     with pytest.raises(NasdepthError, match=r"for 4 earlier decoder stages, but this network has 3 before"):
         IntermediateHeads(channels, 4)
     net = network()
