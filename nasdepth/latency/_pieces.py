@@ -21,10 +21,16 @@ Shape = tuple[int, int, int]
 
 
 class Piece:
-    """A part of a network whose structure does not depend on its sizes. Pieces are hashable."""
+    """A part of a network whose structure does not depend on its sizes. Pieces are hashable.
 
-    def build(self, channels: tuple[int, ...], hw: tuple[int, int]) -> Callable[..., torch.Tensor]:
-        """The piece at the given channels and input height and width."""
+    Attributes:
+        sized: whether what is built is for one height and width.
+    """
+
+    sized = False
+
+    def build(self, channels: tuple[int, ...], hw: tuple[int, int] | None) -> Callable[..., torch.Tensor]:
+        """The piece at the given channels and input height and width; None where it is not `sized`."""
         raise NotImplementedError
 
     def inputs(self, channels: tuple[int, ...], hw: tuple[int, int]) -> list[Shape]:
@@ -89,6 +95,7 @@ class Merge(Piece):
 
     skip: str
     upsampling: str
+    sized = True
 
     def build(self, channels, hw):
         stage = _stage(DecoderStage(self.skip, "conv", 1, 1), channels[0], channels[1:], hw, self.upsampling)
@@ -106,6 +113,7 @@ class UpsamplingStage(Piece):
     kernel: int
     skip: str
     upsampling: str
+    sized = True
 
     def build(self, channels, hw):
         stage = _of_any_width(DecoderStage(self.skip, self.block, self.kernel, 1), channels[1])
@@ -167,6 +175,7 @@ class GuidedHead(Piece):
 
     strides: tuple[int, ...]
     last: int
+    sized = True
 
     def build(self, channels, hw):
         by_stride = dict.fromkeys((*self.strides, self.last), channels[0])

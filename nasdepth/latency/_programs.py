@@ -10,9 +10,11 @@ where that is not enough either, the piece is traced each time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
+
+import torch
 
 from nasdepth.errors import UnknownKernelError
 from nasdepth.latency._amounts import SMALLEST, Amount, Channels, Rounded, distinct, evaluate, fit, symbols
@@ -25,10 +27,10 @@ from nasdepth.latency.rules import module_rules
 
 Hw = tuple[int, int]
 
-# Remainders unlike each other; one of multiples of 4 alone tells rounding to multiples of 8 from not rounding
-_CHANNEL_PROBES: tuple[Channels, ...] = ((16, 8, 24), (56, 32, 88), (96, 104, 64), (268, 524, 140))
-# A rounding that is not known could pass for another one at the first few
-_ROUNDING_PROBES: tuple[Channels, ...] = ((8, 16, 40), (24, 48, 72), (40, 24, 8))
+# Few and many; one of multiples of 4 alone tells rounding to multiples of 8 from not rounding
+_CHANNEL_PROBES: tuple[Channels, ...] = ((16, 8, 24), (268, 524, 140))
+# Remainders unlike each other: a rounding that is not known could pass for another one at the first few
+_ROUNDING_PROBES: tuple[Channels, ...] = ((56, 32, 88), (24, 48, 72), (40, 24, 8))
 _NAMES = [field.name for field in fields(Kernel)]
 _CHANNEL_FIELDS = ("in_channels", "out_channels", "groups")
 
@@ -109,12 +111,13 @@ def _symbolic(piece: Piece, equal: tuple[int, ...], runtime: str, look: _Look) -
     except UnknownKernelError:
         return None
     seen = []
-    for index, probe in enumerate(_CHANNEL_PROBES):
-        channels, hw = tuple(probe[index] for index in equal), look.probes[index % len(look.probes)]
-        values = program.traced(piece, channels, hw, runtime)
-        if values is None:
-            return None
-        seen.append((channels, values))
+    for number, probe in enumerate(_CHANNEL_PROBES):
+        channels = tuple(probe[index] for index in equal)
+        for hw in look.probes[number :: len(_CHANNEL_PROBES)] or look.probes:
+            values = program.traced(piece, channels, hw, runtime)
+            if values is None:
+                return None
+            seen.append((channels, values))
 
     def probe(channels: Channels) -> list[int] | None:
         return program.traced(piece, channels, look.probes[0], runtime)
@@ -146,9 +149,14 @@ def _trace(piece: Piece, channels: Channels, hw: Hw, runtime: str) -> tuple[Kern
 
 
 def _nodes(piece: Piece, channels: Channels, hw: Hw, runtime: str) -> tuple[Node, ...]:
-    with Skeleton():
-        function = piece.build(channels, hw)
+    function = _built(piece, channels, hw if piece.sized else None)
     return trace(function, piece.inputs(channels, hw), type(piece).__name__, module_rules(runtime))
+
+
+@lru_cache(maxsize=1)  # building takes longer than tracing, and is for several sizes in a row
+def _built(piece: Piece, channels: Channels, hw: Hw | None) -> Callable[..., torch.Tensor]:
+    with Skeleton():
+        return piece.build(channels, hw)
 
 
 @dataclass(frozen=True)

@@ -128,12 +128,17 @@ class DeviceSetting(BaseModel):
         """
         for field in SETTING:
             here, there = getattr(self, field), getattr(other, field)
-            if here != there:
+            if here != there and not (field == "soc" and _may_be_one(here, there)):
                 raise TableError(
                     f"table {table} was measured with {field} {here!r}, but {other_name} has {there!r}; "
                     "times of one say nothing about the other. Use that setting, or another table (--name, "
                     "--table)"
                 )
+
+
+def _may_be_one(soc: str, other: str) -> bool:
+    """Whether one of two names of x86 processors only lacks family and model, as those of old cards do."""
+    return soc == other.partition(" (family ")[0] or other == soc.partition(" (family ")[0]
 
 
 class DeviceCard(DeviceSetting):

@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -44,6 +45,8 @@ def test_local_device_describes_itself():
     info = open_device("local", threads=2).describe()
     assert (info.runtime, info.threads, info.os_bits) == ("ai-edge-litert", 2, 64)
     assert info.cores >= 1 and info.soc and info.architecture and info.runtime_version[0].isdigit()
+    if info.architecture == "x86_64":  # "AMD EPYC" alone may be several
+        assert re.search(r" \(family \d+, model \d+\)$", info.soc)
 
 
 def test_measurements_come_in_order_with_the_runtimes_error(models):

@@ -142,3 +142,12 @@ def test_a_kernel_that_runs_now_is_no_longer_rejected():
 def test_tables_of_different_settings_are_not_merged(field, value):
     with pytest.raises(TableError, match=f"measured with {field} .* but table pi-xnnpack-1t has"):
         table({FIRST: 1.0}).merged(table({THIRD: 1.0}, **{field: value}))
+
+
+def test_a_card_that_does_not_say_which_epyc_may_be_of_any():
+    zen5 = "AMD EPYC (family 26, model 2)"
+    old = table({FIRST: 1.0}, soc="AMD EPYC")
+    assert len(old.merged(table({THIRD: 1.0}, soc=zen5)).timings) == 2
+    assert len(table({FIRST: 1.0}, soc=zen5).merged(old).timings) == 1
+    with pytest.raises(TableError, match=r"measured with soc 'AMD EPYC \(family 25, model 17\)'"):
+        table({FIRST: 1.0}, soc="AMD EPYC (family 25, model 17)").merged(table({THIRD: 1.0}, soc=zen5))
