@@ -234,13 +234,19 @@ def random_input(tensor):
 
 
 def choose_vulkan_driver(icd):
-    installed = glob.glob("/usr/share/vulkan/icd.d/*.json") + glob.glob("/etc/vulkan/icd.d/*.json")
     if icd:
         if not os.path.exists(icd):
             fail(f"icd={icd}: no such file on the device; it is the .json of a Vulkan driver")
         os.environ["VK_DRIVER_FILES"] = icd
-    elif not (os.environ.get("VK_DRIVER_FILES") or os.environ.get("VK_ICD_FILENAMES") or installed):
-        os.environ["VK_DRIVER_FILES"] = SWIFTSHADER
+
+
+def fall_back_to_swiftshader(error):
+    """Whether that is left to try: Mesa's drivers are often installed where there is no GPU for them."""
+    named = os.environ.get("VK_DRIVER_FILES") or os.environ.get("VK_ICD_FILENAMES")
+    if named or "No adapters found" not in str(error) or not os.path.exists(SWIFTSHADER):
+        return False
+    os.environ["VK_DRIVER_FILES"] = SWIFTSHADER
+    return True
 
 
 def delegation(interpreter):
@@ -277,11 +283,14 @@ def describe(job):
     with tempfile.NamedTemporaryFile(suffix=".tflite") as probe:
         probe.write(base64.b64decode(PROBE))
         probe.flush()
-        try:
-            model = open_model(probe.name, job)
-            model.run()
-        except (ImportError, RuntimeError, ValueError) as error:
-            fail(f"the runtime cannot run one addition: {error}{GPU_ADVICE if gpu else ''}")
+        while True:
+            try:
+                model = open_model(probe.name, job)
+                model.run()
+                break
+            except (ImportError, RuntimeError, ValueError) as error:
+                if not (gpu and fall_back_to_swiftshader(error)):
+                    fail(f"the runtime cannot run one addition: {error}{GPU_ADVICE if gpu else ''}")
     if gpu:
         delegate, adapter = "webgpu", model.adapter.group(1) if model.adapter else "unknown"
     else:
