@@ -147,7 +147,7 @@ def cpu_name():
     name = board or fields.get("model name") or platform.processor() or "unknown"
     # clouds hide the number: "AMD EPYC" may be a Zen 3, 4 or 5
     if not board and "cpu family" in fields:
-        name += " (family %s, model %s)" % (fields["cpu family"], fields.get("model", "unknown"))
+        name += f" (family {fields['cpu family']}, model {fields.get('model', 'unknown')})"
     return name
 
 
