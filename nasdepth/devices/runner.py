@@ -283,14 +283,11 @@ def describe(job):
     with tempfile.NamedTemporaryFile(suffix=".tflite") as probe:
         probe.write(base64.b64decode(PROBE))
         probe.flush()
-        while True:
-            try:
-                model = open_model(probe.name, job)
-                model.run()
-                break
-            except (ImportError, RuntimeError, ValueError) as error:
-                if not (gpu and fall_back_to_swiftshader(error)):
-                    fail(f"the runtime cannot run one addition: {error}{GPU_ADVICE if gpu else ''}")
+        try:
+            model = open_model(probe.name, job)
+            model.run()
+        except (ImportError, RuntimeError, ValueError) as error:
+            fail(f"the runtime cannot run one addition: {error}{GPU_ADVICE if gpu else ''}")
     if gpu:
         delegate, adapter = "webgpu", model.adapter.group(1) if model.adapter else "unknown"
     else:
@@ -316,7 +313,14 @@ def describe(job):
 
 
 def open_model(path, job):
-    return (GpuModel if job.get("accelerator") == "gpu" else CpuModel)(path, job["threads"])
+    if job.get("accelerator") != "gpu":
+        return CpuModel(path, job["threads"])
+    try:
+        return GpuModel(path, job["threads"])
+    except RuntimeError as error:
+        if not fall_back_to_swiftshader(error):
+            raise
+        return GpuModel(path, job["threads"])
 
 
 def time_runs(model, runs, seconds):

@@ -45,8 +45,8 @@ def test_a_time_counts_with_its_output_read_back(gpu, probe):
     runner.load_libraries()
     before = os.environ.get("VK_DRIVER_FILES")
     try:
-        runner.choose_vulkan_driver(None)
-        on_gpu, on_cpu = runner.GpuModel(str(probe), 1), runner.CpuModel(str(probe), 1)
+        job = {"threads": 1, "accelerator": "gpu"}
+        on_gpu, on_cpu = runner.open_model(str(probe), job), runner.open_model(str(probe), {"threads": 1})
     finally:
         if before is None:
             os.environ.pop("VK_DRIVER_FILES", None)

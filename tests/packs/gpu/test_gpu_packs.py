@@ -221,6 +221,13 @@ def test_the_shipped_packs_are_those_of_the_published_files(device, shared_gpu):
     prior = read_gpu_prior(device)
     shipped = load_table(PACKS[device])
     pack = fit_pack(shipped.name, *shared_gpu, device, prior.family, prior.setting, shipped.card.sources)
-    for name, form in pack.card.forms.items():
-        assert shipped.card.forms[name].ms == pytest.approx(form.ms, rel=1e-3), name
+    # which of several terms that say nearly the same gets the weight is up to the processor's rounding
+    assert shipped.card.forms.keys() == pack.card.forms.keys()
+    one, other = (check_pack(card, *shared_gpu, device) for card in (shipped, pack))
+    np.testing.assert_allclose(one.ratios, other.ratios, rtol=1e-3)
+    np.testing.assert_allclose(
+        [guess.latency_ms for guess in one.networks],
+        [guess.latency_ms for guess in other.networks],
+        rtol=1e-3,
+    )
     assert shipped.card.network.factors == pytest.approx(pack.card.network.factors, rel=1e-3)
