@@ -69,8 +69,10 @@ class _Reader:
         name = operator_name(self.model, operator)
         inputs = [int(tensor) for tensor in operator.inputs if tensor >= 0]
         output = int(operator.outputs[0])
-        if name == "DEQUANTIZE" and self.constants.issuperset(inputs):
-            self.constants.add(output)  # half-precision weights, widened once when the model is loaded
+        if name in ("DEQUANTIZE", "DENSIFY") and self.constants.issuperset(inputs):
+            self.constants.add(
+                output
+            )  # half-precision or sparse weights, unpacked once when the model is loaded
             return None
         if name not in OP_OF_BUILTIN:
             custom = self.model.operatorCodes[operator.opcodeIndex].customCode

@@ -1,5 +1,6 @@
 """Extraction against hand-made answers, hooks that count on their own, and converted networks."""
 
+import copy
 import random
 from collections import Counter
 from itertools import groupby
@@ -13,9 +14,12 @@ from torch import nn
 
 from nasdepth.architecture import Architecture
 from nasdepth.deploy import export_tflite
+from nasdepth.deploy.tflite_file import read_model, write_model
 from nasdepth.errors import ModelFileError, UnknownKernelError
 from nasdepth.families import families, get_family
 from nasdepth.latency import Kernel, architecture_kernels, module_kernels, tflite_kernels
+from nasdepth.latency._schema import schema
+from nasdepth.latency.micro import write_micro_model
 from nasdepth.latency.rules import RUNTIMES, load_rules, partitions
 from nasdepth.models import build, resolve
 from nasdepth.space import SearchSpace
@@ -349,6 +353,39 @@ def test_quantised_models_have_quantised_kernels(third_party, name):
 def test_a_third_party_operation_without_a_kernel_is_named(third_party):
     with pytest.raises(UnknownKernelError, match="CUSTOM Convolution2DTransposeBias"):
         tflite_kernels(third_party / "mediapipe_selfie_segmentation.tflite")
+
+
+def test_sparse_weights_are_weights(tmp_path):
+    """As in MediaPipe's detectors: DENSIFY unpacks them when the model is loaded."""
+    path, kernel = tmp_path / "sparse.tflite", _conv(**K3)
+    write_micro_model(kernel, path)
+    model = read_model(path)
+    graph = model.subgraphs[0]
+    convolution = graph.operators[0]
+    weights = graph.tensors[convolution.inputs[1]]
+    dense = copy.copy(weights)
+    dense.buffer, dense.name = len(model.buffers), b"dense"
+    model.buffers.append(schema.BufferT())
+    weights.sparsity = schema.SparsityParametersT()
+    weights.sparsity.traversalOrder = [0, 1, 2, 3]
+    weights.sparsity.dimMetadata = []
+    for size in weights.shape:
+        axis = schema.DimensionMetadataT()
+        axis.format, axis.denseSize = schema.DimensionType.DENSE, int(size)
+        weights.sparsity.dimMetadata.append(axis)
+    code, densify = schema.OperatorCodeT(), schema.OperatorT()
+    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.DENSIFY
+    densify.opcodeIndex = len(model.operatorCodes)
+    densify.inputs, densify.outputs = [int(convolution.inputs[1])], [len(graph.tensors)]
+    convolution.inputs = [int(convolution.inputs[0]), len(graph.tensors), *map(int, convolution.inputs[2:])]
+    model.operatorCodes.append(code)
+    graph.tensors.append(dense)
+    graph.operators.insert(0, densify)
+    write_model(model, path)
+    runs = Interpreter(str(path))
+    runs.allocate_tensors()
+    runs.invoke()
+    assert tflite_kernels(path) == (kernel,)
 
 
 def test_a_file_that_is_no_model(tmp_path):
