@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import struct
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +27,8 @@ _ACTIVATIONS = {code: name for name, code in ACTIVATION_CODES.items()}
 _PADDINGS = {code: name for name, code in PADDING_CODES.items()}
 _PRECISIONS = {code: name for name, code in PRECISION_CODES.items()}
 _TYPE_NAMES = {value: name for name, value in vars(schema.TensorType).items() if isinstance(value, int)}
+# MediaPipe's, which XNNPACK takes though TFLite itself has no such operation
+_TRANSPOSE_CONV_WITH_BIAS = b"Convolution2DTransposeBias"
 _MASKS = ("beginMask", "endMask", "ellipsisMask", "newAxisMask", "shrinkAxisMask")
 
 
@@ -40,6 +44,15 @@ def tflite_kernels(path: str | Path, runtime: str = "xnnpack") -> tuple[Kernel, 
         UnknownKernelError: an operation, or a type of tensor, that has no kernel.
     """
     return tuple(node.kernel for node in _Reader(Path(path)).nodes(runtime))
+
+
+def _as_transpose_conv(operator: schema.OperatorT) -> schema.OperatorT:
+    """TFLite's own operator for MediaPipe's, whose options are a TfLiteTransposeConvParams."""
+    plain, options = copy(operator), schema.TransposeConvOptionsT()
+    padding, options.strideW, options.strideH = struct.unpack("<3i", bytes(operator.customOptions[:12]))
+    options.padding = padding - 1  # there 0 is unknown
+    plain.builtinOptions = options
+    return plain
 
 
 @dataclass
@@ -74,8 +87,10 @@ class _Reader:
                 output
             )  # half-precision or sparse weights, unpacked once when the model is loaded
             return None
+        custom = self.model.operatorCodes[operator.opcodeIndex].customCode
+        if custom == _TRANSPOSE_CONV_WITH_BIAS:
+            name, operator = "TRANSPOSE_CONV", _as_transpose_conv(operator)
         if name not in OP_OF_BUILTIN:
-            custom = self.model.operatorCodes[operator.opcodeIndex].customCode
             raise self._unknown(f"operator {index}, {name}{f' {custom.decode()}' if custom else ''},")
         op, where = OP_OF_BUILTIN[name], f"operator {index}, {name},"
         data = [tensor for tensor in inputs if tensor not in self.constants]

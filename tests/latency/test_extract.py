@@ -350,9 +350,23 @@ def test_quantised_models_have_quantised_kernels(third_party, name):
     assert {kernel.precision for kernel in kernels} == {"uint8"}
 
 
-def test_a_third_party_operation_without_a_kernel_is_named(third_party):
-    with pytest.raises(UnknownKernelError, match="CUSTOM Convolution2DTransposeBias"):
-        tflite_kernels(third_party / "mediapipe_selfie_segmentation.tflite")
+def test_mediapipes_transposed_convolution_with_a_bias(third_party):
+    path = third_party / "mediapipe_selfie_segmentation.tflite"
+    window = {"kernel_height": 2, "kernel_width": 2, "stride_height": 2, "stride_width": 2}
+    assert tflite_kernels(path)[-2] == Kernel(
+        "transpose_conv2d", 128, 128, 16, 256, 256, 1, padding="same", **window
+    )
+    Interpreter(str(path)).allocate_tensors()
+
+
+def test_a_third_party_operation_without_a_kernel_is_named(third_party, tmp_path):
+    model = read_model(third_party / "mediapipe_selfie_segmentation.tflite")
+    for code in model.operatorCodes:
+        if code.customCode:
+            code.customCode = b"NoSuchOperation"
+    write_model(model, tmp_path / "model.tflite")
+    with pytest.raises(UnknownKernelError, match="CUSTOM NoSuchOperation"):
+        tflite_kernels(tmp_path / "model.tflite")
 
 
 def test_sparse_weights_are_weights(tmp_path):
