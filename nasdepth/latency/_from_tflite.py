@@ -82,10 +82,9 @@ class _Reader:
         name = operator_name(self.model, operator)
         inputs = [int(tensor) for tensor in operator.inputs if tensor >= 0]
         output = int(operator.outputs[0])
+        # half-precision or sparse weights are unpacked once, when the model is loaded
         if name in ("DEQUANTIZE", "DENSIFY") and self.constants.issuperset(inputs):
-            self.constants.add(
-                output
-            )  # half-precision or sparse weights, unpacked once when the model is loaded
+            self.constants.add(output)
             return None
         custom = self.model.operatorCodes[operator.opcodeIndex].customCode
         if custom == _TRANSPOSE_CONV_WITH_BIAS:

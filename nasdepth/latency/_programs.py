@@ -32,7 +32,6 @@ _CHANNEL_PROBES: tuple[Channels, ...] = ((16, 8, 24), (268, 524, 140))
 # Remainders unlike each other: a rounding that is not known could pass for another one at the first few
 _ROUNDING_PROBES: tuple[Channels, ...] = ((56, 32, 88), (24, 48, 72), (40, 24, 8))
 _NAMES = [field.name for field in fields(Kernel)]
-_CHANNEL_FIELDS = ("in_channels", "out_channels", "groups")
 
 
 @dataclass(frozen=True)

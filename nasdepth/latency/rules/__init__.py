@@ -87,9 +87,9 @@ class Rules(_Strict):
     def delegates(self, kernel: Kernel) -> bool:
         """Whether the delegate runs a kernel; what it does not, the runtime's own kernels run."""
         where = self.delegated.get(kernel.op)
-        if where is None or 1 + len(kernel.other_channels) > self.most_inputs.get(kernel.op, math.inf):
+        if 1 + len(kernel.other_channels) > self.most_inputs.get(kernel.op, math.inf):
             return False
-        return not where or all(getattr(kernel, name) in values for name, values in where.items())
+        return where is not None and all(getattr(kernel, name) in values for name, values in where.items())
 
     def after(self, first: Rules) -> Rules:
         """These rules for what has gone through `first` too."""
