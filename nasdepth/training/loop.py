@@ -62,6 +62,7 @@ def train(
     folder: Path | None = None,
     on_epoch: Callable[[Epoch], None] = lambda _: None,
     on_step: Callable[[StepReport], None] = lambda _: None,
+    on_validation: Callable[[np.ndarray], None] = lambda _: None,
     device: torch.device | None = None,
 ) -> list[Epoch]:
     """Train a network in place; it ends with the weights to deploy (the average, the best epoch's).
@@ -79,6 +80,7 @@ def train(
         folder: gets `log.csv`, `samples/epoch-*.jpg` and TensorBoard's events.
         on_epoch: called after each epoch; may raise to stop the training.
         on_step: called after each step, on a GPU one step late and not after the last.
+        on_validation: called before `on_epoch` with the si-RMSE of every validation image, (N,) float64.
 
     Returns:
         Every epoch's report, resumed ones included.
@@ -185,7 +187,8 @@ def train(
 
             si_rmse = None
             if validation is not None:
-                si_rmse = _validate_together(latest, validation, processes)
+                per_image = _validate_together(latest, validation, processes)
+                si_rmse = _mean_of_known(per_image)
                 if not math.isfinite(si_rmse):  # the last step of an epoch can be the one that breaks it
                     raise DivergedError(
                         f"the si-RMSE is {si_rmse} after epoch {epoch + 1}; {advice}{kept_where}"
@@ -220,6 +223,8 @@ def train(
                         **{name: part.state_dict() for name, part in parts.items()},
                     )
                 logs.epoch(history, latest)
+                if validation is not None:
+                    on_validation(per_image)
                 on_epoch(history[-1])
         logs.close()
         model.load_state_dict(kept)
@@ -248,10 +253,14 @@ def validate(model: DepthNet, split: DepthSplit, *, device: torch.device | None 
     return np.array(per_image)
 
 
-def _validate_together(model: DepthNet, split: DepthSplit, processes: Processes) -> float:
+def _validate_together(model: DepthNet, split: DepthSplit, processes: Processes) -> np.ndarray:
+    """si-RMSE per image, as `validate`, each process judging its share."""
     own = np.arange(processes.rank, len(split), processes.count)
     scores = validate(model, split.subset(own), device=processes.device) if len(own) else np.empty(0)
-    scores = processes.gathered(dict(zip(own.tolist(), scores.tolist(), strict=True)), len(split))
+    return processes.gathered(dict(zip(own.tolist(), scores.tolist(), strict=True)), len(split))
+
+
+def _mean_of_known(scores: np.ndarray) -> float:
     known = scores[~np.isnan(scores)]
     return float(known.mean()) if len(known) else math.nan
 

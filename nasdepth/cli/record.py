@@ -1,0 +1,204 @@
+"""nasdepth record."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from nasdepth.cli.console import EpochBar, Json, notes, out, print_json, progress
+from nasdepth.cli.data import DATA_HELP
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(record)
+
+
+def record(
+    folder: Annotated[Path, typer.Argument(help="Folder of the records; the plan is made if there is none.")],
+    data: Annotated[
+        str | None, typer.Option(help=f"For a new plan, or where the data has moved. {DATA_HELP}")
+    ] = None,
+    space: Annotated[str, typer.Option(help="Search space of a new plan: a YAML file or a name.")] = "depth",
+    table: Annotated[
+        str, typer.Option(help="Latency table by which a new plan spreads architectures over latencies.")
+    ] = "zen4-xnnpack-1t",
+    architectures: Annotated[int, typer.Option(min=2, help="Trained by the proxy.")] = 300,
+    second_seeds: Annotated[int, typer.Option(min=0, help="Of these, trained with a second seed.")] = 60,
+    fully: Annotated[int, typer.Option(min=0, help="Of these, trained fully.")] = 30,
+    fully_twice: Annotated[
+        int, typer.Option(min=0, help="Best of those, trained fully with a second seed.")
+    ] = 8,
+    compared: Annotated[
+        int,
+        typer.Option(min=0, help="Of the fully trained, trained in all other ways (epochs, images, ...)."),
+    ] = 30,
+    random_starts: Annotated[
+        int, typer.Option(min=0, help="Of those with ImageNet weights, trained from random weights as well.")
+    ] = 20,
+    max_latency_ms: Annotated[float, typer.Option(help="Leave out what is predicted to be slower.")] = 16.0,
+    seed: Annotated[int, typer.Option(help="Random seed of the drawn architectures.")] = 0,
+    minutes: Annotated[float | None, typer.Option(help="Start no training after so many minutes.")] = None,
+    archive: Annotated[
+        Path | None, typer.Option(help="Also write all records to this .csv.gz, with its card beside it.")
+    ] = None,
+    train: Annotated[bool, typer.Option("--train/--no-train", help="Train, or only count and write.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Record trainings of many architectures, for replaying searches and for judging proxies.
+
+    Any number of processes may run this on one folder at once, on one machine or on a shared file system; they
+    divide the trainings. Ctrl-C loses at most an epoch, and the same command goes on.
+
+    Examples: `nasdepth record runs/records --data my_data`;
+    `nice nasdepth record runs/records --minutes 60`;
+    `nasdepth record runs/records --no-train --archive records/my_data.csv.gz`
+    """
+    from datetime import date
+
+    from nasdepth.data import hold_out, load_split
+    from nasdepth.errors import StudyError
+    from nasdepth.latency import architecture_kernels
+    from nasdepth.packs import load_predictor
+    from nasdepth.recording import (
+        FIDELITIES,
+        ArchiveCard,
+        RecordFolder,
+        Records,
+        RecordSettings,
+        draw_architectures,
+        write_records,
+    )
+    from nasdepth.recording.archive import counted
+    from nasdepth.search.objective import HELD_OUT_AT_MOST, HELD_OUT_SHARE
+    from nasdepth.space import SearchSpace
+
+    with progress() as bar:
+        if not RecordFolder.exists(folder):
+            if data is None:
+                raise StudyError(f"{folder}: holds no plan; give the images to train on with --data")
+            split = load_split(data, "train")
+            searched, predictor = SearchSpace.load(space), load_predictor(table)
+
+            def latency_ms(one) -> float:
+                return predictor.estimate(architecture_kernels(one, predictor.runtime)).latency_ms
+
+            drawing = bar.add_task("predicting latencies")
+            drawn = draw_architectures(
+                searched,
+                architectures,
+                latency_ms,
+                max_latency_ms,
+                seed,
+                lambda done, total: bar.update(drawing, completed=done, total=total),
+            )
+            bar.remove_task(drawing)
+            RecordFolder.create(
+                folder,
+                RecordSettings(
+                    space=f"{searched.name} {searched.fingerprint}",
+                    data=str(Path(data).resolve()) if Path(data).exists() else data,
+                    data_fingerprint=split.fingerprint,
+                    table=f"{predictor.table.name} {predictor.table.fingerprint}",
+                    seed=seed,
+                    architectures=tuple(map(str, drawn)),
+                    latency_ms=tuple(round(latency_ms(one), 4) for one in drawn),
+                    second_seeds=min(second_seeds, architectures),
+                    fully=min(fully, architectures),
+                    fully_twice=fully_twice,
+                    compared=min(compared, fully),
+                    random_starts=random_starts,
+                ),
+            )
+        records = RecordFolder.open(folder)
+        settings = records.settings
+        split = load_split(data or settings.data, "train")
+        if split.fingerprint != settings.data_fingerprint:
+            raise StudyError(
+                f"{data or settings.data}: its fingerprint is {split.fingerprint}, the records of {folder} are of "
+                f"{settings.data_fingerprint}; give the same images with --data"
+            )
+        fit, held_out = hold_out(split, HELD_OUT_SHARE, HELD_OUT_AT_MOST, seed=0)
+        finished = 0
+        if train:
+            board = _Board(bar, records)
+            records.events.started, records.events.step, records.events.ended = (
+                board.started,
+                board.step,
+                board.ended,
+            )
+            try:
+                finished = records.run(fit, held_out, minutes)
+            except KeyboardInterrupt:
+                notes.print(f"stopped; go on with: nasdepth record {folder}")
+                raise
+    trainings = records.records()
+    counts = counted(trainings)
+    if archive is not None:
+        machines: dict[str, int] = {}
+        for one in trainings:
+            machines[one.machine] = machines.get(one.machine, 0) + 1
+        card = ArchiveCard(
+            data=Path(settings.data).name,
+            data_fingerprint=settings.data_fingerprint,
+            space=settings.space,
+            table=settings.table,
+            date=date.today(),
+            fit_images=len(fit),
+            held_out_images=len(held_out),
+            recipes={
+                name: [recipe.model_dump(mode="json") for recipe in FIDELITIES[name].recipes()]
+                for name in counts
+            },
+            machines=machines,
+            records=counts,
+        )
+        write_records(archive, Records(card, tuple(trainings)))
+    wanted = len(records.jobs())
+    if as_json:
+        print_json("record", folder=str(folder), finished=finished, records=counts, wanted=wanted)
+        return
+    shown = Table(
+        "way of training", "seed", "trainings", title=f"{folder}: {len(trainings)} of {wanted}", box=None
+    )
+    for fidelity, seeds in counts.items():
+        for number, count in seeds.items():
+            shown.add_row(fidelity, str(number), str(count))
+    out.print(shown)
+
+
+class _Board:
+    """What a recording shows while it runs."""
+
+    def __init__(self, bar, records) -> None:
+        self._total = bar.add_task("trainings", total=len(records.jobs()), completed=len(records.records()))
+        self._bar, self._records = bar, records
+        self._epochs: EpochBar | None = None
+
+    def started(self, job) -> None:
+        from nasdepth.recording import FIDELITIES
+
+        epochs = sum(recipe.epochs for recipe in FIDELITIES[job.fidelity].recipes())
+        self._close()
+        self._epochs = EpochBar(self._bar, f"{job.fidelity} {job.architecture.encoder}", epochs)
+
+    def step(self, report) -> None:
+        self._epochs.step(report)
+
+    def ended(self, one) -> None:
+        done, wanted = len(self._records.records()), len(self._records.jobs())
+        self._bar.update(self._total, completed=done, total=wanted)
+        notes.print(
+            f"{done:4d}/{wanted} {one.fidelity:12} seed {one.seed} si-RMSE {one.final:.4f} "
+            f"{sum(one.seconds):6.1f} s {one.architecture}",
+            highlight=False,
+            soft_wrap=True,
+        )
+        self._close()
+
+    def _close(self) -> None:
+        if self._epochs is not None:
+            self._epochs.close()
+            self._epochs = None
