@@ -21,7 +21,7 @@ from nasdepth.latency import Predictor
 from nasdepth.packs import Table, load_predictor
 from nasdepth.search.measure import CandidateBench, differences
 from nasdepth.search.objective import ProxyObjective
-from nasdepth.search.records import TrialRecord, best, pareto_front
+from nasdepth.search.records import WHOLE, Outcome, TrialRecord, best, pareto_front
 from nasdepth.search.study import Search, SearchEvents
 from nasdepth.space import SearchSpace
 from nasdepth.training import Recipe, load_recipe
@@ -265,5 +265,5 @@ def describe_table(table: Table) -> dict:
 
 def named(records: Iterable[TrialRecord]) -> list[TrialRecord]:
     """The named designs among the trials, by score."""
-    found = [record for record in records if record.name and record.outcome in ("trained", "pruned")]
+    found = [record for record in records if record.name and record.outcome in (*WHOLE, Outcome.PRUNED)]
     return sorted(found, key=lambda record: -(record.log2_score or float("-inf")))
