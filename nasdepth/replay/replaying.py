@@ -1,0 +1,233 @@
+"""Whole searches on a virtual clock, and how far they are from the best that their world holds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from optuna.storages import InMemoryStorage
+
+from nasdepth.architecture import Architecture
+from nasdepth.files import cache_folder, write_json
+from nasdepth.packs import load_predictor
+from nasdepth.recording import PROXY, Records
+from nasdepth.recording.training import commit
+from nasdepth.replay.objective import ReplayObjective
+from nasdepth.replay.oracle import best_of_space
+from nasdepth.replay.surrogate import Surrogate
+from nasdepth.replay.world import Latencies, World
+from nasdepth.score import C_PER_MS, SI_RMSE_EXPONENT
+from nasdepth.search import Outcome, Search, TrialRecord
+from nasdepth.search.records import SPENT
+from nasdepth.search.sampling import SamplerContext, make_sampler
+from nasdepth.search.sampling.features import features
+from nasdepth.search.sampling.latency_aware import default_surrogate
+from nasdepth.space import SearchSpace
+from nasdepth.training import Recipe
+
+CHECKPOINTS = (10, 25, 50, 100, 200)
+"""After so many trials, what is then believed to be best is judged as well."""
+TOP = 5
+"""So many of the best believed are trained fully at the end."""
+_FEWEST_BELIEVED = 4
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is replayed.
+
+    Attributes:
+        table: latency table or device pack, by name or file.
+        world: the regression that stands for what was not recorded, one of `REGRESSORS`.
+        budget: trials of a search that are trained, wholly or until they are pruned.
+        max_latency_ms: as `nasdepth search --max-latency-ms`.
+    """
+
+    space: str
+    table: str
+    world: str = "mixed"
+    budget: int = 200
+    max_latency_ms: float | None = None
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One replayed search. Scores are log2 and noise-free.
+
+    Attributes:
+        setting: fingerprint of the records, the space, the table and the rest of the setting.
+        best_known: the best score that is known of the world.
+        observed: (trials,) score of the candidate that looked best after each trial; NaN before any has.
+        found: (trials,) best score among all that were trained to the end.
+        seconds: (trials,) virtual seconds until each trial had ended.
+        believed: score of the candidate believed to be best, after each of `CHECKPOINTS` that was reached.
+        final: best fully trained score of the `TOP` candidates that were believed best, as their full
+            trainings rank them.
+        skipped: proposals that were not trained: too slow, repeated or refused.
+        proposal_s: real seconds of the whole search.
+        commit: of nasdepth.
+    """
+
+    setting: str
+    table: str
+    world: str
+    sampler: str
+    seed: int
+    best_known: float
+    observed: tuple[float, ...]
+    found: tuple[float, ...]
+    seconds: tuple[float, ...]
+    believed: tuple[float, ...]
+    final: float
+    skipped: int
+    proposal_s: float
+    commit: str = field(default_factory=commit)
+
+
+class Replay:
+    """Searches on the worlds of one set of records.
+
+    Args:
+        records: of trainings of the setting's space.
+        on_progress: what is being done, and how many of how many steps of it are.
+
+    Raises:
+        DataError: too few records, or records of another space.
+        NasdepthError: the space or the table cannot be read.
+    """
+
+    def __init__(
+        self,
+        records: Records,
+        setting: Setting,
+        on_progress: Callable[[str, int, int], None] = lambda *_: None,
+    ) -> None:
+        self.setting = setting
+        self.space = SearchSpace.load(setting.space)
+        predictor = load_predictor(setting.table)
+        self.table = predictor.table
+        self.latencies = Latencies(predictor)
+        on_progress("fitting the surrogate", 0, 1)
+        self.surrogate = Surrogate(records, predictor.runtime, setting.world)
+        self.recipe = Recipe.model_validate(records.card.recipes[PROXY][0])
+        self.fingerprint = _fingerprint(records, self.space, self.table, setting)
+        self.best = self._best(
+            _fingerprint(records, self.space, self.table, replace(setting, budget=0)),
+            lambda done, total: on_progress("looking for the best of the space", done, total),
+        )
+
+    def _best(self, fingerprint: str, on_round: Callable[[int, int], None]) -> list[Architecture]:
+        """What a long search of the surrogate finds; kept in the cache folder, since it takes a minute."""
+        path = cache_folder("replay") / f"best-{fingerprint}.json"
+        with suppress(OSError, ValueError):
+            return [Architecture.parse(text) for text in json.loads(path.read_text(encoding="utf-8"))]
+        limit = self.setting.max_latency_ms
+        best = best_of_space(self.space, self.surrogate, self.latencies, limit, on_round=on_round)
+        write_json(path, [str(one) for one in best])
+        return best
+
+    def run(self, sampler: str, seed: int) -> Trace:
+        """Replay one search.
+
+        Raises:
+            StudyError: there is no such sampler.
+        """
+        started = time.perf_counter()
+        world = World(self.surrogate, self.latencies, seed)
+        objective = ReplayObjective(world, self.recipe)
+        search = self._search(objective, sampler, seed)
+        search.run(self.setting.budget)
+        records = search.records
+        spent = [one for one in records if one.outcome in SPENT]
+        true = {one.architecture: world.log2_score(one.architecture) for one in spent}
+        trained = [one for one in spent if one.outcome is Outcome.TRAINED]
+        return Trace(
+            setting=self.fingerprint,
+            table=self.table.name,
+            world=self.setting.world,
+            sampler=sampler,
+            seed=seed,
+            best_known=max(*map(world.log2_score, self.best), *true.values()),
+            observed=_so_far(spent, true, lambda one: one.log2_score),
+            found=_so_far(spent, true, lambda one: true[one.architecture]),
+            seconds=tuple(np.cumsum([one.training_s for one in spent]).tolist()),
+            believed=tuple(
+                true[self._believed(spent[:count])[0]]
+                for count in CHECKPOINTS
+                if count <= len(spent) and any(one.outcome is Outcome.TRAINED for one in spent[:count])
+            ),
+            final=self._final(world, self._believed(spent)[:TOP]) if trained else float("nan"),
+            skipped=len(records) - len(spent),
+            proposal_s=time.perf_counter() - started,
+        )
+
+    def _search(self, objective: ReplayObjective, sampler: str, seed: int) -> Search:
+        search = Search(
+            self.space,
+            objective,
+            identity={"records": self.fingerprint},
+            storage=InMemoryStorage(),
+            max_latency_ms=self.setting.max_latency_ms,
+            seed=seed,
+        )
+        context = SamplerContext(
+            self.space,
+            objective.latencies,
+            objective.predictor.runtime,
+            "score",
+            self.setting.max_latency_ms,
+            seed,
+            refusal=objective.refusal,
+            too_slow=search._too_slow,
+            pretrained=objective.pretrained,
+        )
+        search.study.sampler = make_sampler(sampler, context)
+        return search
+
+    def _believed(self, spent: Sequence[TrialRecord]) -> list[Architecture]:
+        """Trained candidates, the one first that a surrogate of all their trainings believes best."""
+        trained = [one for one in spent if one.outcome is Outcome.TRAINED]
+        si_rmse = np.array([one.si_rmse for one in trained])
+        if len(trained) >= _FEWEST_BELIEVED:
+            rows = np.array([self._sampler_features(one.architecture) for one in trained])
+            surrogate = default_surrogate()
+            surrogate.fit(rows, si_rmse, np.ones(len(rows)))
+            si_rmse, _ = surrogate.predict(rows)
+        latency_ms = np.array([one.latency_ms for one in trained])
+        scores = -SI_RMSE_EXPONENT * si_rmse - np.log2(C_PER_MS * latency_ms)
+        return [trained[place].architecture for place in np.argsort(-scores, kind="stable")]
+
+    def _sampler_features(self, architecture: Architecture) -> np.ndarray:
+        pretrained = architecture.encoder.family in self.surrogate.pretrained
+        return features(architecture, pretrained, self.surrogate.runtime)
+
+    def _final(self, world: World, candidates: Sequence[Architecture]) -> float:
+        """The score of the best of some candidates, chosen by one full training of each."""
+        way = world.fully_trained
+        reached = {one: world.train(one, way).si_rmse[-1] for one in candidates}
+        latency_ms = {one: world.latencies.of(one).latency_ms for one in candidates}
+        best = min(candidates, key=lambda one: SI_RMSE_EXPONENT * reached[one] + np.log2(latency_ms[one]))
+        return world.log2_score(best, way)
+
+
+def _so_far(
+    spent: Sequence[TrialRecord], true: dict[Architecture, float], rank: Callable[[TrialRecord], float]
+) -> tuple[float, ...]:
+    """After each trial, the true score of the trained candidate that ranks highest."""
+    best, so_far = None, []
+    for one in spent:
+        if one.outcome is Outcome.TRAINED and (best is None or rank(one) > rank(best)):
+            best = one
+        so_far.append(float("nan") if best is None else true[best.architecture])
+    return tuple(so_far)
+
+
+def _fingerprint(records: Records, space: SearchSpace, table, setting: Setting) -> str:
+    trainings = [f"{one.architecture} {one.fidelity} {one.seed} {one.si_rmse}" for one in records.trainings]
+    whole = [space.fingerprint, table.fingerprint, setting.world, setting.budget, setting.max_latency_ms]
+    return hashlib.sha256(repr([*sorted(trainings), *whole]).encode()).hexdigest()[:12]
