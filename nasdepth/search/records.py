@@ -47,6 +47,7 @@ class TrialRecord:
             lies far outside of all that was measured.
         si_rmse: under the proxy, on images held out of the training split; None if never validated.
         curve: si-RMSE after every validated epoch.
+        rungs: si-RMSE at the end of every finished rung, where a training has several.
         start: where the encoder's first weights came from.
         training_s, total_s: seconds in training and validation, and from asking to telling.
     """
@@ -64,6 +65,7 @@ class TrialRecord:
     unknown_share: float | None = None
     si_rmse: float | None = None
     curve: tuple[float, ...] = ()
+    rungs: tuple[float, ...] = ()
     start: str = ""
     training_s: float = 0.0
     total_s: float = 0.0
@@ -119,13 +121,15 @@ class TrialRecord:
             "architecture": str(self.architecture),
             "outcome": str(self.outcome),
             "curve": list(self.curve),
+            "rungs": list(self.rungs),
         }
 
     def to_row(self) -> dict:
         """Flat, for CSV and JSON."""
         head = {"trial": self.number, "name": self.name, "score": self.score}
         row = head | {"latency_source": self.latency_source} | self.to_attribute()
-        return row | {"curve": " ".join(f"{value:.4f}" for value in self.curve)}
+        curves = {"curve": self.curve, "rungs": self.rungs}
+        return row | {name: " ".join(f"{value:.4f}" for value in curve) for name, curve in curves.items()}
 
     @classmethod
     def from_trial(cls, trial: FrozenTrial) -> TrialRecord | None:
@@ -140,6 +144,7 @@ class TrialRecord:
                 "architecture": Architecture.parse(stored["architecture"]),
                 "outcome": Outcome(stored["outcome"]),
                 "curve": tuple(stored["curve"]),
+                "rungs": tuple(stored.get("rungs", ())),
             },
         )
 
