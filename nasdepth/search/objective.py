@@ -69,6 +69,9 @@ class Objective(Protocol):
     def begin(self, architecture: Architecture) -> CandidateTraining:
         """Build a candidate to be trained."""
 
+    def longer(self, epochs: int) -> Objective:
+        """The same with one rung of so many epochs, and another seed."""
+
 
 @dataclass(frozen=True)
 class ProxyObjective:
@@ -125,6 +128,11 @@ class ProxyObjective:
     def begin(self, architecture: Architecture) -> ProxyTraining:
         """Build a candidate, with its first weights."""
         return ProxyTraining(self, architecture)
+
+    def longer(self, epochs: int) -> ProxyObjective:
+        """The same with one rung of so many epochs, and another seed."""
+        recipe = self.recipe.with_(epochs=epochs)
+        return replace(self, recipe=recipe, seed=self.seed + 1, rungs=(epochs,))
 
 
 class ProxyTraining:

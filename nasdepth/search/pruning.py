@@ -21,9 +21,9 @@ LATENCY_ATTRIBUTE = "latency_ms"
 class ForecastPruner(BasePruner):
     """Ends a training whose final score, as foretold from what it has reached, would hardly be the best.
 
-    The trials that were trained to the end tell how si-RMSE goes on from a step: final si-RMSE is regressed on
-    the si-RMSE at that step. The latency of a candidate is known and enters as it is. A training ends when even
-    `optimism` standard deviations better than foretold its score would stay below the best.
+    The trials that were trained to the end tell how si-RMSE goes on from a step: final si-RMSE is regressed
+    on the si-RMSE at that step. The latency of a candidate is known and enters as it is. A training ends when
+    its score would stay below the best even if it ended `optimism` standard deviations better than foretold.
 
     Args:
         startup: complete trials that must have reached the step before anything is foretold.

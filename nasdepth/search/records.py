@@ -48,6 +48,7 @@ class TrialRecord:
         si_rmse: under the proxy, on images held out of the training split; None if never validated.
         curve: si-RMSE after every validated epoch.
         rungs: si-RMSE at the end of every finished rung, where a training has several.
+        confirmed_si_rmse: of a second, longer training from another seed; None where there was none.
         start: where the encoder's first weights came from.
         training_s, total_s: seconds in training and validation, and from asking to telling.
     """
@@ -66,6 +67,7 @@ class TrialRecord:
     si_rmse: float | None = None
     curve: tuple[float, ...] = ()
     rungs: tuple[float, ...] = ()
+    confirmed_si_rmse: float | None = None
     start: str = ""
     training_s: float = 0.0
     total_s: float = 0.0
@@ -96,6 +98,12 @@ class TrialRecord:
         """This record with the device's answer, which takes the place of the estimate."""
         return replace(self, latency_ms=latency_ms, measured_latency_ms=latency_ms)
 
+    def with_confirmation(self, si_rmse: float | None) -> TrialRecord:
+        """This record with what its second training reached; one that diverged is no longer a candidate."""
+        if si_rmse is None:
+            return replace(self, outcome=Outcome.DIVERGED, note="its second training diverged")
+        return replace(self, confirmed_si_rmse=si_rmse)
+
     @property
     def score(self) -> float | None:
         """The challenge score of the proxy's si-RMSE and `latency_ms`."""
@@ -108,6 +116,13 @@ class TrialRecord:
         if self.si_rmse is None or self.latency_ms is None:
             return None
         return log2_score(self.si_rmse, self.latency_ms)
+
+    @property
+    def confirmed_score(self) -> float | None:
+        """The challenge score of the second training's si-RMSE and `latency_ms`."""
+        if self.confirmed_si_rmse is None or self.latency_ms is None:
+            return None
+        return score(self.confirmed_si_rmse, self.latency_ms)
 
     @property
     def name(self) -> str | None:
@@ -126,7 +141,12 @@ class TrialRecord:
 
     def to_row(self) -> dict:
         """Flat, for CSV and JSON."""
-        head = {"trial": self.number, "name": self.name, "score": self.score}
+        head = {
+            "trial": self.number,
+            "name": self.name,
+            "score": self.score,
+            "confirmed_score": self.confirmed_score,
+        }
         row = head | {"latency_source": self.latency_source} | self.to_attribute()
         curves = {"curve": self.curve, "rungs": self.rungs}
         return row | {name: " ".join(f"{value:.4f}" for value in curve) for name, curve in curves.items()}
@@ -149,10 +169,17 @@ class TrialRecord:
         )
 
 
-def best(records: Iterable[TrialRecord]) -> TrialRecord | None:
-    """The fully trained record of the highest score."""
+def leader(records: Iterable[TrialRecord]) -> TrialRecord | None:
+    """The fully trained record of the highest score under the proxy."""
     trained = [record for record in records if record.outcome is Outcome.TRAINED]
     return max(trained, key=lambda record: record.log2_score, default=None)
+
+
+def best(records: Iterable[TrialRecord]) -> TrialRecord | None:
+    """The winner: the best of those that were confirmed, or the leader where none was."""
+    trained = [record for record in records if record.outcome is Outcome.TRAINED]
+    confirmed = [record for record in trained if record.confirmed_score is not None]
+    return max(confirmed, key=lambda record: record.confirmed_score) if confirmed else leader(trained)
 
 
 def pareto_front(records: Iterable[TrialRecord]) -> list[TrialRecord]:

@@ -38,6 +38,9 @@ class Settings(BaseModel):
         measure_when_unsure: measure a candidate before its training when its interval is wider than
             `unsure_percent` of the estimate to either side.
         measure_top: how many of the best are measured before a winner is named; 0 for none.
+        confirm_top: how many of the best are trained once more, from another seed, before a winner is named;
+            0 for none.
+        confirm_epochs: epochs of that second training.
         rungs: epochs after which a candidate is judged, beside the proxy recipe's own; see `ProxyObjective`.
         continued: whether a rung goes on from the weights of the one before it.
         pruner: which rule ends a training early, see `nasdepth.search.pruning`.
@@ -56,6 +59,8 @@ class Settings(BaseModel):
     measure_top: Annotated[int, Field(ge=0)] = 3
     seed: int = 0
     storage: str | None = None
+    confirm_top: Annotated[int, Field(ge=0)] = 5
+    confirm_epochs: Annotated[int, Field(ge=1)] = 12
     rungs: tuple[Annotated[int, Field(ge=1)], ...] = ()
     continued: bool = True
     pruner: str = "median"

@@ -23,10 +23,11 @@ from nasdepth.latency import LatencyEstimate
 from nasdepth.models import name_of
 from nasdepth.models.pretrained import Start
 from nasdepth.score import log2_score, si_rmse_worth
+from nasdepth.search.confirm import Confirmation, confirm, confirmations, with_confirmations
 from nasdepth.search.measure import CandidateBench, judged, keep_measurement, measurements
 from nasdepth.search.objective import Objective
 from nasdepth.search.pruning import make_pruner
-from nasdepth.search.records import ATTRIBUTE, SPENT, Outcome, TrialRecord, best
+from nasdepth.search.records import ATTRIBUTE, SPENT, Outcome, TrialRecord, leader
 from nasdepth.space import SearchSpace
 from nasdepth.training import Epoch, StepReport
 
@@ -55,6 +56,8 @@ class SearchEvents:
     epoch: Callable[[Epoch], None] = lambda _: None
     measuring: Callable[[Sequence[Architecture]], None] = lambda _: None
     measured: Callable[[Architecture, Measurement], None] = lambda *_: None
+    confirming: Callable[[TrialRecord, int], None] = lambda *_: None
+    confirmed: Callable[[TrialRecord, Confirmation], None] = lambda *_: None
     trial_ended: Callable[[TrialRecord], None] = lambda _: None
 
 
@@ -104,9 +107,10 @@ class Search:
     def records(self) -> list[TrialRecord]:
         """Every ended trial, oldest first, as it stands after all that was measured since."""
         measured = measurements(self.study)
-        return [
+        told = [
             judged(record, measured.get(record.architecture), self.max_latency_ms) for record in self._as_told
         ]
+        return with_confirmations(told, confirmations(self.study))
 
     @property
     def _as_told(self) -> list[TrialRecord]:
@@ -176,6 +180,39 @@ class Search:
                 self._measure(unmeasured)
         except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
             raise self._cannot_write(error) from error
+
+    def confirm_top(self, count: int, epochs: int) -> list[TrialRecord]:
+        """Train the candidates that are believed to be best once more, longer and from another seed.
+
+        One that diverges makes room for the next. What was confirmed before is not trained again.
+
+        Args:
+            epochs: of the second training.
+
+        Raises:
+            StudyError: the storage fails; what was confirmed before is kept.
+        """
+        objective = self.objective.longer(epochs)
+        try:
+            while True:
+                confirmed = confirmations(self.study)
+                trained = [record for record in self.records if record.outcome is Outcome.TRAINED]
+                top = sorted(trained, key=self._belief())[:count]
+                waiting = [record for record in top if record.architecture not in confirmed]
+                if not waiting:
+                    return self.records
+                record = waiting[0]
+                self.events.confirming(record, objective.rungs[-1])
+                result = confirm(
+                    self.study, objective, record.architecture, self.events.epoch, self.events.step
+                )
+                self.events.confirmed(record, result)
+        except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+            raise self._cannot_write(error) from error
+
+    def _belief(self) -> Callable[[TrialRecord], float]:
+        """How good a trained candidate is believed to be, smaller being better."""
+        return lambda record: -record.log2_score
 
     def _cannot_write(self, error: Exception) -> StudyError:
         return StudyError(
@@ -263,7 +300,7 @@ class Search:
 
     def _si_rmse_to_win(self, latency_ms: float) -> float:
         """What a candidate of this latency has to reach to beat the best so far."""
-        top = best(self.records)
+        top = leader(self.records)
         if self.mode == "pareto" or top is None:
             return math.inf
         return top.si_rmse - si_rmse_worth(latency_ms / top.latency_ms)
