@@ -41,122 +41,78 @@ def record(
     max_latency_ms: Annotated[float, typer.Option(help="Leave out what is predicted to be slower.")] = 16.0,
     seed: Annotated[int, typer.Option(help="Random seed of the drawn architectures.")] = 0,
     minutes: Annotated[float | None, typer.Option(help="Start no training after so many minutes.")] = None,
-    archive: Annotated[
-        Path | None, typer.Option(help="Also write all records to this .csv.gz, with its card beside it.")
+    out_file: Annotated[
+        Path | None, typer.Option("--archive", help="Also write all records to this .csv.gz, with its card.")
+    ] = None,
+    restore: Annotated[
+        Path | None, typer.Option(help="Begin a new folder with the plan and the records of this .csv.gz.")
     ] = None,
     train: Annotated[bool, typer.Option("--train/--no-train", help="Train, or only count and write.")] = True,
     as_json: Json = False,
 ) -> None:
     """Record trainings of many architectures, for replaying searches and for judging proxies.
 
-    Any number of processes may run this on one folder at once, on one machine or on a shared file system; they
-    divide the trainings. Ctrl-C loses at most an epoch, and the same command goes on.
+    Any number of processes may run this on one folder at once, on one machine or on a shared file system;
+    they divide the trainings. Ctrl-C loses at most an epoch, and the same command goes on.
 
     Examples: `nasdepth record runs/records --data my_data`;
     `nice nasdepth record runs/records --minutes 60`;
-    `nasdepth record runs/records --no-train --archive records/my_data.csv.gz`
+    `nasdepth record runs/records --no-train --archive records/my_data.csv.gz`;
+    `nasdepth record runs/records --restore records/my_data.csv.gz --data my_data`
     """
-    from datetime import date
-
-    from nasdepth.data import hold_out, load_split
     from nasdepth.errors import StudyError
-    from nasdepth.latency import architecture_kernels
-    from nasdepth.packs import load_predictor
     from nasdepth.recording import (
-        FIDELITIES,
-        ArchiveCard,
+        RecordEvents,
         RecordFolder,
-        Records,
-        RecordSettings,
-        draw_architectures,
+        collect_records,
+        counted,
+        draw_plan,
+        load_records,
         write_records,
     )
-    from nasdepth.recording.archive import counted
-    from nasdepth.search.objective import HELD_OUT_AT_MOST, HELD_OUT_SHARE
-    from nasdepth.space import SearchSpace
 
+    finished = 0
     with progress() as bar:
-        if not RecordFolder.exists(folder):
+        if restore is not None:
+            if data is None:
+                raise StudyError(f"{restore}: records of images that are not in it; say where with --data")
+            records = load_records(restore)
+            plan = records.card.plan.model_copy(update={"data": str(Path(data).resolve())})
+            RecordFolder.create(folder, plan, records.trainings)
+        elif not RecordFolder.exists(folder):
             if data is None:
                 raise StudyError(f"{folder}: holds no plan; give the images to train on with --data")
-            split = load_split(data, "train")
-            searched, predictor = SearchSpace.load(space), load_predictor(table)
-
-            def latency_ms(one) -> float:
-                return predictor.estimate(architecture_kernels(one, predictor.runtime)).latency_ms
-
             drawing = bar.add_task("predicting latencies")
-            drawn = draw_architectures(
-                searched,
-                architectures,
-                latency_ms,
-                max_latency_ms,
-                seed,
-                lambda done, total: bar.update(drawing, completed=done, total=total),
+            plan = draw_plan(
+                space,
+                data,
+                table,
+                architectures=architectures,
+                max_latency_ms=max_latency_ms,
+                seed=seed,
+                on_pool=lambda done, total: bar.update(drawing, completed=done, total=total),
+                second_seeds=second_seeds,
+                fully=fully,
+                fully_twice=fully_twice,
+                compared=compared,
+                random_starts=random_starts,
             )
             bar.remove_task(drawing)
-            RecordFolder.create(
-                folder,
-                RecordSettings(
-                    space=f"{searched.name} {searched.fingerprint}",
-                    data=str(Path(data).resolve()) if Path(data).exists() else data,
-                    data_fingerprint=split.fingerprint,
-                    table=f"{predictor.table.name} {predictor.table.fingerprint}",
-                    seed=seed,
-                    architectures=tuple(map(str, drawn)),
-                    latency_ms=tuple(round(latency_ms(one), 4) for one in drawn),
-                    second_seeds=min(second_seeds, architectures),
-                    fully=min(fully, architectures),
-                    fully_twice=fully_twice,
-                    compared=min(compared, fully),
-                    random_starts=random_starts,
-                ),
-            )
-        records = RecordFolder.open(folder)
-        settings = records.settings
-        split = load_split(data or settings.data, "train")
-        if split.fingerprint != settings.data_fingerprint:
-            raise StudyError(
-                f"{data or settings.data}: its fingerprint is {split.fingerprint}, the records of {folder} are of "
-                f"{settings.data_fingerprint}; give the same images with --data"
-            )
-        fit, held_out = hold_out(split, HELD_OUT_SHARE, HELD_OUT_AT_MOST, seed=0)
-        finished = 0
+            RecordFolder.create(folder, plan)
+        recording = RecordFolder.open(folder)
+        fit, held_out = recording.open_data(data)
         if train:
-            board = _Board(bar, records)
-            records.events.started, records.events.step, records.events.ended = (
-                board.started,
-                board.step,
-                board.ended,
-            )
+            board = _Board(bar, recording)
+            recording.events = RecordEvents(board.started, board.step, board.ended)
             try:
-                finished = records.run(fit, held_out, minutes)
+                finished = recording.run(fit, held_out, minutes)
             except KeyboardInterrupt:
                 notes.print(f"stopped; go on with: nasdepth record {folder}")
                 raise
-    trainings = records.records()
+    if out_file is not None:
+        write_records(out_file, collect_records(recording, len(fit), len(held_out)))
+    trainings, wanted = recording.records(), len(recording.jobs())
     counts = counted(trainings)
-    if archive is not None:
-        machines: dict[str, int] = {}
-        for one in trainings:
-            machines[one.machine] = machines.get(one.machine, 0) + 1
-        card = ArchiveCard(
-            data=Path(settings.data).name,
-            data_fingerprint=settings.data_fingerprint,
-            space=settings.space,
-            table=settings.table,
-            date=date.today(),
-            fit_images=len(fit),
-            held_out_images=len(held_out),
-            recipes={
-                name: [recipe.model_dump(mode="json") for recipe in FIDELITIES[name].recipes()]
-                for name in counts
-            },
-            machines=machines,
-            records=counts,
-        )
-        write_records(archive, Records(card, tuple(trainings)))
-    wanted = len(records.jobs())
     if as_json:
         print_json("record", folder=str(folder), finished=finished, records=counts, wanted=wanted)
         return

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -15,6 +16,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from nasdepth.errors import DataError
 from nasdepth.files import whole_file, write_text
+from nasdepth.recording.fidelities import FIDELITIES
+from nasdepth.recording.folder import RecordFolder
+from nasdepth.recording.plan import RecordPlan
 from nasdepth.recording.training import TrainingRecord
 
 _SUFFIX, _CARD_SUFFIX = ".csv.gz", ".yaml"
@@ -25,27 +29,22 @@ class ArchiveCard(BaseModel):
     """Where a file of records comes from.
 
     Attributes:
-        data: what the images are, in words.
-        data_fingerprint: of the images that were trained on, before any were held out.
-        space: name and fingerprint of the search space.
-        table: latency table that the plan was drawn by.
+        fit_images, held_out_images: how many images were trained on, and how many judge.
         recipes: by fidelity, the recipe of every part in full.
         machines: how many records each machine has made.
         records: how many records each fidelity has, by seed.
+        plan: what is to be recorded; `nasdepth record --restore` goes on with it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    data: str
-    data_fingerprint: str
-    space: str
-    table: str
     date: date
     fit_images: int
     held_out_images: int
     recipes: dict[str, list[dict[str, Any]]]
     machines: dict[str, int]
     records: dict[str, dict[int, int]]
+    plan: RecordPlan
 
 
 @dataclass(frozen=True)
@@ -60,11 +59,33 @@ class Records:
         return [one for one in self.trainings if one.fidelity == fidelity and seed in (None, one.seed)]
 
 
-def counted(trainings: Sequence[TrainingRecord]) -> dict[str, dict[int, int]]:
+def collect_records(folder: RecordFolder, fit_images: int, held_out_images: int) -> Records:
+    """Everything in a folder, with its card.
+
+    Raises:
+        StudyError: a file in the folder is damaged.
+    """
+    trainings = folder.records()
+    counts = counted(trainings)
+    card = ArchiveCard(
+        date=date.today(),
+        fit_images=fit_images,
+        held_out_images=held_out_images,
+        recipes={
+            name: [recipe.model_dump(mode="json") for recipe in FIDELITIES[name].recipes()] for name in counts
+        },
+        machines=dict(Counter(one.machine for one in trainings)),
+        records=counts,
+        # the folder of the images means nothing on another machine
+        plan=folder.plan.model_copy(update={"data": Path(folder.plan.data).name}),
+    )
+    return Records(card, tuple(trainings))
+
+
+def counted(trainings: Iterable[TrainingRecord]) -> dict[str, dict[int, int]]:
     """How many trainings there are of each fidelity and seed."""
-    counts = Counter((one.fidelity, one.seed) for one in trainings)
     found: dict[str, dict[int, int]] = {}
-    for (fidelity, seed), count in sorted(counts.items()):
+    for (fidelity, seed), count in sorted(Counter((one.fidelity, one.seed) for one in trainings).items()):
         found.setdefault(fidelity, {})[seed] = count
     return found
 
@@ -82,10 +103,10 @@ def write_records(path: str | Path, records: Records) -> None:
         for column, digits in _ROWS.items():
             row[column] = " ".join(f"{value:.{digits}f}" for value in row[column])
         rows.append(row)
+    text = pd.DataFrame(rows).to_csv(index=False)
     with whole_file(path) as temporary:
-        # without a time stamp, the same records make the same bytes
-        compression = {"method": "gzip", "mtime": 0}
-        pd.DataFrame(rows).to_csv(temporary, index=False, compression=compression)
+        # without a time stamp the same records make the same bytes
+        temporary.write_bytes(gzip.compress(text.encode(), mtime=0))
     card = records.card.model_dump(mode="json")
     write_text(_card(path), yaml.safe_dump(card, sort_keys=False, width=110, default_flow_style=None))
 

@@ -9,7 +9,7 @@ from typing import Any
 from nasdepth.architecture import Architecture
 from nasdepth.training import Recipe, load_recipe
 
-PROXY, FULL = "proxy", "full"
+PROXY, FULL, RANDOM_START = "proxy", "full", "random-start"
 _INPUT_STEP = 32
 
 
@@ -60,9 +60,9 @@ FIDELITIES: dict[str, Fidelity] = {
     "images25%": Fidelity(images=0.25),
     "input50%": Fidelity(input_scale=0.5),
     "ema": Fidelity(overrides={"ema_decay": 0.98}),
-    "random-start": Fidelity(overrides={"pretrained": False}),
+    RANDOM_START: Fidelity(overrides={"pretrained": False}),
 }
 """By name, all that `nasdepth record` can train."""
 
-COMPARED = tuple(name for name in FIDELITIES if name not in (PROXY, FULL, "random-start"))
+COMPARED = tuple(name for name in FIDELITIES if name not in (PROXY, FULL, RANDOM_START))
 """What is trained of the architectures that are trained fully as well."""

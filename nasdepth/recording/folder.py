@@ -5,55 +5,25 @@ from __future__ import annotations
 import fcntl
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from nasdepth.architecture import Architecture
-from nasdepth.data import DepthSplit
+from nasdepth.data import DepthSplit, hold_out, load_split
 from nasdepth.errors import NasdepthError, StudyError
 from nasdepth.files import write_json
-from nasdepth.recording.fidelities import FIDELITIES, FULL, PROXY
-from nasdepth.recording.plan import Job, planned_jobs
+from nasdepth.recording.fidelities import FIDELITIES, FULL, PROXY, RANDOM_START
+from nasdepth.recording.plan import Job, RecordPlan, planned_jobs
 from nasdepth.recording.training import TRAINED, TrainingRecord, record_training
 from nasdepth.score import log2_score
+from nasdepth.search.objective import HELD_OUT_AT_MOST, HELD_OUT_SHARE
 from nasdepth.training import StepReport
 
 _PLAN, _TRAININGS, _CLAIMS = "plan.json", "trainings", "claims"
-Count = Annotated[int, Field(ge=0)]
-
-
-class RecordSettings(BaseModel):
-    """What a folder of records is to hold; written once and read by every process that helps.
-
-    Attributes:
-        architectures: as strings, in the order of `draw_architectures`; each is trained by the proxy.
-        latency_ms: predicted of each from `table`; it decides which of the fully trained count as best.
-        second_seeds: how many are trained by the proxy with a second seed.
-        fully: how many are trained fully.
-        fully_twice: how many of the best of those are trained fully with a second seed.
-        compared: how many of the fully trained ones are trained in all other ways.
-        random_starts: how many that start from ImageNet weights are also trained from random weights.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    space: str
-    data: str
-    data_fingerprint: str
-    table: str
-    seed: int
-    architectures: tuple[str, ...]
-    latency_ms: tuple[float, ...]
-    second_seeds: Count
-    fully: Count
-    fully_twice: Count
-    compared: Count
-    random_starts: Count
 
 
 @dataclass
@@ -69,25 +39,29 @@ class RecordEvents:
 class RecordFolder:
     """One folder of records.
 
-    Every finished training is a file of its own. A training that is under way holds a lock which ends with its
-    process, so that any number of processes on a shared file system divide the work and none waits for a dead one.
+    Every finished training is a file of its own. A training that is under way holds a lock which ends with
+    its process: any number of processes on a shared file system divide the work, and none waits for a dead
+    one.
     """
 
     path: Path
-    settings: RecordSettings
+    plan: RecordPlan
     events: RecordEvents = field(default_factory=RecordEvents)
 
     @classmethod
-    def create(cls, path: Path, settings: RecordSettings) -> RecordFolder:
-        """Write a new plan.
+    def create(cls, path: Path, plan: RecordPlan, trainings: Iterable[TrainingRecord] = ()) -> RecordFolder:
+        """Write a new plan, and what has been trained for it elsewhere.
 
         Raises:
             StudyError: the folder holds a plan already.
         """
-        if (path / _PLAN).exists():
+        if cls.exists(path):
             raise StudyError(f"{path / _PLAN}: exists already; go on with: nasdepth record {path}")
-        write_json(path / _PLAN, settings.model_dump(mode="json"))
-        return cls(path, settings)
+        folder = cls(path, plan)
+        for one in trainings:
+            write_json(folder._file(Job(one.architecture, one.fidelity, one.seed)), one.to_dict())
+        write_json(path / _PLAN, plan.model_dump(mode="json"))
+        return folder
 
     @classmethod
     def open(cls, path: Path) -> RecordFolder:
@@ -98,7 +72,7 @@ class RecordFolder:
         """
         plan = path / _PLAN
         try:
-            return cls(path, RecordSettings.model_validate_json(plan.read_text(encoding="utf-8")))
+            return cls(path, RecordPlan.model_validate_json(plan.read_text(encoding="utf-8")))
         except OSError as error:
             raise StudyError(
                 f"{plan}: cannot be read ({error.strerror}); start one with --data SOURCE"
@@ -112,26 +86,42 @@ class RecordFolder:
         """Whether a folder holds a plan."""
         return (path / _PLAN).is_file()
 
+    def open_data(self, source: str | None = None) -> tuple[DepthSplit, DepthSplit]:
+        """The images to train on and those that are held out, as a search divides them.
+
+        Args:
+            source: where the images are; where the plan says, unless given.
+
+        Raises:
+            DataError: they cannot be read.
+            StudyError: they are other images than the plan's.
+        """
+        source = source or self.plan.data
+        split = load_split(source, "train")
+        if split.fingerprint != self.plan.data_fingerprint:
+            raise StudyError(
+                f"{source}: its fingerprint is {split.fingerprint}, the records in {self.path} are of "
+                f"{self.plan.data_fingerprint}; give the same images with --data"
+            )
+        return hold_out(split, HELD_OUT_SHARE, HELD_OUT_AT_MOST, seed=0)
+
     def jobs(self) -> list[Job]:
         """All trainings that are known to be wanted so far, most urgent first.
 
-        Those that depend on results (a second full training of the best, random starts) join once these are there.
+        Those that depend on results (a second full training of the best, random starts) join later.
         """
-        settings = self.settings
-        architectures = [Architecture.parse(text) for text in settings.architectures]
-        planned = planned_jobs(architectures, settings.second_seeds, settings.fully, settings.compared)
-        done = self.records()
-        latencies = dict(zip(architectures, settings.latency_ms, strict=True))
-        full = [
-            one for one in done if one.fidelity == FULL and one.seed == 0 and one.architecture in latencies
-        ]
-        started_well = [one for one in done if one.fidelity == PROXY and one.seed == 0 and one.pretrained]
-        later = [Job(one.architecture, "random-start", 0) for one in started_well[: settings.random_starts]]
-        if len(full) >= settings.fully:
+        plan = self.plan
+        architectures = [Architecture.parse(text) for text in plan.architectures]
+        latencies = dict(zip(architectures, plan.latency_ms, strict=True))
+        first = [one for one in self.records() if one.seed == 0 and one.architecture in latencies]
+        full = [one for one in first if one.fidelity == FULL]
+        pretrained = [one for one in first if one.fidelity == PROXY and one.pretrained]
+        later = [Job(one.architecture, RANDOM_START, 0) for one in pretrained[: plan.random_starts]]
+        if len(full) >= plan.fully:
             trained = [one for one in full if one.outcome == TRAINED]
             trained.sort(key=lambda one: -log2_score(one.final, latencies[one.architecture]))
-            later += [Job(one.architecture, FULL, 1) for one in trained[: settings.fully_twice]]
-        return later + planned
+            later += [Job(one.architecture, FULL, 1) for one in trained[: plan.fully_twice]]
+        return later + planned_jobs(architectures, plan.second_seeds, plan.fully, plan.compared)
 
     def records(self) -> list[TrainingRecord]:
         """Every finished training, in the order in which they ended.
@@ -152,7 +142,7 @@ class RecordFolder:
     def run(self, fit: DepthSplit, validation: DepthSplit, minutes: float | None = None) -> int:
         """Train what nobody has trained or is training, until nothing is left.
 
-        Ctrl-C (KeyboardInterrupt) passes through; a training of one part goes on from its last epoch next time.
+        Ctrl-C (KeyboardInterrupt) passes through; a training of one part goes on from its last epoch then.
 
         Args:
             minutes: start no further training after so many.
