@@ -89,7 +89,7 @@ def replay(
     for name in samplers:
         check_sampler(name, "score")
     recorded = load_records(records)
-    setting = Setting(space, table or recorded.card.table.split()[0], world, budget, max_latency_ms)
+    setting = Setting(space, table or recorded.card.plan.table.split()[0], world, budget, max_latency_ms)
     kept = read_traces(to) if to is not None else []
     with progress() as bar:
         task = bar.add_task("reading")
@@ -228,7 +228,7 @@ def fidelity(
     from nasdepth.recording import load_records
 
     recorded = load_records(records)
-    name = table or recorded.card.table.split()[0]
+    name = table or recorded.card.plan.table.split()[0]
     latencies = Latencies(load_predictor(name))
     with progress() as bar:
         bar.add_task("ranking", total=None)

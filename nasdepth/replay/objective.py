@@ -3,28 +3,62 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
 
 from nasdepth.architecture import Architecture
-from nasdepth.latency import Kernel, LatencyEstimate, Predictor, architecture_kernels
+from nasdepth.errors import DataError
+from nasdepth.latency import LatencyEstimate, Predictor, architecture_kernels
 from nasdepth.models.pretrained import Start
-from nasdepth.recording import PROXY
+from nasdepth.recording import FIDELITIES, PROXY
 from nasdepth.replay.world import World
-from nasdepth.training import Epoch, Recipe, StepReport
+from nasdepth.search.objective import Rung
+from nasdepth.training import Epoch, StepReport
 
 
 @dataclass(frozen=True)
 class ReplayObjective:
-    """Answers as `nasdepth.search.ProxyObjective` does, from a world and without training.
+    """Answers as `nasdepth.search.objective.ProxyObjective` does, from a world and without training.
 
     An epoch's seconds are those of the world's clock; only what is trained before a search stops costs any.
 
     Attributes:
-        recipe: of the proxy, as the records were made.
+        rungs: epochs after which a candidate is judged, rising. Empty for the proxy's own.
+        continued: whether a rung goes on from the weights of the one before it, or starts again.
+        ways: by rung, the recorded way of training that it stands for; found out by itself.
+
+    Raises:
+        DataError: such rungs were not recorded, or too rarely.
     """
 
     world: World
-    recipe: Recipe
+    rungs: tuple[int, ...] = ()
+    continued: bool = True
+    ways: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        rungs = self.rungs or (self.world.surrogate.epochs,)
+        object.__setattr__(self, "rungs", rungs)
+        if not self.ways:
+            ways = tuple(self._way(rungs[: index + 1]) for index in range(len(rungs)))
+            object.__setattr__(self, "ways", ways)
+
+    def _way(self, rungs: Sequence[int]) -> str:
+        """The recorded way of training that ends with the last of some rungs."""
+        parts = tuple(after - before for before, after in pairwise((0, *rungs)))
+        parts = parts if self.continued else (rungs[-1],)
+        if parts == (self.world.surrogate.epochs,):
+            return PROXY
+        known = self.world.surrogate.fidelities
+        found = next((name for name, one in FIDELITIES.items() if one.parts == parts and name in known), None)
+        if found is None:
+            raise DataError(
+                f"rungs of {'+'.join(map(str, parts))} epochs: the records hold too few such trainings; they "
+                f"have {', '.join((PROXY, *sorted(known)))}"
+            )
+        return found
 
     @property
     def predictor(self) -> Predictor:
@@ -36,11 +70,8 @@ class ReplayObjective:
         rejected = self.predictor.table.rejected
         if not rejected:
             return ""
-        return next((f"{one}: {rejected[one]}" for one in self.kernels(architecture) if one in rejected), "")
-
-    def kernels(self, architecture: Architecture) -> tuple[Kernel, ...]:
-        """What the table's runtime executes for an architecture, in order."""
-        return architecture_kernels(architecture, self.predictor.runtime)
+        kernels = architecture_kernels(architecture, self.predictor.runtime)
+        return next((f"{one}: {rejected[one]}" for one in kernels if one in rejected), "")
 
     def latency(self, architecture: Architecture) -> LatencyEstimate:
         """The table's estimate.
@@ -58,24 +89,38 @@ class ReplayObjective:
         """Whether a family started from ImageNet weights where the records were made."""
         return family in self.world.surrogate.pretrained
 
-    def train(
-        self,
-        architecture: Architecture,
-        on_start: Callable[[Start], None],
-        on_epoch: Callable[[Epoch], None],
-        on_step: Callable[[StepReport], None],
-    ) -> list[Epoch]:
-        """Tell the epochs of a training; `on_epoch` may raise to stop."""
-        training = self.world.train(architecture, PROXY)
-        on_start(
-            Start(
-                "recorded" if training.recorded else "foretold", self.pretrained(architecture.encoder.family)
-            )
-        )
-        epochs = [
-            Epoch(index, float("nan"), si_rmse, seconds)
-            for index, (si_rmse, seconds) in enumerate(zip(training.si_rmse, training.seconds, strict=True))
-        ]
-        for epoch in epochs:
+    def begin(self, architecture: Architecture) -> ReplayTraining:
+        """A training that has not begun."""
+        return ReplayTraining(self, architecture)
+
+    def longer(self, epochs: int) -> ReplayObjective:
+        """One rung of full training, whatever the epochs, where enough of it was recorded."""
+        return replace(self, rungs=(epochs,), ways=(self.world.fully_trained,))
+
+
+class ReplayTraining:
+    """One candidate's training as a world has it, a rung at a time.
+
+    Attributes:
+        start: whether it was recorded or foretold.
+    """
+
+    def __init__(self, objective: ReplayObjective, architecture: Architecture) -> None:
+        self._objective = objective
+        world = objective.world
+        self._trainings = [world.train(architecture, way) for way in objective.ways]
+        source = "recorded" if self._trainings[0].recorded else "foretold"
+        self.start = Start(source, objective.pretrained(architecture.encoder.family))
+
+    def train_rung(
+        self, index: int, on_epoch: Callable[[Epoch], None], on_step: Callable[[StepReport], None]
+    ) -> Rung:
+        """Tell the epochs of a rung; `on_epoch` may raise to stop. No step is ever told."""
+        objective, training = self._objective, self._trainings[index]
+        begun = objective.rungs[index - 1] if index and objective.continued else 0
+        told = []
+        for place in range(begun, len(training.si_rmse)):
+            epoch = Epoch(place, float("nan"), training.si_rmse[place], training.seconds[place])
+            told.append(epoch)
             on_epoch(epoch)
-        return epochs
+        return Rung(tuple(told), np.array(training.image_errors))

@@ -12,7 +12,7 @@ from scipy.stats import rankdata
 
 from nasdepth.architecture import Architecture
 from nasdepth.errors import DataError
-from nasdepth.recording import FULL, PROXY, Records, TrainingRecord
+from nasdepth.recording import FULL, PROXY, RANDOM_START, Records, TrainingRecord
 from nasdepth.recording.training import TRAINED
 from nasdepth.score import log2_score
 
@@ -22,7 +22,6 @@ _RESAMPLED = 2000
 _PER_BIN = 10
 _MOST_BINS = 5
 _TOP = 10
-RANDOM_START = "random-start"
 
 
 Known = Mapping[Architecture, Sequence[TrainingRecord]]

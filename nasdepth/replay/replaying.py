@@ -15,7 +15,7 @@ from optuna.storages import InMemoryStorage
 from nasdepth.architecture import Architecture
 from nasdepth.files import cache_folder, write_json
 from nasdepth.packs import load_predictor
-from nasdepth.recording import PROXY, Records
+from nasdepth.recording import Records
 from nasdepth.recording.training import commit
 from nasdepth.replay.objective import ReplayObjective
 from nasdepth.replay.oracle import best_of_space
@@ -24,11 +24,9 @@ from nasdepth.replay.world import Latencies, World
 from nasdepth.score import C_PER_MS, SI_RMSE_EXPONENT
 from nasdepth.search import Outcome, Search, TrialRecord
 from nasdepth.search.records import SPENT
-from nasdepth.search.sampling import SamplerContext, make_sampler
 from nasdepth.search.sampling.features import features
 from nasdepth.search.sampling.latency_aware import default_surrogate
 from nasdepth.space import SearchSpace
-from nasdepth.training import Recipe
 
 CHECKPOINTS = (10, 25, 50, 100, 200)
 """After so many trials, what is then believed to be best is judged as well."""
@@ -46,6 +44,7 @@ class Setting:
         world: the regression that stands for what was not recorded, one of `REGRESSORS`.
         budget: trials of a search that are trained, wholly or until they are pruned.
         max_latency_ms: as `nasdepth search --max-latency-ms`.
+        pruner, rungs, continued: as `nasdepth search` takes them.
     """
 
     space: str
@@ -53,6 +52,9 @@ class Setting:
     world: str = "mixed"
     budget: int = 200
     max_latency_ms: float | None = None
+    pruner: str = "median"
+    rungs: tuple[int, ...] = ()
+    continued: bool = True
 
 
 @dataclass(frozen=True)
@@ -114,10 +116,11 @@ class Replay:
         self.latencies = Latencies(predictor)
         on_progress("fitting the surrogate", 0, 1)
         self.surrogate = Surrogate(records, predictor.runtime, setting.world)
-        self.recipe = Recipe.model_validate(records.card.recipes[PROXY][0])
         self.fingerprint = _fingerprint(records, self.space, self.table, setting)
         self.best = self._best(
-            _fingerprint(records, self.space, self.table, replace(setting, budget=0)),
+            _fingerprint(
+                records, self.space, self.table, Setting("", "", setting.world, 0, setting.max_latency_ms)
+            ),
             lambda done, total: on_progress("looking for the best of the space", done, total),
         )
 
@@ -139,7 +142,7 @@ class Replay:
         """
         started = time.perf_counter()
         world = World(self.surrogate, self.latencies, seed)
-        objective = ReplayObjective(world, self.recipe)
+        objective = ReplayObjective(world, self.setting.rungs, self.setting.continued)
         search = self._search(objective, sampler, seed)
         search.run(self.setting.budget)
         records = search.records
@@ -167,27 +170,16 @@ class Replay:
         )
 
     def _search(self, objective: ReplayObjective, sampler: str, seed: int) -> Search:
-        search = Search(
+        return Search(
             self.space,
             objective,
             identity={"records": self.fingerprint},
             storage=InMemoryStorage(),
             max_latency_ms=self.setting.max_latency_ms,
             seed=seed,
+            sampler=sampler,
+            pruner=self.setting.pruner,
         )
-        context = SamplerContext(
-            self.space,
-            objective.latencies,
-            objective.predictor.runtime,
-            "score",
-            self.setting.max_latency_ms,
-            seed,
-            refusal=objective.refusal,
-            too_slow=search._too_slow,
-            pretrained=objective.pretrained,
-        )
-        search.study.sampler = make_sampler(sampler, context)
-        return search
 
     def _believed(self, spent: Sequence[TrialRecord]) -> list[Architecture]:
         """Trained candidates, the one first that a surrogate of all their trainings believes best."""
@@ -229,5 +221,5 @@ def _so_far(
 
 def _fingerprint(records: Records, space: SearchSpace, table, setting: Setting) -> str:
     trainings = [f"{one.architecture} {one.fidelity} {one.seed} {one.si_rmse}" for one in records.trainings]
-    whole = [space.fingerprint, table.fingerprint, setting.world, setting.budget, setting.max_latency_ms]
+    whole = [space.fingerprint, table.fingerprint, replace(setting, space="", table="")]
     return hashlib.sha256(repr([*sorted(trainings), *whole]).encode()).hexdigest()[:12]

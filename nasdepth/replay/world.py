@@ -25,11 +25,13 @@ class Training:
         si_rmse: after every epoch.
         seconds: of every epoch.
         recorded: whether it happened, and was not foretold.
+        image_errors: si-RMSE of every held-out image at the end; empty where it was foretold.
     """
 
     si_rmse: tuple[float, ...]
     seconds: tuple[float, ...]
     recorded: bool
+    image_errors: tuple[float, ...] = ()
 
 
 class Latencies:
@@ -109,7 +111,7 @@ class World:
             one = records[self._index(architecture, "seed", len(records))]
             known = self.surrogate.on_machine(one)
             seconds = one.seconds if known else self._seconds(architecture, fidelity, len(one.si_rmse))
-            return Training(one.si_rmse, seconds, recorded=True)
+            return Training(one.si_rmse, seconds, recorded=True, image_errors=one.image_errors)
         shape = self._shape(architecture, fidelity)
         noise = self.surrogate.noise if fidelity == PROXY else self.surrogate.fidelities[fidelity].noise
         final = self._log(architecture, fidelity) + noise * self._normal(architecture, f"noise {fidelity}")

@@ -14,7 +14,7 @@ from nasdepth.data import DepthSplit, hold_out
 from nasdepth.errors import UnknownKernelError
 from nasdepth.latency import Kernel, LatencyEstimate, Predictor, architecture_kernels
 from nasdepth.models import build
-from nasdepth.models.pretrained import Start, load_pretrained
+from nasdepth.models.pretrained import Start, load_pretrained, weights_here
 from nasdepth.training import Epoch, Recipe, StepReport, train
 
 HELD_OUT_SHARE = 0.1
@@ -60,12 +60,19 @@ class Objective(Protocol):
     """What a search asks of a candidate: its latency for nothing, its si-RMSE for a training."""
 
     rungs: tuple[int, ...]
+    predictor: Predictor
 
     def refusal(self, architecture: Architecture) -> str:
         """Why the device cannot run it; empty if it can."""
 
     def latency(self, architecture: Architecture) -> LatencyEstimate:
         """The predicted latency."""
+
+    def latencies(self, architectures: Sequence[Architecture]) -> list[LatencyEstimate | None]:
+        """The predicted latencies of many at once; None where there is no prediction."""
+
+    def pretrained(self, family: str) -> bool:
+        """Whether an encoder family starts from ImageNet weights."""
 
     def begin(self, architecture: Architecture) -> CandidateTraining:
         """Build a candidate to be trained."""
@@ -140,6 +147,10 @@ class ProxyObjective:
             return self.predictor.estimate(kernels)
         except UnknownKernelError:
             return None
+
+    def pretrained(self, family: str) -> bool:
+        """Whether the ImageNet weights of an encoder family are at hand."""
+        return weights_here(family).pretrained
 
     def begin(self, architecture: Architecture) -> ProxyTraining:
         """Build a candidate, with its first weights."""

@@ -35,6 +35,8 @@ _STRUCTURE = ("family", "stages", "head_stride")
 _MUTATIONS_TRIED = 20
 # Neighbours of a good number are more often good than any other number
 _STEP_SHARE = 0.6
+# Mutants of a few are made by the hundred
+_REMEMBERED = 1024
 
 
 class SearchSpace:
@@ -47,6 +49,7 @@ class SearchSpace:
     def __init__(self, definition: SpaceDefinition) -> None:
         self.definition = definition
         self.name = definition.name
+        self._parameters: dict[Architecture, dict[str, Any]] = {}
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> SearchSpace:
@@ -203,10 +206,14 @@ class SearchSpace:
         Raises:
             SpaceError: it lies outside the space.
         """
-        parameters, violations = self._read(architecture)
-        if violations:
-            raise SpaceError(f"{architecture} is not in the space {self.name}: {'; '.join(violations)}")
-        return parameters
+        if architecture not in self._parameters:
+            parameters, violations = self._read(architecture)
+            if violations:
+                raise SpaceError(f"{architecture} is not in the space {self.name}: {'; '.join(violations)}")
+            if len(self._parameters) >= _REMEMBERED:
+                self._parameters.clear()
+            self._parameters[architecture] = parameters
+        return dict(self._parameters[architecture])
 
     def _read(self, architecture: Architecture) -> tuple[dict[str, Any], list[str]]:
         """The choice per parameter that rebuilds an architecture, and what stands against it."""

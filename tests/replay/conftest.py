@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from nasdepth.latency import architecture_kernels
-from nasdepth.recording import FIDELITIES, ArchiveCard, Records, TrainingRecord
-from nasdepth.recording.archive import counted
+from nasdepth.recording import FIDELITIES, ArchiveCard, RecordPlan, Records, TrainingRecord, counted
 from nasdepth.space import SearchSpace
 
 TABLE = "zen4-xnnpack-1t"
@@ -40,7 +39,9 @@ def training(architecture, fidelity="proxy", seed=0):
     epochs = sum(recipe.epochs for recipe in FIDELITIES[fidelity].recipes())
     # one epoch is a poor guide
     noise = NOISE * (4 if fidelity == "epochs1" else 1)
-    final = true_si_rmse(architecture, fidelity) * (1 + noise * _normal(f"{architecture.key}{fidelity}{seed}"))
+    final = true_si_rmse(architecture, fidelity) * (
+        1 + noise * _normal(f"{architecture.key}{fidelity}{seed}")
+    )
     curve = [final * (1 + 0.3 * (1 - (epoch + 1) / epochs)) for epoch in range(epochs)]
     seconds = sum(kernel.macs for kernel in architecture_kernels(architecture)) / 1e7
     return TrainingRecord(
@@ -64,10 +65,6 @@ def records_of(trainings):
     names = {one.fidelity for one in trainings}
     return Records(
         ArchiveCard(
-            data="formula",
-            data_fingerprint="0",
-            space="quick 0",
-            table=TABLE,
             date=date(2026, 1, 1),
             fit_images=1,
             held_out_images=1,
@@ -76,6 +73,20 @@ def records_of(trainings):
             },
             machines={"a machine": len(trainings)},
             records=counted(trainings),
+            plan=RecordPlan(
+                space="quick 0",
+                data="formula",
+                data_fingerprint="0",
+                table=f"{TABLE} 0",
+                seed=0,
+                architectures=(),
+                latency_ms=(),
+                second_seeds=0,
+                fully=0,
+                fully_twice=0,
+                compared=0,
+                random_starts=0,
+            ),
         ),
         tuple(trainings),
     )
@@ -100,5 +111,7 @@ def records(drawn):
     trainings += [training(one, seed=1) for one in known[:20]]
     trainings += [training(one, name) for name in ("full", "epochs1", "epochs2") for one in known[:24]]
     trainings += [training(one, "full", 1) for one in known[:8]]
-    trainings += [training(one, "random-start") for one in known if one.encoder.family == "efficientnet_lite0"]
+    trainings += [
+        training(one, "random-start") for one in known if one.encoder.family == "efficientnet_lite0"
+    ]
     return records_of(trainings)

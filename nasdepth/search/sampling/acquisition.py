@@ -44,7 +44,7 @@ class ScoreImprovement(Acquisition):
     unsure by are uncertain.
 
     Args:
-        si_rmse, latency_ms: (trained candidates,) believed si-RMSE, and latency, of which the best is to beat.
+        si_rmse, latency_ms: (trained candidates,) believed si-RMSE, and latency; the best is to beat.
     """
 
     def __init__(self, si_rmse: np.ndarray, latency_ms: np.ndarray) -> None:

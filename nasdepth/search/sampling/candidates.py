@@ -43,21 +43,26 @@ class Candidates:
         self._known: dict[Architecture, Candidate | None] = {}
         self._features: dict[Architecture, np.ndarray | None] = {}
 
-    def of(self, architectures: Iterable[Architecture]) -> list[Candidate]:
+    def of(self, architectures: Iterable[Architecture], *, limited: bool = True) -> list[Candidate]:
         """The candidates among architectures, without repeats.
 
-        Left out are those that the device refuses, that the table cannot answer for, and that are slower
-        than the context's limit.
+        Left out are those that the device refuses and those that the table cannot answer for.
+
+        Args:
+            limited: also leave out what is slower than the context's limit.
         """
         wanted = list(dict.fromkeys(architectures))
-        new = [one for one in wanted if one not in self._known and not self._context.refusal(one)]
-        if len(self._known) + len(new) > _REMEMBERED:
+        if len(self._known) + len(wanted) > _REMEMBERED:
             self._known.clear()
-            new = [one for one in wanted if not self._context.refusal(one)]
-        for one, estimate in zip(new, self._context.latencies(new), strict=True):
-            self._known[one] = self._candidate(one, estimate)
-        found = (self._known.get(one) for one in wanted)
-        return [one for one in found if one is not None]
+        new = [one for one in wanted if one not in self._known]
+        runs = [one for one in new if not self._context.refusal(one)]
+        self._known.update(dict.fromkeys(new))
+        for one, estimate in zip(runs, self._context.latencies(runs), strict=True):
+            if estimate is not None:
+                self._known[one] = self._candidate(one, estimate)
+        found = (self._known[one] for one in wanted)
+        limit = self._context.max_latency_ms if limited else None
+        return [one for one in found if one is not None and (limit is None or one.latency_ms <= limit)]
 
     def features(self, architectures: Sequence[Architecture]) -> tuple[np.ndarray, np.ndarray]:
         """Features of architectures of any space, and which of them have any: a block may have no kernel."""
@@ -65,12 +70,7 @@ class Candidates:
         has = np.array([row is not None for row in rows], dtype=bool)
         return np.array([row for row in rows if row is not None]), has
 
-    def _candidate(self, one: Architecture, estimate: LatencyEstimate | None) -> Candidate | None:
-        if estimate is None:
-            return None
-        limit = self._context.max_latency_ms
-        if limit is not None and estimate.latency_ms > limit:
-            return None
+    def _candidate(self, one: Architecture, estimate: LatencyEstimate) -> Candidate:
         # upwards, since an interval may reach down to 0, which has no logarithm
         sd = math.log2(estimate.interval_90[1] / estimate.latency_ms) / _INTERVAL_90_IN_SD
         return Candidate(one, estimate.latency_ms, sd, self._row(one))

@@ -1,4 +1,4 @@
-"""`LatencyAwareSampler`: only si-RMSE has to be guessed, since a candidate's latency is known before training."""
+"""`LatencyAwareSampler`: it has to guess si-RMSE alone, since the latency is known before a training."""
 
 from __future__ import annotations
 
@@ -21,8 +21,6 @@ from nasdepth.search.sampling.surrogates import BayesianLinear, GaussianProcess,
 _LEAST_OBSERVED = 4
 # The pool grows by the trial, so that no trial waits for the estimates of all of it
 _POOL_BEGIN, _POOL_GROWTH, _POOL_END = 300, 50, 1500
-# A limit on latency may leave next to nothing of what is drawn
-_DRAWN_PER_CANDIDATE = 20
 _SPREAD_AMONG = 48
 _PARENTS, _CHILDREN, _CROSSED_SHARE = 12, 100, 0.25
 # How fast the chance of a parent falls with its place
@@ -82,15 +80,9 @@ class LatencyAwareSampler(ProposingSampler):
         while self._pool_drawn < wanted:
             self._pool_drawn += 1
             drawn.append(self.context.space.sample(self._pool_rng))
-        known = {one.architecture for one in self._pool}
-        self._pool += [one for one in self.candidates.of(drawn) if one.architecture not in known]
-        # a space of a few networks, or a strict limit: what there is may be found by drawing more
-        if drawn and not self._pool:
-            for _ in range(_DRAWN_PER_CANDIDATE):
-                more = [self.context.space.sample(self._pool_rng) for _ in range(_POOL_GROWTH)]
-                if found := self.candidates.of(more):
-                    self._pool += found
-                    break
+        if drawn:
+            known = {one.architecture for one in self._pool}
+            self._pool += [one for one in self.candidates.of(drawn) if one.architecture not in known]
 
     def _spread(self, seen: Observations, rng: random.Random) -> Architecture:
         """A starting trial: of some in the pool's faster half, the one least like all that was begun."""

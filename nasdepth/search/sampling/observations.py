@@ -15,13 +15,13 @@ from nasdepth.search.measure import measurements
 from nasdepth.search.records import WHOLE, Outcome, TrialRecord
 from nasdepth.space import SearchSpace
 
-# Share of the variance among finished trainings that is the noise of one: what unfinished ones are compared with
+# The noise of a training, as a share of the variance among finished ones; unfinished ones are noisier
 _NOISE_SHARE = 0.05
 # Noise of a curve that nothing can be compared with, and of a training that diverged
 _UNKNOWN_NOISE, _DIVERGED_NOISE = 20.0, 4.0
 # In how many curves' worth of belief a later value changes as much as an earlier one
 _PARALLEL_WORTH = 2.0
-# What is worse than the median by more than so many times as much as the best is better says no more than "bad"
+# In multiples of how far the best is from the median: what is worse by more counts as so much worse
 _CAP = 3.0
 # So few curves do not show how far they differ; then a variance of si-RMSE that exceeds all of them
 _FEW, _UNSURE = 3, 1.0

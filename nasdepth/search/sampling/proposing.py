@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from abc import abstractmethod
+from collections.abc import Collection
 from typing import Any
 
 import optuna
@@ -18,6 +19,8 @@ from nasdepth.search.sampling.observations import Observations, observe
 
 # Draws until one is a candidate and new; a limit may leave next to nothing of a space
 _DRAWS = 100
+# How many are changed at once, and how often, to get below such a limit
+_BEAM, _DESCENT = 6, 25
 
 
 class ProposingSampler(BaseSampler):
@@ -31,6 +34,8 @@ class ProposingSampler(BaseSampler):
         self.context = context
         self.candidates = Candidates(context)
         self._proposed: dict[int, dict[str, Any]] = {}
+        # once nothing was found, nothing will be
+        self._exhausted = False
         self._independent = RandomSampler(seed=context.seed)
 
     @abstractmethod
@@ -68,10 +73,29 @@ class ProposingSampler(BaseSampler):
         """Complete a queued trial of which only some parameters are fixed."""
         return self._independent.sample_independent(study, trial, param_name, param_distribution)
 
-    def sample(self, rng: random.Random, known: frozenset[Architecture]) -> Architecture:
-        """A random candidate that is not known; anything where such a one is hard to find."""
+    def sample(self, rng: random.Random, known: Collection[Architecture]) -> Architecture:
+        """A random candidate that is not known; anything where there is none."""
         for _ in range(_DRAWS):
             one = self.context.space.sample(rng)
             if one not in known and self.candidates.of([one]):
                 return one
+        if not self._exhausted and (found := self._descend(rng, known)) is not None:
+            return found
+        self._exhausted = True
         return one
+
+    def _descend(self, rng: random.Random, known: Collection[Architecture]) -> Architecture | None:
+        """A candidate within a limit that random ones do not meet, by changing the fastest ones."""
+        space = self.context.space
+        beam = self.candidates.of((space.sample(rng) for _ in range(_DRAWS)), limited=False)
+        for _ in range(_DESCENT):
+            beam = sorted(dict.fromkeys(beam), key=lambda one: one.latency_ms)[:_BEAM]
+            near = [
+                space.mutate(one.architecture, rng, rng.choice((1, 2, 3)))
+                for one in beam
+                for _ in range(_BEAM)
+            ]
+            if new := [one for one in self.candidates.of(near) if one.architecture not in known]:
+                return rng.choice(new).architecture
+            beam += self.candidates.of(near, limited=False)
+        return None

@@ -1,4 +1,4 @@
-"""Surrogates: si-RMSE of any candidate, with its uncertainty, learnt from a few to a few hundred trainings."""
+"""Surrogates: si-RMSE of any candidate, with its uncertainty, learnt from few trainings."""
 
 from __future__ import annotations
 
@@ -96,16 +96,18 @@ class GaussianProcess(Surrogate):
     """
 
     _RELEVANCE, _MATERN, _LINEAR, _NOISE = 0.3, 0.7, 0.1, 0.05
-    _SDS_OF_LOGS = {"relevance": 1.2, "matern": 0.8, "linear": 1.2, "noise": 1.0}
+    _RELEVANCE_SD, _MATERN_SD, _LINEAR_SD, _NOISE_SD = 1.2, 0.8, 1.2, 1.0
     _STEPS, _REACH_SDS, _JITTER = 30, 4.0, 1e-6
 
     def __init__(self, groups: Sequence[Sequence[int]], learn_from: int = 200) -> None:
         self._groups = [list(columns) for columns in groups]
         self._learn_from = learn_from
-        count, sds = len(groups), self._SDS_OF_LOGS
+        count = len(groups)
         # logs of: relevance of each group (inverse squared length scales), variances of both parts, noise
         self._expected = np.log([*[self._RELEVANCE] * count, self._MATERN, self._LINEAR, self._NOISE])
-        self._sds = np.array([*[sds["relevance"]] * count, sds["matern"], sds["linear"], sds["noise"]])
+        self._sds = np.array(
+            [*[self._RELEVANCE_SD] * count, self._MATERN_SD, self._LINEAR_SD, self._NOISE_SD]
+        )
 
     def fit(self, features: np.ndarray, targets: np.ndarray, relative_noise: np.ndarray) -> None:
         self._centre = features.mean(axis=0)
