@@ -52,13 +52,28 @@ def replay(
     world: Annotated[
         str,
         typer.Option(
-            help="What stands for architectures that were not recorded: mixed, extra-trees, support-vectors or "
-            "boosting."
+            help="What stands for architectures that were not recorded: mixed, extra-trees, "
+            "support-vectors or boosting."
         ),
     ] = "mixed",
     max_latency_ms: Annotated[
         float | None, typer.Option(help="As of `nasdepth search`: nothing slower counts.")
     ] = None,
+    pruner: Annotated[str, typer.Option(help="Rule by which a search ends trainings early.")] = "median",
+    rung: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=1,
+            help="Epochs after which a candidate is judged, beside those of the proxy; may be given several "
+            "times. Such trainings must have been recorded.",
+        ),
+    ] = None,
+    continued: Annotated[
+        bool,
+        typer.Option(
+            "--continued/--anew", help="A rung goes on from the last one's weights, or starts anew."
+        ),
+    ] = True,
     workers: Annotated[int, typer.Option(min=1, help="Processes that replay at once.")] = 1,
     to: Annotated[
         Path | None,
@@ -89,7 +104,16 @@ def replay(
     for name in samplers:
         check_sampler(name, "score")
     recorded = load_records(records)
-    setting = Setting(space, table or recorded.card.plan.table.split()[0], world, budget, max_latency_ms)
+    setting = Setting(
+        space,
+        table or recorded.card.plan.table.split()[0],
+        world,
+        budget,
+        max_latency_ms,
+        pruner,
+        tuple(sorted(rung or ())),
+        continued,
+    )
     kept = read_traces(to) if to is not None else []
     with progress() as bar:
         task = bar.add_task("reading")
@@ -137,10 +161,10 @@ def replay(
 def _world_words(replays) -> str:
     error, setting = replays.surrogate.error, replays.setting
     return (
-        f"world {setting.world} of {error.architectures} recorded architectures, latencies of {setting.table}; on "
-        f"architectures it was not fitted to: RMSE {error.rmse:.4f} of si-RMSE, R2 {error.r2:.2f}, Spearman "
-        f"{error.spearman:.2f}, Kendall {error.kendall:.2f}; noise of training {error.noise:.4f}, own deviation of "
-        f"an architecture {error.own:.4f}; also known: "
+        f"world {setting.world} of {error.architectures} recorded architectures, latencies of "
+        f"{setting.table}; on architectures it was not fitted to: RMSE {error.rmse:.4f} of si-RMSE, "
+        f"R2 {error.r2:.2f}, Spearman {error.spearman:.2f}, Kendall {error.kendall:.2f}; noise of training "
+        f"{error.noise:.4f}, own deviation of an architecture {error.own:.4f}; also known: "
         f"{', '.join(sorted(replays.surrogate.fidelities)) or 'no other way of training'}"
     )
 

@@ -44,7 +44,9 @@ class Setting:
         world: the regression that stands for what was not recorded, one of `REGRESSORS`.
         budget: trials of a search that are trained, wholly or until they are pruned.
         max_latency_ms: as `nasdepth search --max-latency-ms`.
-        pruner, rungs, continued: as `nasdepth search` takes them.
+        pruner: rule by which a search ends trainings early, see `nasdepth.search.pruning`.
+        rungs: epochs after which a candidate is judged, beside the proxy's own.
+        continued: whether a rung goes on from the weights of the one before it, or starts again.
     """
 
     space: str
@@ -142,7 +144,8 @@ class Replay:
         """
         started = time.perf_counter()
         world = World(self.surrogate, self.latencies, seed)
-        objective = ReplayObjective(world, self.setting.rungs, self.setting.continued)
+        rungs = (*(one for one in self.setting.rungs if one < self.surrogate.epochs), self.surrogate.epochs)
+        objective = ReplayObjective(world, rungs, self.setting.continued)
         search = self._search(objective, sampler, seed)
         search.run(self.setting.budget)
         records = search.records
