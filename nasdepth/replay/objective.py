@@ -10,7 +10,7 @@ import numpy as np
 
 from nasdepth.architecture import Architecture
 from nasdepth.errors import DataError
-from nasdepth.latency import LatencyEstimate, Predictor, architecture_kernels
+from nasdepth.latency import LatencyEstimate, architecture_kernels
 from nasdepth.models.pretrained import Start
 from nasdepth.recording import FIDELITIES, PROXY
 from nasdepth.replay.world import World
@@ -61,16 +61,16 @@ class ReplayObjective:
         return found
 
     @property
-    def predictor(self) -> Predictor:
-        """What answers for latencies."""
-        return self.world.latencies.predictor
+    def runtime(self) -> str:
+        """Whose kernels the device executes."""
+        return self.world.latencies.predictor.runtime
 
     def refusal(self, architecture: Architecture) -> str:
         """Which kernel the table's device cannot run and what its runtime says; empty if it runs all."""
-        rejected = self.predictor.table.rejected
+        rejected = self.world.latencies.predictor.table.rejected
         if not rejected:
             return ""
-        kernels = architecture_kernels(architecture, self.predictor.runtime)
+        kernels = architecture_kernels(architecture, self.runtime)
         return next((f"{one}: {rejected[one]}" for one in kernels if one in rejected), "")
 
     def latency(self, architecture: Architecture) -> LatencyEstimate:

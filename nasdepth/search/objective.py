@@ -60,7 +60,10 @@ class Objective(Protocol):
     """What a search asks of a candidate: its latency for nothing, its si-RMSE for a training."""
 
     rungs: tuple[int, ...]
-    predictor: Predictor
+
+    @property
+    def runtime(self) -> str:
+        """Whose kernels the device executes, as `nasdepth.latency.architecture_kernels` takes it."""
 
     def refusal(self, architecture: Architecture) -> str:
         """Why the device cannot run it; empty if it can."""
@@ -69,7 +72,7 @@ class Objective(Protocol):
         """The predicted latency."""
 
     def latencies(self, architectures: Sequence[Architecture]) -> list[LatencyEstimate | None]:
-        """The predicted latencies of many at once; None where there is no prediction."""
+        """The predicted latencies of many; None where the table cannot answer."""
 
     def pretrained(self, family: str) -> bool:
         """Whether an encoder family starts from ImageNet weights."""
@@ -114,6 +117,11 @@ class ProxyObjective:
         """
         fit, validation = hold_out(split, HELD_OUT_SHARE, HELD_OUT_AT_MOST, seed=0)
         return cls(fit, validation, recipe, predictor, **options)
+
+    @property
+    def runtime(self) -> str:
+        """Whose kernels the table's device executes."""
+        return self.predictor.runtime
 
     def refusal(self, architecture: Architecture) -> str:
         """Which kernel the table's device cannot run and what its runtime says; empty if it runs all."""

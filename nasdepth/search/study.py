@@ -27,7 +27,13 @@ from nasdepth.search.measure import CandidateBench, judged, keep_measurement, me
 from nasdepth.search.objective import Objective
 from nasdepth.search.pruning import make_pruner
 from nasdepth.search.records import ATTRIBUTE, SPENT, WHOLE, Outcome, TrialRecord, leader
-from nasdepth.search.sampling import DEFAULT_SAMPLER, SamplerContext, check_sampler, make_sampler
+from nasdepth.search.sampling import (
+    DEFAULT_SAMPLER,
+    SamplerContext,
+    believed_si_rmse,
+    check_sampler,
+    make_sampler,
+)
 from nasdepth.space import SearchSpace
 from nasdepth.training import Epoch, StepReport
 
@@ -222,7 +228,13 @@ class Search:
 
     def _belief(self) -> Callable[[TrialRecord], float]:
         """How good a trained candidate is believed to be, smaller being better."""
-        return lambda record: -record.log2_score
+        believed = believed_si_rmse(self.study, self._sampler_context())
+
+        def loss(record: TrialRecord) -> float:
+            si_rmse = max(believed.get(record.architecture, record.si_rmse), 0.0)
+            return -log2_score(si_rmse, record.latency_ms)
+
+        return loss
 
     def _cannot_write(self, error: Exception) -> StudyError:
         return StudyError(
@@ -386,7 +398,7 @@ class Search:
         return SamplerContext(
             space=self.space,
             latencies=self.objective.latencies,
-            runtime=self.objective.predictor.runtime,
+            runtime=self.objective.runtime,
             mode=self.mode,
             max_latency_ms=self.max_latency_ms,
             seed=self.seed,
