@@ -59,14 +59,28 @@ class View:
 
     def grid(self, hw: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
         """Where every output pixel's centre lies: rows and columns, float32 (h, w), in stored pixels."""
+        of_rows, of_columns = self._turned_axes(hw)
+        return np.add.outer(*of_rows, dtype=np.float32), np.add.outer(*of_columns, dtype=np.float32)
+
+    def summands(self, hw: tuple[int, int]) -> np.ndarray:
+        """The grid as four vectors, for whoever adds them up elsewhere: float64 (2 h + 2 w,).
+
+        Output pixel (i, j) lies in row a[i] + b[j] and column c[i] + d[j] of the stored image, where a (h,),
+        b (w,), c (h,) and d (w,) follow one another. Of an upright view b and c are 0.
+        """
+        if self.upright:
+            rows, columns = self.axes(hw)
+            return np.concatenate([rows, np.zeros(hw[1] + hw[0]), columns])
+        of_rows, of_columns = self._turned_axes(hw)
+        return np.concatenate([*of_rows, *of_columns])
+
+    def _turned_axes(self, hw: tuple[int, int]) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+        """For the rows, and for the columns, of the output's pixels: what each output row and column adds."""
         rows, columns = self.axes(hw)
         cos, sin = math.cos(self.angle_rad), math.sin(self.angle_rad)
         middle_y, middle_x = self._middle
         down, right = rows - middle_y, columns - middle_x
-        return (
-            np.add.outer(cos * down + middle_y, sin * right, dtype=np.float32),
-            np.add.outer(-sin * down, cos * right + middle_x, dtype=np.float32),
-        )
+        return (cos * down + middle_y, sin * right), (-sin * down, cos * right + middle_x)
 
     def place(self, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Where points of the stored image (centres, in pixels) come to lie.
