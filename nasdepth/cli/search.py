@@ -205,7 +205,7 @@ class _Board:
         self._session = session
         self._best = best(session.records)
         self._total = self._bar.add_task("trials", total=self._budget, completed=session.spent)
-        self._training = EpochBar(self._bar, "waiting", session.objective.recipe.epochs)
+        self._training = EpochBar(self._bar, "waiting", session.objective.rungs[-1])
 
     def _trial_started(self, architecture, latency_ms: float) -> None:
         encoder = architecture.encoder

@@ -38,6 +38,12 @@ class Settings(BaseModel):
         measure_when_unsure: measure a candidate before its training when its interval is wider than
             `unsure_percent` of the estimate to either side.
         measure_top: how many of the best are measured before a winner is named; 0 for none.
+        confirm_top: how many of the best are trained once more, from another seed, before a winner is named;
+            0 for none.
+        confirm_epochs: epochs of that second training.
+        rungs: epochs after which a candidate is judged, beside the proxy recipe's own; see `ProxyObjective`.
+        continued: whether a rung goes on from the weights of the one before it.
+        pruner: which rule ends a training early, see `nasdepth.search.pruning`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -53,7 +59,17 @@ class Settings(BaseModel):
     measure_top: Annotated[int, Field(ge=0)] = 3
     seed: int = 0
     storage: str | None = None
+    confirm_top: Annotated[int, Field(ge=0)] = 5
+    confirm_epochs: Annotated[int, Field(ge=1)] = 12
+    rungs: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    continued: bool = True
+    pruner: str = "median"
     proxy: Recipe = Field(default_factory=lambda: load_recipe("proxy"))
+
+    @property
+    def whole_rungs(self) -> tuple[int, ...]:
+        """Rungs that end with the proxy recipe's epochs."""
+        return (*sorted({one for one in self.rungs if one < self.proxy.epochs}), self.proxy.epochs)
 
 
 def next_run_folder(runs: Path = RUNS) -> Path:
@@ -189,18 +205,28 @@ class Run:
             ) from error
         search = Search(
             space,
-            ProxyObjective.on(split, settings.proxy, self.predictor, settings.seed, table.rejected),
+            ProxyObjective.on(
+                split,
+                settings.proxy,
+                self.predictor,
+                seed=settings.seed,
+                rejected=table.rejected,
+                rungs=settings.whole_rungs,
+                continued=settings.continued,
+            ),
             identity={
                 "space": f"{space.name} {space.fingerprint}",
                 "data set": split.fingerprint,
                 "latency table": f"{table.name} {table.fingerprint}",
                 "proxy recipe": settings.proxy.fingerprint,
+                "rungs": f"{settings.whole_rungs}{'' if settings.continued else ' from the start'}",
                 "seed": str(settings.seed),
             },
             storage=self.storage,
             mode=settings.objective,
             max_latency_ms=settings.max_latency_ms,
             seed=settings.seed,
+            pruner=settings.pruner,
             bench=bench,
             unsure_percent=settings.unsure_percent if settings.measure_when_unsure else None,
             events=events or SearchEvents(),

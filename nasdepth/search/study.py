@@ -23,13 +23,15 @@ from nasdepth.latency import LatencyEstimate
 from nasdepth.models import name_of
 from nasdepth.models.pretrained import Start
 from nasdepth.score import log2_score, si_rmse_worth
+from nasdepth.search.confirm import Confirmation, confirm, confirmations, with_confirmations
 from nasdepth.search.measure import CandidateBench, judged, keep_measurement, measurements
-from nasdepth.search.objective import ProxyObjective
-from nasdepth.search.records import ATTRIBUTE, SPENT, Outcome, TrialRecord, best
+from nasdepth.search.objective import Objective
+from nasdepth.search.pruning import make_pruner
+from nasdepth.search.records import ATTRIBUTE, SPENT, Outcome, TrialRecord, leader
 from nasdepth.space import SearchSpace
 from nasdepth.training import Epoch, StepReport
 
-Objective = Literal["score", "pareto"]
+Mode = Literal["score", "pareto"]
 STUDY_NAME = "nasdepth"
 _IDENTITY = "nasdepth_identity"
 _WORKER = "worker"
@@ -54,6 +56,8 @@ class SearchEvents:
     epoch: Callable[[Epoch], None] = lambda _: None
     measuring: Callable[[Sequence[Architecture]], None] = lambda _: None
     measured: Callable[[Architecture, Measurement], None] = lambda *_: None
+    confirming: Callable[[TrialRecord, int], None] = lambda *_: None
+    confirmed: Callable[[TrialRecord, Confirmation], None] = lambda *_: None
     trial_ended: Callable[[TrialRecord], None] = lambda _: None
 
 
@@ -64,6 +68,7 @@ class Search:
     Several processes may run the same study at once on one storage.
 
     Attributes:
+        pruner: which rule ends a training early, see `nasdepth.search.pruning`.
         bench: the table's device, if it is at hand.
         unsure_percent: before its training, a candidate is measured whose 90 % interval reaches further than
             this to either side, in percent of its estimate; None measures none. Needs a bench.
@@ -73,12 +78,13 @@ class Search:
     """
 
     space: SearchSpace
-    objective: ProxyObjective
+    objective: Objective
     identity: dict[str, str]
     storage: str
-    mode: Objective = "score"
+    mode: Mode = "score"
     max_latency_ms: float | None = None
     seed: int = 0
+    pruner: str = "median"
     bench: CandidateBench | None = None
     unsure_percent: float | None = None
     events: SearchEvents = field(default_factory=SearchEvents)
@@ -101,9 +107,10 @@ class Search:
     def records(self) -> list[TrialRecord]:
         """Every ended trial, oldest first, as it stands after all that was measured since."""
         measured = measurements(self.study)
-        return [
+        told = [
             judged(record, measured.get(record.architecture), self.max_latency_ms) for record in self._as_told
         ]
+        return with_confirmations(told, confirmations(self.study))
 
     @property
     def _as_told(self) -> list[TrialRecord]:
@@ -173,6 +180,39 @@ class Search:
                 self._measure(unmeasured)
         except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
             raise self._cannot_write(error) from error
+
+    def confirm_top(self, count: int, epochs: int) -> list[TrialRecord]:
+        """Train the candidates that are believed to be best once more, longer and from another seed.
+
+        One that diverges makes room for the next. What was confirmed before is not trained again.
+
+        Args:
+            epochs: of the second training.
+
+        Raises:
+            StudyError: the storage fails; what was confirmed before is kept.
+        """
+        objective = self.objective.longer(epochs)
+        try:
+            while True:
+                confirmed = confirmations(self.study)
+                trained = [record for record in self.records if record.outcome is Outcome.TRAINED]
+                top = sorted(trained, key=self._belief())[:count]
+                waiting = [record for record in top if record.architecture not in confirmed]
+                if not waiting:
+                    return self.records
+                record = waiting[0]
+                self.events.confirming(record, objective.rungs[-1])
+                result = confirm(
+                    self.study, objective, record.architecture, self.events.epoch, self.events.step
+                )
+                self.events.confirmed(record, result)
+        except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+            raise self._cannot_write(error) from error
+
+    def _belief(self) -> Callable[[TrialRecord], float]:
+        """How good a trained candidate is believed to be, smaller being better."""
+        return lambda record: -record.log2_score
 
     def _cannot_write(self, error: Exception) -> StudyError:
         return StudyError(
@@ -260,34 +300,42 @@ class Search:
 
     def _si_rmse_to_win(self, latency_ms: float) -> float:
         """What a candidate of this latency has to reach to beat the best so far."""
-        top = best(self.records)
+        top = leader(self.records)
         if self.mode == "pareto" or top is None:
             return math.inf
         return top.si_rmse - si_rmse_worth(latency_ms / top.latency_ms)
 
     def _train(self, trial: optuna.Trial, record: TrialRecord) -> TrialRecord:
-        """Train one candidate, stopping when its intermediate score is hopeless."""
+        """Train one candidate rung by rung, and stop when its intermediate score is hopeless."""
         self.events.trial_started(record.architecture, record.latency_ms)
-        starts: list[Start] = []
+        training = self.objective.begin(record.architecture)
+        self.events.encoder_started(record.architecture.encoder.family, training.start)
+        # a pruner may want to tell the latency's part of a score from the depth's
+        trial.set_user_attr("latency_ms", record.latency_ms)
+        rungs = self.objective.rungs
         epochs: list[Epoch] = []
+        reached: list[float] = []
         to_win = self._si_rmse_to_win(record.latency_ms)
-
-        def on_start(start: Start) -> None:
-            starts.append(start)
-            self.events.encoder_started(record.architecture.encoder.family, start)
 
         def on_epoch(epoch: Epoch) -> None:
             epochs.append(epoch)
             self.events.epoch(epoch)
+            done = epoch.epoch + 1
+            if done == rungs[len(reached)]:
+                reached.append(epoch.si_rmse)
+            elif len(rungs) > 1:
+                return  # within a rung the learning rate is still high
             if self.mode == "score":  # Optuna cannot prune with two objectives
-                trial.report(log2_score(epoch.si_rmse, record.latency_ms), epoch.epoch)
-                hopeless = epoch.epoch >= 1 and _OPTIMISM * epoch.si_rmse > to_win
-                if epoch.epoch + 1 < self.objective.recipe.epochs and (hopeless or trial.should_prune()):
+                trial.report(log2_score(epoch.si_rmse, record.latency_ms), done)
+                settled = len(rungs) > 1 or done > 1
+                hopeless = settled and _OPTIMISM * epoch.si_rmse > to_win
+                if done < rungs[-1] and (hopeless or trial.should_prune()):
                     raise optuna.TrialPruned
 
         outcome = Outcome.TRAINED
         try:
-            self.objective.train(record.architecture, on_start, on_epoch, self.events.step)
+            for index in range(len(rungs)):
+                training.train_rung(index, on_epoch, self.events.step)
         except optuna.TrialPruned:
             outcome = Outcome.PRUNED
         except DivergedError as error:
@@ -297,7 +345,8 @@ class Search:
             outcome=outcome,
             si_rmse=epochs[-1].si_rmse if epochs else None,
             curve=tuple(epoch.si_rmse for epoch in epochs),
-            start=starts[0].source,
+            rungs=tuple(reached) if len(rungs) > 1 else (),
+            start=training.start.source,
             training_s=sum(epoch.seconds for epoch in epochs),
         )
 
@@ -337,7 +386,7 @@ class Search:
             storage=self.storage,
             load_if_exists=True,
             direction="maximize",
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1),
+            pruner=make_pruner(self.pruner, self.objective.rungs),
         )
         # `group` suits a space whose parameters depend on one another; Optuna calls it experimental
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)

@@ -194,7 +194,7 @@ def test_a_killed_process_blocks_nothing(plan, tmp_path, in_shared_cache):
 
 def test_other_images_are_refused(plan, tmp_path, in_shared_cache):
     folder = RecordFolder.create(tmp_path / "records", plan)
-    with pytest.raises(StudyError, match="scenes:12\\+6: its fingerprint is"):
+    with pytest.raises(StudyError, match=r"scenes:12\+6: its fingerprint is"):
         folder.open_data("scenes:12+6")
     with pytest.raises(StudyError, match="no plan|cannot be read"):
         RecordFolder.open(tmp_path / "nothing")
@@ -231,7 +231,7 @@ def test_damaged_files_of_records_are_named(plan, tmp_path, images):
     folder = RecordFolder.create(tmp_path / "records", plan)
     folder._train_if_free(folder.jobs()[0], *images)
     write_records(tmp_path / "kept", collect_records(folder, *map(len, images)))
-    with pytest.raises(DataError, match="other.csv.gz: cannot be read"):
+    with pytest.raises(DataError, match=r"other\.csv\.gz: cannot be read"):
         load_records(tmp_path / "other")
     frame = pd.read_csv(tmp_path / "kept.csv.gz")
     frame["si_rmse"] = "0.3 much"
