@@ -152,7 +152,7 @@ class DepthSplit(ImageSplit):
         return self._mm_per_step
 
     def stored_batch(self, indices: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Copy images out as they are stored: rgb uint8 (B, 480, 640, 3), depth uint16 (B, 480, 640) in steps.
+        """Copy images out as stored: rgb uint8 (B, 480, 640, 3), depth uint16 (B, 480, 640) in steps.
 
         Raises:
             IndexError: an index is out of range.

@@ -135,7 +135,7 @@ def to_device(array: np.ndarray, device: torch.device) -> torch.Tensor:
 def _draw_colours(
     count: int, augmentation: Augmentation, rng: np.random.Generator, frames: int
 ) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray] | None, np.ndarray | None]:
-    """(contrast, brightness, colour) and gamma of `count` images, (count, 1 or 3, 1); None where all is off."""
+    """(contrast, brightness, colour) and gamma of images, (count, 1 or 3, 1); None where all is off."""
 
     def drawn(half_width: float, channels: int) -> np.ndarray:
         factors = rng.uniform(1 - half_width, 1 + half_width, (count // frames, channels, 1))
@@ -143,7 +143,8 @@ def _draw_colours(
 
     colours = gamma = None
     if augmentation.brightness or augmentation.contrast or augmentation.colour:
-        colours = drawn(augmentation.contrast, 1), drawn(augmentation.brightness, 1), drawn(augmentation.colour, 3)
+        contrast, brightness = (drawn(half, 1) for half in (augmentation.contrast, augmentation.brightness))
+        colours = contrast, brightness, drawn(augmentation.colour, 3)
     if augmentation.gamma:
         gamma = drawn(augmentation.gamma, 1)
     return colours, gamma

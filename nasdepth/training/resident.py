@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
@@ -52,13 +52,11 @@ class ResidentSplit:
         """Whole images: rgb (B, 3, H, W) float32 on 0-255 and depth (B, H, W) float32 in mm, 0 = unknown."""
         return self._rgb[part].permute(0, 3, 1, 2).float(), self._in_mm(self._steps[part])
 
-    def sample_rgb(
-        self, indices: np.ndarray, views: Sequence[View], hw: tuple[int, int]
-    ) -> torch.Tensor:
+    def sample_rgb(self, indices: np.ndarray, views: Sequence[View], hw: tuple[int, int]) -> torch.Tensor:
         """Bilinear samples without low-pass filter, rounded to whole levels; as `geometry.sample_rgb`.
 
-        Upright views differ from it by a level at most. A turned view is sampled once, where `sample_rgb`
-        resizes it first and turns it then, which smooths it a little more.
+        Turned views are resized upright and then turned, as there, all of a batch at once. The values differ
+        from it by a level at each of the two steps, which are rounded otherwise.
 
         Args:
             indices: (N,) which images.
@@ -67,23 +65,32 @@ class ResidentSplit:
         Returns:
             (N, 3, *hw) float32 on 0-255, channels last.
         """
-        limits = np.array([_limits(view) for view in views], np.float64)
-        items, rows, columns, limits = self._places(indices, views, hw, limits)
-        top, bottom, left, right = limits.T[..., None, None]
-        rows, columns = rows.clamp(top, bottom), columns.clamp(left, right)
-        above, before = rows.floor(), columns.floor()
-        below, behind = (above + 1).minimum(bottom).long(), (before + 1).minimum(right).long()
-        down, across = ((rows - above).float()[..., None], (columns - before).float()[..., None])
-        above, before = above.long(), before.long()
+        resized = [view.resized_window(hw) for view in views]
+        windows = np.array([[*window, *size] for window, size in resized], np.float64)
+        items, rows, columns, windows = self._places(indices, views, hw, windows)
+        top, left, height, width, resized_height, resized_width = windows.T[..., None, None]
 
-        def line(rows: torch.Tensor) -> torch.Tensor:
-            return torch.lerp(self._rgb[items, rows, before].float(), self._rgb[items, rows, behind].float(), across)
+        def stored(row: torch.Tensor, column: torch.Tensor) -> torch.Tensor:
+            row, column = row.clamp(top, top + height - 1), column.clamp(left, left + width - 1)
+            return _bilinear(
+                lambda y, x: self._rgb[items, y.long(), x.long()].float(),
+                row, column, top + height - 1, left + width - 1,
+            ).round_()  # fmt: skip
 
-        return torch.lerp(line(above), line(below), down).round_().permute(0, 3, 1, 2)
+        if all(view.upright for view in views):
+            sampled = stored(rows, columns)
+        else:
+            down, across = height / resized_height, width / resized_width
+            sampled = _bilinear(
+                lambda y, x: stored(top + (y + 0.5) * down - 0.5, left + (x + 0.5) * across - 0.5),
+                ((rows - top + 0.5) / down - 0.5).clamp_min(0).minimum(resized_height - 1),
+                ((columns - left + 0.5) / across - 0.5).clamp_min(0).minimum(resized_width - 1),
+                resized_height - 1,
+                resized_width - 1,
+            ).round_()
+        return sampled.permute(0, 3, 1, 2)
 
-    def sample_depth(
-        self, indices: np.ndarray, views: Sequence[View], hw: tuple[int, int]
-    ) -> torch.Tensor:
+    def sample_depth(self, indices: np.ndarray, views: Sequence[View], hw: tuple[int, int]) -> torch.Tensor:
         """(N, 1, *hw) float32: the stored depth in mm nearest to every output pixel's centre.
 
         It is 0 where unknown or outside of the image; as `geometry.sample_nearest`, whose arguments those
@@ -136,8 +143,8 @@ def resident_split(split: ImageSplit, device: torch.device) -> ResidentSplit | N
         if needed > _SHARE_OF_FREE * free:
             if split not in _told:
                 _log.warning(
-                    "the %d images of %s take %.1f GB, more than half of the %.1f GB that are free on %s: they "
-                    "stay on the disk, and the CPU makes every batch, which is slower",
+                    "the %d images of %s take %.1f GB, more than half of the %.1f GB that are free on %s: "
+                    "they stay on the disk, and the CPU makes every batch, which is slower",
                     len(split), split.name, needed / 1e9, free / 1e9, device,
                 )  # fmt: skip
                 _told.add(split)
@@ -159,11 +166,16 @@ def free_bytes(device: torch.device) -> int:
     return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def _limits(view: View) -> tuple[int, int, int, int]:
-    """First and last row, first and last column that may be seen: beyond them the edge goes on.
-
-    An upright view is resized by itself and never sees what lies outside of its window, as in `sample_rgb`.
-    """
-    if view.upright:
-        return view.top, view.top + view.height - 1, view.left, view.left + view.width - 1
-    return 0, view.stored_hw[0] - 1, 0, view.stored_hw[1] - 1
+def _bilinear(
+    value: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    rows: torch.Tensor,
+    columns: torch.Tensor,
+    last_row: torch.Tensor,
+    last_column: torch.Tensor,
+) -> torch.Tensor:
+    """Between the four pixels around each place; `value` gives those of whole rows and columns, (..., C)."""
+    above, before = rows.floor(), columns.floor()
+    below, behind = (above + 1).minimum(last_row), (before + 1).minimum(last_column)
+    down, across = (rows - above).float()[..., None], (columns - before).float()[..., None]
+    upper = torch.lerp(value(above, before), value(above, behind), across)
+    return torch.lerp(upper, torch.lerp(value(below, before), value(below, behind), across), down)

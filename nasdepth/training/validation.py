@@ -7,6 +7,7 @@ import torch
 
 from nasdepth.data.store import DepthSplit
 from nasdepth.models import DepthNet
+from nasdepth.training.distributed import default_device
 from nasdepth.training.losses.scale_invariant import LOG_EPSILON_MM
 from nasdepth.training.resident import ResidentSplit, resident_split
 
@@ -49,11 +50,6 @@ def si_rmse_of_images(pred_mm: torch.Tensor, target_mm: torch.Tensor) -> torch.T
     mean_square = torch.linalg.vector_norm(g, dim=1, dtype=torch.float64).square() / count
     # in float64 the difference is exact to 1e-12 however far the prediction's scale is off
     return (mean_square - mean.square()).clamp_min(0).sqrt()
-
-
-def default_device() -> torch.device:
-    """The GPU where there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _images(
