@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -15,24 +16,21 @@ from optuna.storages import InMemoryStorage
 from nasdepth.architecture import Architecture
 from nasdepth.files import cache_folder, write_json
 from nasdepth.packs import load_predictor
-from nasdepth.recording import Records
+from nasdepth.recording import FIDELITIES, FULL, Records
 from nasdepth.recording.training import commit
 from nasdepth.replay.objective import ReplayObjective
 from nasdepth.replay.oracle import best_of_space
 from nasdepth.replay.surrogate import Surrogate
 from nasdepth.replay.world import Latencies, World
-from nasdepth.score import C_PER_MS, SI_RMSE_EXPONENT
-from nasdepth.search import Outcome, Search, TrialRecord
+from nasdepth.search import Outcome, Search, SearchEvents, TrialRecord
+from nasdepth.search import best as best_of
 from nasdepth.search.records import SPENT
-from nasdepth.search.sampling.features import features
-from nasdepth.search.sampling.latency_aware import default_surrogate
 from nasdepth.space import SearchSpace
 
 CHECKPOINTS = (10, 25, 50, 100, 200)
-"""After so many trials, what is then believed to be best is judged as well."""
+"""After so many trials, what a search then believes to be best is judged as well."""
 TOP = 5
-"""So many of the best believed are trained fully at the end."""
-_FEWEST_BELIEVED = 4
+"""So many of the best believed are confirmed by a full training at the end."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +67,10 @@ class Trace:
         observed: (trials,) score of the candidate that looked best after each trial; NaN before any has.
         found: (trials,) best score among all that were trained to the end.
         seconds: (trials,) virtual seconds until each trial had ended.
-        believed: score of the candidate believed to be best, after each of `CHECKPOINTS` that was reached.
-        final: best fully trained score of the `TOP` candidates that were believed best, as their full
-            trainings rank them.
+        believed: score of the candidate that the search believed to be best, after each of `CHECKPOINTS` that
+            it reached.
+        final: score, fully trained, of the winner among the `TOP` candidates that were believed best, as their
+            full trainings rank them.
         skipped: proposals that were not trained: too slow, repeated or refused.
         proposal_s: real seconds of the whole search.
         commit: of nasdepth.
@@ -118,6 +117,7 @@ class Replay:
         self.latencies = Latencies(predictor)
         on_progress("fitting the surrogate", 0, 1)
         self.surrogate = Surrogate(records, predictor.runtime, setting.world)
+        self.full_epochs = FIDELITIES[FULL].recipes()[-1].epochs
         self.fingerprint = _fingerprint(records, self.space, self.table, setting)
         self.best = self._best(
             _fingerprint(
@@ -141,17 +141,27 @@ class Replay:
 
         Raises:
             StudyError: there is no such sampler.
+            DataError: the rungs of the setting were not recorded, or too rarely.
         """
         started = time.perf_counter()
         world = World(self.surrogate, self.latencies, seed)
         rungs = (*(one for one in self.setting.rungs if one < self.surrogate.epochs), self.surrogate.epochs)
-        objective = ReplayObjective(world, rungs, self.setting.continued)
-        search = self._search(objective, sampler, seed)
-        search.run(self.setting.budget)
-        records = search.records
+        search = self._search(ReplayObjective(world, rungs, self.setting.continued), sampler, seed)
+        believed: list[float] = []
+        done = 0
+
+        def trial_ended(record: TrialRecord) -> None:
+            nonlocal done
+            done += record.outcome in SPENT
+            if record.outcome in SPENT and done in CHECKPOINTS:
+                best = search.believed_best(1)
+                believed.append(world.log2_score(best[0].architecture) if best else math.nan)
+
+        search.events.trial_ended = trial_ended
+        records = search.run(self.setting.budget)
         spent = [one for one in records if one.outcome in SPENT]
         true = {one.architecture: world.log2_score(one.architecture) for one in spent}
-        trained = [one for one in spent if one.outcome is Outcome.TRAINED]
+        winner = best_of(search.confirm_top(TOP, self.full_epochs))
         return Trace(
             setting=self.fingerprint,
             table=self.table.name,
@@ -162,12 +172,8 @@ class Replay:
             observed=_so_far(spent, true, lambda one: one.log2_score),
             found=_so_far(spent, true, lambda one: true[one.architecture]),
             seconds=tuple(np.cumsum([one.training_s for one in spent]).tolist()),
-            believed=tuple(
-                true[self._believed(spent[:count])[0]]
-                for count in CHECKPOINTS
-                if count <= len(spent) and any(one.outcome is Outcome.TRAINED for one in spent[:count])
-            ),
-            final=self._final(world, self._believed(spent)[:TOP]) if trained else float("nan"),
+            believed=tuple(believed),
+            final=world.log2_score(winner.architecture, world.fully_trained) if winner else math.nan,
             skipped=len(records) - len(spent),
             proposal_s=time.perf_counter() - started,
         )
@@ -182,32 +188,8 @@ class Replay:
             seed=seed,
             sampler=sampler,
             pruner=self.setting.pruner,
+            events=SearchEvents(),
         )
-
-    def _believed(self, spent: Sequence[TrialRecord]) -> list[Architecture]:
-        """Trained candidates, the one first that a surrogate of all their trainings believes best."""
-        trained = [one for one in spent if one.outcome is Outcome.TRAINED]
-        si_rmse = np.array([one.si_rmse for one in trained])
-        if len(trained) >= _FEWEST_BELIEVED:
-            rows = np.array([self._sampler_features(one.architecture) for one in trained])
-            surrogate = default_surrogate()
-            surrogate.fit(rows, si_rmse, np.ones(len(rows)))
-            si_rmse, _ = surrogate.predict(rows)
-        latency_ms = np.array([one.latency_ms for one in trained])
-        scores = -SI_RMSE_EXPONENT * si_rmse - np.log2(C_PER_MS * latency_ms)
-        return [trained[place].architecture for place in np.argsort(-scores, kind="stable")]
-
-    def _sampler_features(self, architecture: Architecture) -> np.ndarray:
-        pretrained = architecture.encoder.family in self.surrogate.pretrained
-        return features(architecture, pretrained, self.surrogate.runtime)
-
-    def _final(self, world: World, candidates: Sequence[Architecture]) -> float:
-        """The score of the best of some candidates, chosen by one full training of each."""
-        way = world.fully_trained
-        reached = {one: world.train(one, way).si_rmse[-1] for one in candidates}
-        latency_ms = {one: world.latencies.of(one).latency_ms for one in candidates}
-        best = min(candidates, key=lambda one: SI_RMSE_EXPONENT * reached[one] + np.log2(latency_ms[one]))
-        return world.log2_score(best, way)
 
 
 def _so_far(

@@ -212,8 +212,7 @@ class Search:
         try:
             while True:
                 confirmed = confirmations(self.study)
-                trained = [record for record in self.records if record.outcome in WHOLE]
-                top = sorted(trained, key=self._belief())[:count]
+                top = self.believed_best(count)
                 waiting = [record for record in top if record.architecture not in confirmed]
                 if not waiting:
                     return self.records
@@ -225,6 +224,11 @@ class Search:
                 self.events.confirmed(record, result)
         except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
             raise self._cannot_write(error) from error
+
+    def believed_best(self, count: int) -> list[TrialRecord]:
+        """The trained candidates that are believed to be best, the best first."""
+        trained = [record for record in self.records if record.outcome in WHOLE]
+        return sorted(trained, key=self._belief())[:count]
 
     def _belief(self) -> Callable[[TrialRecord], float]:
         """How good a trained candidate is believed to be, smaller being better."""
