@@ -77,17 +77,15 @@ def replay(
     workers: Annotated[int, typer.Option(min=1, help="Processes that replay at once.")] = 1,
     to: Annotated[
         Path | None,
-        typer.Option(
-            "--out", help="Keep every finished search in this CSV; the same command goes on from it."
-        ),
+        typer.Option("--out", help="Keep finished searches in this CSV; the same command goes on from it."),
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Run whole searches against recorded trainings, on a virtual clock, and compare samplers.
 
     A regression fitted to the records answers for architectures that were not recorded. Its own error, on
-    recorded architectures that it was not fitted to, is printed first. Regret is the distance in octaves of the
-    score to the best that is known of the world. Ctrl-C keeps the finished searches if `--out` is given.
+    recorded architectures that it was not fitted to, is printed first. Regret is the distance in octaves of
+    the score to the best that is known of the world. Ctrl-C keeps finished searches if `--out` is given.
 
     Examples: `nasdepth replay --records records/my_data.csv.gz --sampler latency-aware --sampler tpe`;
     `nasdepth replay --records records/my_data.csv.gz --seeds 10 --workers 4 --out replays.csv`
@@ -230,16 +228,16 @@ def fidelity(
     table: Annotated[
         str | None,
         typer.Option(
-            help="Latency table for scores and for bins of like latency; by default the records' own."
+            help="Latency table for scores and for bins of like latency; the records' own by default."
         ),
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Compare cheap ways of training with full training: how well does each rank?
 
-    Kendall's tau and Spearman's correlation of si-RMSE under each recorded way of training with si-RMSE under
-    full training, over all architectures and over pairs of like latency only, with the bootstrap's 90 % intervals;
-    what each costs; what another seed changes; what a start from random weights costs.
+    For each recorded way of training: Kendall's tau and Spearman's correlation of its si-RMSE with that of
+    full training, over all architectures and over pairs of like latency only, with 90 % intervals, and its
+    cost. Then what another seed changes, and what a start from random weights loses.
 
     Examples: `nasdepth fidelity --records records/my_data.csv.gz`;
     `nasdepth fidelity --records records/my_data.csv.gz --table rpi4-tflite2.5-ruy-4t --json`

@@ -69,8 +69,8 @@ class Trace:
         seconds: (trials,) virtual seconds until each trial had ended.
         believed: score of the candidate that the search believed to be best, after each of `CHECKPOINTS` that
             it reached.
-        final: score, fully trained, of the winner among the `TOP` candidates that were believed best, as their
-            full trainings rank them.
+        final: score, fully trained, of the winner: of the `TOP` candidates that were believed best, the one
+            whose full training was best.
         skipped: proposals that were not trained: too slow, repeated or refused.
         proposal_s: real seconds of the whole search.
         commit: of nasdepth.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, fields
 from multiprocessing import get_context
@@ -143,13 +143,15 @@ class Summary:
     proposal_s: float
 
 
-def regrets(traces: Sequence[Trace]) -> np.ndarray:
+def regrets(traces: Sequence[Trace], best: Mapping[int, float]) -> np.ndarray:
     """(searches, trials): regret of the candidate that looks best.
 
     A search that ended early keeps its last value.
+
+    Args:
+        best: by seed, the best score that is known; see `best_known`.
     """
     length = max(len(one.observed) for one in traces)
-    best = best_known(traces)
     return np.array([best[one.seed] - np.array(_padded(one.observed, length)) for one in traces])
 
 
@@ -167,7 +169,7 @@ def summaries(traces: Sequence[Trace]) -> list[Summary]:
     for one in traces:
         groups.setdefault(one.sampler, []).append(one)
     best = best_known(traces)
-    curves = {name: _mean_curve(group, best) for name, group in groups.items()}
+    curves = {name: np.nanmean(regrets(group, best), axis=0) for name, group in groups.items()}
     cheapest = min(float(np.mean([one.seconds[-1] for one in group])) for group in groups.values())
     target = curves["random"][-1] if "random" in curves else None
     return [
@@ -203,11 +205,6 @@ def summaries(traces: Sequence[Trace]) -> list[Summary]:
 
 def _padded(values: Sequence[float], length: int) -> list[float]:
     return [*values, *[values[-1]] * (length - len(values))]
-
-
-def _mean_curve(group: Sequence[Trace], best: dict[int, float]) -> np.ndarray:
-    length = max(len(one.observed) for one in group)
-    return np.nanmean([best[one.seed] - np.array(_padded(one.observed, length)) for one in group], axis=0)
 
 
 def _first_at(curve: np.ndarray, target: float | None) -> int | None:

@@ -8,7 +8,17 @@ import pytest
 from replay_formula import TABLE
 
 from nasdepth.errors import DataError, StudyError
-from nasdepth.replay import Replay, Setting, World, read_traces, regrets, replay_all, summaries, write_traces
+from nasdepth.replay import (
+    Replay,
+    Setting,
+    World,
+    best_known,
+    read_traces,
+    regrets,
+    replay_all,
+    summaries,
+    write_traces,
+)
 from nasdepth.replay.objective import ReplayObjective
 from nasdepth.replay.oracle import best_of_space
 from nasdepth.replay.replaying import Trace
@@ -176,6 +186,8 @@ def test_summaries_of_made_up_searches():
     assert ours.by_seconds[50.0].value == 2
     # a better one that any search found is what all are measured by
     better = [*slow, *quick, made("other", 1, [11.0] * 10, 9.0, best=11.0)]
-    assert regrets([one for one in better if one.seed == 1])[0, -1] == 5
+    best = best_known(better)
+    assert best == {0: 10.0, 1: 11.0}
+    assert regrets([one for one in better if one.seed == 1], best)[0, -1] == 5
     # a search that ended early keeps its last value
-    assert regrets([*slow, made("short", 0, [7.0], 7.0)])[-1].tolist() == [3.0] * 10
+    assert regrets([*slow, made("short", 0, [7.0], 7.0)], best)[-1].tolist() == [3.0] * 10

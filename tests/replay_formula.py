@@ -2,12 +2,14 @@
 
 import hashlib
 import math
+import random
 from datetime import date
 
 import numpy as np
 
 from nasdepth.latency import architecture_kernels
 from nasdepth.recording import FIDELITIES, ArchiveCard, RecordPlan, Records, TrainingRecord, counted
+from nasdepth.space import SearchSpace
 
 TABLE = "zen4-xnnpack-1t"
 NOISE = 0.01
@@ -87,3 +89,20 @@ def records_of(trainings):
         ),
         tuple(trainings),
     )
+
+
+def drawn_architectures():
+    """200 architectures of the quick space."""
+    rng, space = random.Random(0), SearchSpace.load("quick")
+    return list(dict.fromkeys(space.sample(rng) for _ in range(400)))[:200]
+
+
+def quick_records():
+    """Records of the first 60 of them: some with a second seed, some trained in other ways."""
+    known = drawn_architectures()[:60]
+    trainings = [training(one) for one in known]
+    trainings += [training(one, seed=1) for one in known[:20]]
+    trainings += [training(one, name) for name in ("full", "epochs1", "epochs2") for one in known[:24]]
+    trainings += [training(one, "full", 1) for one in known[:8]]
+    with_weights = [one for one in known if one.encoder.family == "efficientnet_lite0"]
+    return records_of([*trainings, *(training(one, "random-start") for one in with_weights)])
