@@ -99,6 +99,7 @@ class Search:
     bench: CandidateBench | None = None
     unsure_percent: float | None = None
     events: SearchEvents = field(default_factory=SearchEvents)
+    _told: dict[int, TrialRecord | None] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.unsure_percent is not None and self.bench is None:
@@ -131,8 +132,11 @@ class Search:
     @property
     def _as_told(self) -> list[TrialRecord]:
         """Every ended trial as it was when it ended."""
-        records = (TrialRecord.from_trial(trial) for trial in self.study.get_trials(deepcopy=False))
-        return [record for record in records if record is not None]
+        for trial in self.study.get_trials(deepcopy=False):
+            # an ended trial cannot change, and a search asks for all of them several times a trial
+            if trial.state.is_finished() and trial.number not in self._told:
+                self._told[trial.number] = TrialRecord.from_trial(trial)
+        return [record for _, record in sorted(self._told.items()) if record is not None]
 
     @property
     def spent(self) -> int:
