@@ -157,9 +157,10 @@ def search(
         _say_starts(session.space.definition.encoder.family)
         if session.earlier:
             reused = sum(record.outcome is Outcome.REUSED for record in session.records)
+            sources = ", ".join(run.settings.from_runs)
             notes.print(
-                f"{len(session.earlier)} trainings are known from {', '.join(run.settings.from_runs)}; {reused} "
-                "results count here, with latencies of this table",
+                f"{len(session.earlier)} trainings are known from {sources}; {reused} results count here, "
+                "with latencies of this table",
                 soft_wrap=True,
             )
         if run.unmeasured_because:
