@@ -19,10 +19,11 @@ from nasdepth.errors import StudyError
 from nasdepth.files import whole_file, write_json
 from nasdepth.latency import Predictor
 from nasdepth.packs import Table, load_predictor
+from nasdepth.search.events import SearchEvents
 from nasdepth.search.measure import CandidateBench, differences
 from nasdepth.search.objective import ProxyObjective
 from nasdepth.search.records import TrialRecord, best, pareto_front
-from nasdepth.search.study import Search, SearchEvents
+from nasdepth.search.study import Search
 from nasdepth.space import SearchSpace
 from nasdepth.training import Recipe, load_recipe
 

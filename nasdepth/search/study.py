@@ -4,35 +4,39 @@ from __future__ import annotations
 
 import math
 import os
+import secrets
 import socket
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import optuna
-from optuna.trial import TrialState
-from sqlalchemy.exc import SQLAlchemyError
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import FrozenTrial, TrialState
 
 from nasdepth.architecture import Architecture
-from nasdepth.devices import Measurement
 from nasdepth.errors import DeviceError, DivergedError, StudyError
 from nasdepth.latency import LatencyEstimate
 from nasdepth.models import name_of
 from nasdepth.models.pretrained import Start
 from nasdepth.score import log2_score, si_rmse_worth
+from nasdepth.search.claims import ANNOUNCED, WORKER, Heartbeat, Recovery, TrialLost, holder, in_flight
+from nasdepth.search.events import SearchEvents
+from nasdepth.search.founding import found, settle
 from nasdepth.search.measure import CandidateBench, judged, keep_measurement, measurements
 from nasdepth.search.objective import ProxyObjective
 from nasdepth.search.records import ATTRIBUTE, SPENT, Outcome, TrialRecord, best
+from nasdepth.search.storage import HEARTBEAT_S, STORAGE_ERRORS, open_storage, shown, why
 from nasdepth.space import SearchSpace
 from nasdepth.training import Epoch, StepReport
 
 Objective = Literal["score", "pareto"]
 STUDY_NAME = "nasdepth"
-_IDENTITY = "nasdepth_identity"
-_WORKER = "worker"
+_BUDGET = "nasdepth_budget"
+_LOOK_AGAIN_S = 1.0
 # a sampler that keeps proposing what is known has nothing left to find
 _REPEATS_BEFORE_GIVING_UP = 200
 # no candidate is expected below this share of the lowest si-RMSE seen, nor of its own after two epochs
@@ -45,25 +49,17 @@ _FASTEST_MS = 1e-6
 
 
 @dataclass
-class SearchEvents:
-    """What a front end may want to hear; every callback is optional."""
-
-    trial_started: Callable[[Architecture, float], None] = lambda *_: None
-    encoder_started: Callable[[str, Start], None] = lambda *_: None
-    step: Callable[[StepReport], None] = lambda _: None
-    epoch: Callable[[Epoch], None] = lambda _: None
-    measuring: Callable[[Sequence[Architecture]], None] = lambda _: None
-    measured: Callable[[Architecture, Measurement], None] = lambda *_: None
-    trial_ended: Callable[[TrialRecord], None] = lambda _: None
-
-
-@dataclass
 class Search:
     """One search over one space, stored in one Optuna study.
 
-    Several processes may run the same study at once on one storage.
+    Several processes may run the same study at once on one storage: none trains what another one has trained
+    or is training, and what a dead one was training is put back.
 
     Attributes:
+        storage: URL, see `open_storage`.
+        study_name: of the study in that storage, which may hold many.
+        heartbeat_s: seconds between two signs of life; all processes of a study use the same.
+        worker_seed: what keeps this process from proposing what the others propose.
         bench: the table's device, if it is at hand.
         unsure_percent: before its training, a candidate is measured whose 90 % interval reaches further than
             this to either side, in percent of its estimate; None measures none. Needs a bench.
@@ -79,6 +75,9 @@ class Search:
     mode: Objective = "score"
     max_latency_ms: float | None = None
     seed: int = 0
+    study_name: str = STUDY_NAME
+    heartbeat_s: int = HEARTBEAT_S
+    worker_seed: int = 0
     bench: CandidateBench | None = None
     unsure_percent: float | None = None
     events: SearchEvents = field(default_factory=SearchEvents)
@@ -87,15 +86,30 @@ class Search:
         if self.unsure_percent is not None and self.bench is None:
             raise StudyError("measuring unsure candidates needs the latency table's own device")
         optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self._worker = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._where = shown(self.storage)
+        self._heartbeat: Heartbeat | None = None
+        self.events = replace(self.events, step=self._checked(self.events.step))
+        self._storage = open_storage(self.storage, self.heartbeat_s)
+        self._storage.away, self._storage.back = self.events.storage_away, self.events.storage_back
         try:
+            directions = ["minimize", "minimize"] if self.mode == "pareto" else ["maximize"]
+            founded = found(self._storage, self.study_name, directions)
             self.study = self._open()
-        except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-            raise StudyError(f"{self.storage}: cannot be opened as a study ({_first_line(error)})") from error
-        self._check_identity()
-        self._fail_orphans()
-        if not self.study.trials:
-            for design in self.space.named().values():
-                self.study.enqueue_trial(self.space.parameters(design))
+            settle(
+                self.study,
+                self.identity | {"objective": self.mode},
+                [self.space.parameters(design) for design in self.space.named().values()],
+                founded=founded,
+                where=self._where,
+            )
+            self._recovery = Recovery(self.study, self._storage)
+            self._recovery()
+            self._said = {record.number for record in self._as_told}
+        except STORAGE_ERRORS as error:
+            raise StudyError(
+                f"{self._where}: cannot be opened as a study ({why(error, self.storage)})"
+            ) from error
 
     @property
     def records(self) -> list[TrialRecord]:
@@ -116,43 +130,72 @@ class Search:
         """Trials that were trained, wholly or until they were pruned: what a budget counts."""
         return sum(record.outcome in SPENT for record in self._as_told)
 
-    def run(self, budget: int) -> list[TrialRecord]:
-        """Search until `budget` trials of the study have been trained.
+    @property
+    def budget(self) -> int | None:
+        """What the last search on this study was given; None if none has begun yet."""
+        return self.study.user_attrs.get(_BUDGET)
+
+    def run(self, budget: int | None = None) -> list[TrialRecord]:
+        """Search until `budget` trials of the study have been trained, by whichever process.
 
         Ctrl-C (KeyboardInterrupt) passes through after the running trial has been put back in the queue.
+
+        Args:
+            budget: None for what the study's other processes were given.
 
         Raises:
             StudyError: the storage fails, no proposal meets the latency limit, or the device refuses all.
             DeviceError: the device is lost; the running trial has been put back in the queue.
         """
-        if budget < 1:
+        if budget is not None and budget < 1:
             raise StudyError(f"the budget is {budget}; at least one trial must be trained")
-        idle = dict.fromkeys((Outcome.REPEATED, Outcome.TOO_SLOW, Outcome.REFUSED), 0)
         try:
-            while self.spent < budget:
-                record = self._trial()
-                outcome = record.outcome
-                idle = {o: n + 1 if o is outcome else (0 if outcome in SPENT else n) for o, n in idle.items()}
-                if idle[Outcome.REPEATED] >= _REPEATS_BEFORE_GIVING_UP:
-                    break
-                if idle[Outcome.TOO_SLOW] >= _TOO_SLOW_BEFORE_GIVING_UP:
-                    if self.spent:
-                        break
-                    raise StudyError(
-                        f"{_TOO_SLOW_BEFORE_GIVING_UP} proposals in a row are slower than "
-                        f"{self.max_latency_ms:g} ms; raise --max-latency-ms or search a space of smaller "
-                        "networks"
-                    )
-                if idle[Outcome.REFUSED] >= _REFUSED_BEFORE_GIVING_UP:
-                    if self.spent:
-                        break
-                    raise StudyError(
-                        f"the device refused {_REFUSED_BEFORE_GIVING_UP} proposals in a row, the last with: "
-                        f"{record.note}; search a space without that operation"
-                    )
-        except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+            if budget is not None:
+                self.study.set_user_attr(_BUDGET, budget)
+            self._run(budget)
+        except STORAGE_ERRORS as error:
             raise self._cannot_write(error) from error
         return self.records
+
+    def _run(self, budget: int | None) -> None:
+        idle = dict.fromkeys((Outcome.REPEATED, Outcome.TOO_SLOW, Outcome.REFUSED), 0)
+        exhausted = False
+        while True:
+            self._recovery()
+            self._tell_of_others()
+            total = budget or self.budget or 0
+            trials = self.study.get_trials(deepcopy=False)
+            running, spent = in_flight(trials), self.spent
+            queued = any(trial.state is TrialState.WAITING for trial in trials)
+            if spent + running >= total or (exhausted and not queued):
+                if not running:
+                    return
+                # what is in flight may be put back, if its worker dies
+                self.events.waiting(running)
+                time.sleep(_LOOK_AGAIN_S)
+                continue
+            record = self._trial(total)
+            outcome = record.outcome
+            idle = {o: n + 1 if o is outcome else (0 if outcome in SPENT else n) for o, n in idle.items()}
+            exhausted = self._exhausted(idle, record)
+
+    def _exhausted(self, idle: dict[Outcome, int], last: TrialRecord) -> bool:
+        """Whether nothing new is to be expected, after so many proposals in a row that were not trained."""
+        if idle[Outcome.REPEATED] >= _REPEATS_BEFORE_GIVING_UP:
+            return True
+        too_slow = idle[Outcome.TOO_SLOW] >= _TOO_SLOW_BEFORE_GIVING_UP
+        refused = idle[Outcome.REFUSED] >= _REFUSED_BEFORE_GIVING_UP
+        if not (too_slow or refused) or self.spent:
+            return too_slow or refused
+        if too_slow:
+            raise StudyError(
+                f"{_TOO_SLOW_BEFORE_GIVING_UP} proposals in a row are slower than {self.max_latency_ms:g} "
+                "ms; raise --max-latency-ms or search a space of smaller networks"
+            )
+        raise StudyError(
+            f"the device refused {_REFUSED_BEFORE_GIVING_UP} proposals in a row, the last with: {last.note}; "
+            "search a space without that operation"
+        )
 
     def measure_top(self, count: int) -> list[TrialRecord]:
         """Measure trained candidates until the `count` best by what is then known are all measured.
@@ -171,38 +214,72 @@ class Search:
                 if not unmeasured:
                     return self.records
                 self._measure(unmeasured)
-        except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        except STORAGE_ERRORS as error:
             raise self._cannot_write(error) from error
 
     def _cannot_write(self, error: Exception) -> StudyError:
+        local = self.storage.startswith(("sqlite:", "journal:"))
+        mend = "free some space" if local else "bring the database back"
         return StudyError(
-            f"{self.storage}: the study cannot be written ({_first_line(error)}); free some space and run "
-            "again with --resume, every finished trial is kept"
+            f"{self._where}: the study cannot be written ({why(error, self.storage)}); {mend} and run again "
+            "with --resume, every finished trial is kept"
         )
 
-    def _trial(self) -> TrialRecord:
-        started = time.perf_counter()
-        trial = self.study.ask()
-        trial.set_user_attr(_WORKER, f"{socket.gethostname()}:{os.getpid()}")
-        architecture = self.space.suggest(trial)
-        record = TrialRecord(trial.number, architecture, Outcome.FAILED)
-        known = self._known().get(architecture)
-        if known is not None:
-            again = replace(
-                known, number=trial.number, outcome=Outcome.REPEATED, note=f"trial {known.number}"
+    def _checked(self, step: Callable[[StepReport], None]) -> Callable[[StepReport], None]:
+        """The callback of a step, which first stops a training that another worker has taken over."""
+
+        def checked(report: StepReport) -> None:
+            self._heartbeat.check()
+            step(report)
+
+        return checked
+
+    def _tell_of_others(self) -> None:
+        """Let the front end hear of what other processes have ended since the last time."""
+        for record in self._as_told:
+            if record.number not in self._said:
+                self._said.add(record.number)
+                self.events.trial_ended(record)
+
+    def _trial(self, budget: int) -> TrialRecord:
+        with warnings.catch_warnings():
+            # ours is `Heartbeat`
+            warnings.filterwarnings(
+                "ignore", "Heartbeat of storage is supposed to be used with Study.optimize"
             )
-            return self._tell(trial, again, known.outcome)
+            trial = self.study.ask()
+        self._said.add(trial.number)
+        record = None
         try:
+            with Heartbeat(self._storage, trial) as heartbeat:
+                self._heartbeat = heartbeat
+                trial.set_user_attr(WORKER, self._worker)
+                record = TrialRecord(trial.number, self.space.suggest(trial), Outcome.FAILED)
+                return self._judge(trial, record, budget)
+        except (KeyboardInterrupt, DeviceError):
+            # what was asked for is asked for again, by this or another process
+            with suppress(*STORAGE_ERRORS, UpdateFinishedTrialError), self._storage.without_patience():
+                self._put_back(trial, record)
+            raise
+        except (TrialLost, UpdateFinishedTrialError):
+            note = f"no sign of life came for {self._storage.grace_s} s: another worker trains it"
+            lost = replace(record, outcome=Outcome.INTERRUPTED, note=note)
+            self.events.trial_ended(lost)
+            return lost
+
+    def _judge(self, trial: optuna.Trial, record: TrialRecord, budget: int) -> TrialRecord:
+        """Train one candidate, unless it is known, too slow, refused, or one more than the budget."""
+        started = time.perf_counter()
+        try:
+            if held := holder(self.study, trial, record.architecture, self._recovery):
+                return self._repeat(trial, record, held)
+            if self.spent + in_flight(self.study.get_trials(deepcopy=False), trial.number) >= budget:
+                return self._put_back(trial, record)
             record = self._timed(record)
             if record.outcome in (Outcome.TOO_SLOW, Outcome.REFUSED):
                 return self._tell(trial, record, record.outcome)
             record = self._train(trial, record)
-        except (KeyboardInterrupt, DeviceError):
-            # what was asked for is asked for again on resume
-            self._tell(trial, replace(record, outcome=Outcome.INTERRUPTED), Outcome.FAILED)
-            self.study.enqueue_trial(trial.params)
-            raise
-        except (SQLAlchemyError, optuna.exceptions.StorageInternalError):
+        except (KeyboardInterrupt, DeviceError, TrialLost, UpdateFinishedTrialError, *STORAGE_ERRORS):
             raise
         except Exception as error:
             failed = replace(record, outcome=Outcome.FAILED, note=_first_line(error))
@@ -210,6 +287,24 @@ class Search:
             raise
         record = replace(record, total_s=time.perf_counter() - started)
         return self._tell(trial, record, record.outcome)
+
+    def _repeat(self, trial: optuna.Trial, record: TrialRecord, held: FrozenTrial) -> TrialRecord:
+        """Give way to another trial of the same architecture."""
+        known = TrialRecord.from_trial(held)
+        if known is None:
+            note = f"trial {held.number}, which another worker trains or died of"
+            return self._tell(trial, replace(record, outcome=Outcome.REPEATED, note=note), Outcome.FAILED)
+        again = replace(known, number=trial.number, outcome=Outcome.REPEATED, note=f"trial {held.number}")
+        return self._tell(trial, again, known.outcome)
+
+    def _put_back(self, trial: optuna.Trial, record: TrialRecord | None) -> TrialRecord | None:
+        """End a trial without a result and queue it again."""
+        if record is None:
+            self.study.tell(trial, state=TrialState.FAIL)
+        else:
+            record = self._tell(trial, replace(record, outcome=Outcome.INTERRUPTED), Outcome.FAILED)
+        self._recovery.put_back()
+        return record
 
     def _timed(self, record: TrialRecord) -> TrialRecord:
         """The record with its latency: estimated, and measured where the estimate is too unsure."""
@@ -305,9 +400,20 @@ class Search:
         trial.set_user_attr(ATTRIBUTE, record.to_attribute())
         trial.set_user_attr("si_rmse", record.si_rmse)
         trial.set_user_attr("latency_ms", record.latency_ms)
-        trial.set_user_attr("architecture", str(record.architecture))
+        trial.set_user_attr(ANNOUNCED, str(record.architecture))
         if name := name_of(record.architecture):
             trial.set_user_attr("design", name)
+        try:
+            self._end(trial, record, as_outcome)
+        except UpdateFinishedTrialError:
+            # the storage went away after it had written this and before it could say so
+            ended = self.study.get_trials(deepcopy=False)[trial.number]
+            if TrialRecord.from_trial(ended) != record or ended.state is TrialState.RUNNING:
+                raise
+        self.events.trial_ended(record)
+        return record
+
+    def _end(self, trial: optuna.Trial, record: TrialRecord, as_outcome: Outcome) -> None:
         if as_outcome is Outcome.TRAINED:
             values = record.log2_score if self.mode == "score" else [record.si_rmse, record.latency_ms]
             self.study.tell(trial, values)
@@ -316,29 +422,14 @@ class Search:
         else:
             # Optuna prunes only single-objective studies
             self.study.tell(trial, state=TrialState.PRUNED if self.mode == "score" else TrialState.FAIL)
-        self.events.trial_ended(record)
-        return record
-
-    def _known(self) -> dict[Architecture, TrialRecord]:
-        """What has been trained already, by canonical architecture; what was too slow is asked again."""
-        return {record.architecture: record for record in self._as_told if record.outcome in SPENT}
 
     def _open(self) -> optuna.Study:
+        study = optuna.load_study(study_name=self.study_name, storage=self._storage)
         if self.mode == "pareto":
-            return optuna.create_study(
-                study_name=STUDY_NAME,
-                storage=self.storage,
-                load_if_exists=True,
-                directions=["minimize", "minimize"],
-                sampler=optuna.samplers.NSGAIISampler(population_size=20, seed=self.seed),
-            )
-        study = optuna.create_study(
-            study_name=STUDY_NAME,
-            storage=self.storage,
-            load_if_exists=True,
-            direction="maximize",
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1),
-        )
+            seed = self.seed + self.worker_seed
+            study.sampler = optuna.samplers.NSGAIISampler(population_size=20, seed=seed)
+            return study
+        study.pruner = optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1)
         # `group` suits a space whose parameters depend on one another; Optuna calls it experimental
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         # a resumed sampler must not repeat the draws of the first run
@@ -347,45 +438,9 @@ class Search:
             multivariate=True,
             group=True,
             constant_liar=True,
-            seed=self.seed + len(study.get_trials(deepcopy=False)),
+            seed=self.seed + self.worker_seed + len(study.get_trials(deepcopy=False)),
         )
         return study
-
-    def _check_identity(self) -> None:
-        stored = self.study.user_attrs.get(_IDENTITY)
-        identity = self.identity | {"objective": self.mode}
-        if stored is None:
-            if self.study.trials:
-                raise StudyError(f"{self.storage}: holds a study that nasdepth did not make")
-            self.study.set_user_attr(_IDENTITY, identity)
-            return
-        for what, value in identity.items():
-            if stored.get(what) != value:
-                raise StudyError(
-                    f"{self.storage}: this study was made with another {what} ({stored.get(what)}, now "
-                    f"{value}); its trials cannot be compared. Resume with what it was made with, or search "
-                    "in a new folder"
-                )
-
-    def _fail_orphans(self) -> None:
-        """Put back what a killed process of this machine left running."""
-        host = socket.gethostname()
-        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            worker, _, pid = str(trial.user_attrs.get(_WORKER, "")).rpartition(":")
-            if worker == host and not _alive(int(pid)):
-                self.study.tell(trial.number, state=TrialState.FAIL)
-                if trial.params:
-                    self.study.enqueue_trial(trial.params)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return pid != os.getpid()
 
 
 def _first_line(error: BaseException) -> str:
