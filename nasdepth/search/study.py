@@ -29,21 +29,18 @@ from nasdepth.search.founding import found, settle
 from nasdepth.search.measure import CandidateBench, judged, keep_measurement, measurements
 from nasdepth.search.objective import ProxyObjective
 from nasdepth.search.records import ATTRIBUTE, SPENT, Outcome, TrialRecord, best
+from nasdepth.search.stopping import Idle
 from nasdepth.search.storage import HEARTBEAT_S, STORAGE_ERRORS, open_storage, shown, why
 from nasdepth.space import SearchSpace
 from nasdepth.training import Epoch, StepReport
 
 Objective = Literal["score", "pareto"]
 STUDY_NAME = "nasdepth"
+SHARED = "nasdepth_settings"
 _BUDGET = "nasdepth_budget"
 _LOOK_AGAIN_S = 1.0
-# a sampler that keeps proposing what is known has nothing left to find
-_REPEATS_BEFORE_GIVING_UP = 200
 # no candidate is expected below this share of the lowest si-RMSE seen, nor of its own after two epochs
 _OPTIMISM = 0.7
-# the table is asked in milliseconds, but a limit that nothing meets must not spin for ever
-_TOO_SLOW_BEFORE_GIVING_UP = 500
-_REFUSED_BEFORE_GIVING_UP = 30
 # an interval may reach down to 0, which has no logarithm
 _FASTEST_MS = 1e-6
 
@@ -131,9 +128,23 @@ class Search:
         return sum(record.outcome in SPENT for record in self._as_told)
 
     @property
+    def spent_here(self) -> int:
+        """How many of those this process has trained."""
+        trials = self.study.get_trials(deepcopy=False)
+        mine = [trial for trial in trials if trial.user_attrs.get(WORKER) == self._worker]
+        return sum(record.outcome in SPENT for trial in mine if (record := TrialRecord.from_trial(trial)))
+
+    @property
     def budget(self) -> int | None:
         """What the last search on this study was given; None if none has begun yet."""
         return self.study.user_attrs.get(_BUDGET)
+
+    def share(self, content: dict) -> None:
+        """Keep in the study what another process needs to join it."""
+        try:
+            self.study.set_user_attr(SHARED, content)
+        except STORAGE_ERRORS as error:
+            raise self._cannot_write(error) from error
 
     def run(self, budget: int | None = None) -> list[TrialRecord]:
         """Search until `budget` trials of the study have been trained, by whichever process.
@@ -158,44 +169,27 @@ class Search:
         return self.records
 
     def _run(self, budget: int | None) -> None:
-        idle = dict.fromkeys((Outcome.REPEATED, Outcome.TOO_SLOW, Outcome.REFUSED), 0)
-        exhausted = False
+        idle = Idle(self.max_latency_ms)
         while True:
             self._recovery()
             self._tell_of_others()
-            total = budget or self.budget or 0
+            total = budget or self.budget
+            if total is None:
+                # the search that makes the study has not begun yet
+                self.events.waiting(0)
+                time.sleep(_LOOK_AGAIN_S)
+                continue
             trials = self.study.get_trials(deepcopy=False)
             running, spent = in_flight(trials), self.spent
             queued = any(trial.state is TrialState.WAITING for trial in trials)
-            if spent + running >= total or (exhausted and not queued):
+            if spent + running >= total or (idle.exhausted(spent) and not queued):
                 if not running:
                     return
                 # what is in flight may be put back, if its worker dies
                 self.events.waiting(running)
                 time.sleep(_LOOK_AGAIN_S)
                 continue
-            record = self._trial(total)
-            outcome = record.outcome
-            idle = {o: n + 1 if o is outcome else (0 if outcome in SPENT else n) for o, n in idle.items()}
-            exhausted = self._exhausted(idle, record)
-
-    def _exhausted(self, idle: dict[Outcome, int], last: TrialRecord) -> bool:
-        """Whether nothing new is to be expected, after so many proposals in a row that were not trained."""
-        if idle[Outcome.REPEATED] >= _REPEATS_BEFORE_GIVING_UP:
-            return True
-        too_slow = idle[Outcome.TOO_SLOW] >= _TOO_SLOW_BEFORE_GIVING_UP
-        refused = idle[Outcome.REFUSED] >= _REFUSED_BEFORE_GIVING_UP
-        if not (too_slow or refused) or self.spent:
-            return too_slow or refused
-        if too_slow:
-            raise StudyError(
-                f"{_TOO_SLOW_BEFORE_GIVING_UP} proposals in a row are slower than {self.max_latency_ms:g} "
-                "ms; raise --max-latency-ms or search a space of smaller networks"
-            )
-        raise StudyError(
-            f"the device refused {_REFUSED_BEFORE_GIVING_UP} proposals in a row, the last with: {last.note}; "
-            "search a space without that operation"
-        )
+            idle.count(self._trial(total))
 
     def measure_top(self, count: int) -> list[TrialRecord]:
         """Measure trained candidates until the `count` best by what is then known are all measured.

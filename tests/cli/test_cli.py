@@ -297,7 +297,7 @@ def search_arguments(two_space_file, table_file):
 
 @pytest.mark.slow
 def test_search_retrain_and_the_rest_end_to_end(nasdepth, tmp_path, search_arguments, monkeypatch):
-    monkeypatch.setattr("nasdepth.search.study._REPEATS_BEFORE_GIVING_UP", 30)
+    monkeypatch.setattr("nasdepth.search.stopping._REPEATS_BEFORE_GIVING_UP", 30)
     answer = nasdepth(*search_arguments, "--budget", "1", "--json")
     content = answer.json
     assert content["schema"] == "nasdepth-search-1" and content["run"] == "runs/search-1"
