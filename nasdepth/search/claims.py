@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from copy import deepcopy
 
 import optuna
 from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
@@ -125,7 +126,8 @@ def _succeed(study: optuna.Study, trial: FrozenTrial) -> None:
         state=TrialState.WAITING,
         params=trial.params,
         distributions=trial.distributions,
-        system_attrs={name: value for name, value in trial.system_attrs.items() if name != "heartbeat"},
+        # Optuna's callback appends to the list in it, and this one is the storage's own
+        system_attrs=deepcopy({k: value for k, value in trial.system_attrs.items() if k != "heartbeat"}),
     )
     bare.number = trial.number
     with warnings.catch_warnings():
