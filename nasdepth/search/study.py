@@ -139,6 +139,12 @@ class Search:
         """What the last search on this study was given; None if none has begun yet."""
         return self.study.user_attrs.get(_BUDGET)
 
+    def set_budget(self, budget: int) -> None:
+        """Tell every process of the study how many trials to train."""
+        if budget < 1:
+            raise StudyError(f"the budget is {budget}; at least one trial must be trained")
+        self.study.set_user_attr(_BUDGET, budget)
+
     def share(self, content: dict) -> None:
         """Keep in the study what another process needs to join it."""
         try:
@@ -158,11 +164,9 @@ class Search:
             StudyError: the storage fails, no proposal meets the latency limit, or the device refuses all.
             DeviceError: the device is lost; the running trial has been put back in the queue.
         """
-        if budget is not None and budget < 1:
-            raise StudyError(f"the budget is {budget}; at least one trial must be trained")
         try:
             if budget is not None:
-                self.study.set_user_attr(_BUDGET, budget)
+                self.set_budget(budget)
             self._run(budget)
         except STORAGE_ERRORS as error:
             raise self._cannot_write(error) from error
