@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
+import optuna
 from optuna.trial import TrialState
 
-from nasdepth.search import Run, Settings, TrialRecord
+from nasdepth.search import Run, Search, Settings, TrialRecord
 from nasdepth.search.claims import given_up
 from nasdepth.search.records import SPENT, Outcome
 
@@ -55,56 +57,63 @@ def storm(
     budget: int,
     limit_s: float = 600.0,
     seed: int = 0,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> Storm:
-    """Let `workers` processes of `nasdepth worker` search; kill one of those at work, start another, `kills` times."""
+    """Let so many processes of `nasdepth worker` search; `kills` times kill one at work and start another."""
     session = Run.create(folder, settings).search(progress=False)
     session.set_budget(budget)
     rng, began = random.Random(seed), time.monotonic()
     alive: dict[int, subprocess.Popen] = {}
     ended: Counter = Counter()
-    log = (folder / "workers.log").open("ab")
-
-    def start() -> None:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "nasdepth", "worker", "--threads", "1"],
-            env=os.environ | {"NASDEPTH_STORAGE": settings.storage, "OMP_NUM_THREADS": "1"},
-            stdout=log,
-            stderr=log,
-        )
-        alive[process.pid] = process
-
-    for _ in range(workers):
-        start()
     killed = 0
-    while alive and time.monotonic() - began < limit_s:
-        time.sleep(rng.uniform(0.05, 0.3))
-        trials = session.study.get_trials(deepcopy=False)
-        spent = session.spent
-        running = [trial for trial in trials if trial.state is TrialState.RUNNING]
-        at_work = {int(str(trial.user_attrs.get("worker", "::0")).split(":")[1]) for trial in running}
-        targets = sorted(at_work & alive.keys())
-        # kills are spread over the budget, none of them after its end
-        if killed < kills and targets and spent >= killed * budget // (kills + 1):
-            pid = rng.choice(targets)
-            process = alive.pop(pid)
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            killed += 1
-            start()
-        for pid, process in list(alive.items()):
-            if process.poll() is not None:
-                ended[process.returncode] += 1
-                del alive[pid]
-    for process in alive.values():
-        process.kill()
-        process.wait()
-        ended["hung"] += 1
-    log.close()
+    with (folder / "workers.log").open("ab") as log:
+        try:
+            for _ in range(workers):
+                _start(alive, settings.storage, log)
+            while alive and time.monotonic() - began < limit_s:
+                time.sleep(rng.uniform(0.05, 0.3))
+                targets = sorted(at_work(session.study) & alive.keys())
+                # kills are spread over the budget, none of them after its end
+                if killed < kills and targets and session.spent >= killed * budget // (kills + 1):
+                    process = alive.pop(rng.choice(targets))
+                    process.kill()
+                    process.wait()
+                    killed += 1
+                    seconds = time.monotonic() - began
+                    progress(f"{seconds:6.1f} s, {session.spent} trained: kill {killed} of {kills}")
+                    _start(alive, settings.storage, log)
+                for pid, process in list(alive.items()):
+                    if process.poll() is not None:
+                        ended[process.returncode] += 1
+                        del alive[pid]
+        finally:
+            for process in alive.values():
+                process.kill()
+                process.wait()
+                ended["hung"] += 1
     seconds = time.monotonic() - began
     return _figures(session, workers, killed, budget, seconds, ended)
 
 
-def _figures(session, workers: int, kills: int, budget: int, seconds: float, ended: Counter) -> Storm:
+def at_work(study: optuna.Study) -> set[int]:
+    """Process ids of the workers that have a running trial."""
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    return {
+        int(trial.user_attrs["worker"].split(":")[1]) for trial in running if "worker" in trial.user_attrs
+    }
+
+
+def _start(alive: dict[int, subprocess.Popen], storage: str, log: IO[bytes]) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "nasdepth", "worker", "--threads", "1"],
+        env=os.environ | {"NASDEPTH_STORAGE": storage, "OMP_NUM_THREADS": "1"},
+        stdout=log,
+        stderr=log,
+    )
+    alive[process.pid] = process
+
+
+def _figures(session: Search, workers: int, kills: int, budget: int, seconds: float, ended: Counter) -> Storm:
     trials = session.study.get_trials(deepcopy=False)
     records = [record for trial in trials if (record := TrialRecord.from_trial(trial))]
     results = Counter(str(record.architecture) for record in records if record.outcome in SPENT)

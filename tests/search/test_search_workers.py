@@ -6,16 +6,18 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import optuna
 import pytest
 from private_postgres import PASSWORD, PrivatePostgres, binaries
-from storm import storm
+from storm import at_work, storm
 
 from nasdepth.errors import StudyError
-from nasdepth.search import Outcome, Run, SearchEvents, Settings, join, share_of_cores
+from nasdepth.search import Outcome, Run, SearchEvents, Settings, join, new_run_folder, share_of_cores
 from nasdepth.search.records import SPENT
 
 pytestmark = pytest.mark.filterwarnings("ignore:Heartbeat of storage is supposed")
@@ -55,9 +57,10 @@ def nasdepth(*arguments, **environment):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_eight_workers_on_postgresql_three_killed(postgres, tmp_path, settings):
     settings = settings.model_copy(update={"storage": postgres.database("storm")})
-    came = storm(settings, tmp_path / "run", workers=8, kills=3, budget=24, limit_s=280)
+    came = storm(settings, tmp_path / "run", workers=8, kills=3, budget=24, limit_s=500)
     said = (tmp_path / "run" / "workers.log").read_text()
     assert came.kills == 3, said
     assert came.trained_twice == 0 and came.lost == 0 and came.running == 0, came
@@ -180,10 +183,7 @@ def test_searches_share_a_storage_by_the_study_name(tmp_path, settings):
         session = Run.create(tmp_path / name, other).search(progress=False)
         session.run(1)
         assert session.spent == 1
-    assert optuna.get_all_study_names(url) == ["phone", "pi"] or set(optuna.get_all_study_names(url)) == {
-        "pi",
-        "phone",
-    }
+    assert sorted(optuna.get_all_study_names(url)) == ["phone", "pi"]
 
 
 @pytest.mark.slow
@@ -228,9 +228,6 @@ def test_the_database_restarts_in_the_middle(postgres, tmp_path, settings):
         if session.spent == 1 and not restarted:
             restarted.append(1)
             postgres.stop()
-            subprocess.Popen(["sleep", "0"]).wait()
-            import threading
-
             threading.Timer(8, postgres.start).start()
 
     events = SearchEvents(
@@ -250,30 +247,30 @@ def test_the_database_restarts_in_the_middle(postgres, tmp_path, settings):
 
 
 def begin_search(tmp_path, settings, *arguments, **environment):
-    return nasdepth(
-        "search", "--space", settings.space, "--data", settings.data, "--table", settings.table, "--epochs", 1,
-        "--out", tmp_path / "run", *arguments,
-        **environment,
-    )  # fmt: skip
+    """`nasdepth search` on a run that exists, since a command line has no word for short heartbeats."""
+    Run.create(tmp_path / "run", settings).search(progress=False)
+    resume = ("search", "--resume", "--out", tmp_path / "run", "--measure-top", 0)
+    return nasdepth(*resume, *arguments, **environment)
+
+
+def workers_at_work(process, url, folder, count):
+    """Process ids of so many workers besides the front end, once they have begun to train."""
+    pids, deadline = set(), time.monotonic() + 200
+    while len(pids) < count and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.2)
+        if (folder / "worker-1.log").exists():
+            pids |= at_work(optuna.load_study(study_name="nasdepth", storage=url)) - {process.pid}
+    return pids
 
 
 @pytest.mark.slow
 def test_workers_of_one_machine(tmp_path, settings):
     """One dies, is reported, and its candidate is trained; the results are written once, by the front end."""
-    process = begin_search(tmp_path, settings, "--workers", 3, "--budget", 12, "--measure-top", 0)
+    process = begin_search(tmp_path, settings, "--workers", 3, "--budget", 60)
     url = f"sqlite:///{tmp_path / 'run' / 'study.db'}"
-    victim = None
-    deadline = time.monotonic() + 120
-    while victim is None and time.monotonic() < deadline and process.poll() is None:
-        time.sleep(0.2)
-        if not (tmp_path / "run" / "worker-2.log").exists():
-            continue
-        for trial in optuna.load_study(study_name="nasdepth", storage=url).get_trials():
-            pid = int(trial.user_attrs.get("worker", "::0").split(":")[1])
-            if pid not in (0, process.pid):
-                victim = pid
-    assert victim, process.communicate()
-    os.kill(victim, signal.SIGKILL)
+    victims = workers_at_work(process, url, tmp_path / "run", 1)
+    assert victims, process.communicate()
+    os.kill(victims.pop(), signal.SIGKILL)
     said, errors = process.communicate(timeout=250)
     assert process.returncode == 0, errors
     assert re.search(r"worker \d was killed by SIGKILL; another one trains its candidate", errors), errors
@@ -281,28 +278,20 @@ def test_workers_of_one_machine(tmp_path, settings):
     assert results["best"] and "trials.csv" in said
     study = optuna.load_study(study_name="nasdepth", storage=url)
     assert not study.get_trials(states=(optuna.trial.TrialState.RUNNING,))
-    workers = {trial.user_attrs["worker"] for trial in study.get_trials() if "worker" in trial.user_attrs}
-    assert len(workers) == 3
     spent = [
         t.user_attrs["architecture"]
         for t in study.get_trials()
         if t.user_attrs.get("nasdepth", {}).get("outcome") in SPENT
     ]
-    assert len(spent) == len(set(spent)) == 12
+    assert len(spent) == len(set(spent)) == 60
 
 
 @pytest.mark.slow
 def test_ctrl_c_stops_all_workers_and_loses_nothing(tmp_path, settings):
-    process = begin_search(tmp_path, settings, "--workers", 3, "--budget", 500, "--measure-top", 0)
+    process = begin_search(tmp_path, settings, "--workers", 3, "--budget", 500)
     url = f"sqlite:///{tmp_path / 'run' / 'study.db'}"
-    pids = set()
-    deadline = time.monotonic() + 120
-    while len(pids) < 3 and time.monotonic() < deadline and process.poll() is None:
-        time.sleep(0.3)
-        if (tmp_path / "run" / "worker-2.log").exists():
-            for trial in optuna.load_study(study_name="nasdepth", storage=url).get_trials():
-                pids.add(int(trial.user_attrs.get("worker", "::0").split(":")[1]))
-        pids.discard(0)
+    pids = workers_at_work(process, url, tmp_path / "run", 2)
+    assert len(pids) == 2, process.communicate()
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
@@ -323,34 +312,27 @@ def test_ctrl_c_stops_all_workers_and_loses_nothing(tmp_path, settings):
 @pytest.mark.slow
 def test_a_password_is_kept_nowhere_and_asked_for_again(postgres, tmp_path, settings):
     url = postgres.database("secret")
-    process = begin_search(
-        tmp_path, settings, "--budget", 1, "--measure-top", 0, "--json", NASDEPTH_STORAGE=url
-    )
-    said, errors = process.communicate(timeout=200)
-    assert process.returncode == 0, errors
     hidden = f"postgresql://searcher:***@127.0.0.1:{postgres.port}/secret"
-    assert json.loads((tmp_path / "run" / "search.json").read_text())["storage"] == hidden
+    settings = settings.model_copy(update={"storage": url})
     # without the variable: what is missing is said; with it the search goes on
-    resume = ("search", "--resume", "--out", tmp_path / "run", "--budget", 2, "--measure-top", 0)
-    process = nasdepth(*resume, NASDEPTH_STORAGE="")
-    more, refused = process.communicate(timeout=200)
-    assert process.returncode == 2 and hidden in refused and "NASDEPTH_STORAGE" in refused
-    process = nasdepth(*resume, NASDEPTH_STORAGE=url)
-    done, further = process.communicate(timeout=200)
-    assert process.returncode == 0 and f"optuna-dashboard {hidden}" in done, further
+    process = begin_search(tmp_path, settings, "--budget", 1, NASDEPTH_STORAGE="")
+    said = [*process.communicate(timeout=200)]
+    assert process.returncode == 2 and hidden in said[-1] and "NASDEPTH_STORAGE" in said[-1]
+    resume = ("search", "--resume", "--out", tmp_path / "run", "--measure-top", 0)
+    for budget, options in (1, ("--json",)), (2, ()):
+        process = nasdepth(*resume, "--budget", budget, *options, NASDEPTH_STORAGE=url)
+        said += process.communicate(timeout=200)
+        assert process.returncode == 0, said[-1]
+    assert f"optuna-dashboard {hidden}" in said[-2]
     process = nasdepth("worker", NASDEPTH_STORAGE=url)
-    worked, told = process.communicate(timeout=200)
-    assert process.returncode == 0 and hidden in told and "2 candidates are trained" in told
-    everything = [said, errors, more, refused, done, further, worked, told]
-    everything += [path.read_text(errors="replace") for path in (tmp_path / "run").iterdir()]
-    assert not [text for text in everything if "s3cret" in text]
+    said += process.communicate(timeout=200)
+    assert process.returncode == 0 and hidden in said[-1] and "2 candidates are trained, 0 of" in said[-1]
+    assert json.loads((tmp_path / "run" / "search.json").read_text())["storage"] == hidden
+    said += [path.read_text(errors="replace") for path in (tmp_path / "run").iterdir()]
+    assert not [text for text in said if "s3cret" in text]
 
 
-def test_two_searches_at_once_never_share_a_folder(tmp_path, monkeypatch):
-    from concurrent.futures import ThreadPoolExecutor
-
-    from nasdepth.search import new_run_folder
-
+def test_two_searches_at_once_never_share_a_folder(tmp_path):
     with ThreadPoolExecutor(16) as pool:
         folders = list(pool.map(lambda _: new_run_folder(tmp_path / "runs"), range(64)))
     assert len(set(folders)) == 64 and all(folder.is_dir() for folder in folders)
@@ -370,9 +352,3 @@ def test_a_search_that_cannot_begin_leaves_no_folder(tmp_path, monkeypatch, sett
 def test_cores_are_shared(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
     assert [share_of_cores(workers) for workers in (1, 2, 3, 8, 20)] == [8, 4, 2, 1, 1]
-
-
-def test_measuring_while_others_train_is_refused(tmp_path, settings):
-    process = begin_search(tmp_path, settings, "--workers", 2, "--measure-when-unsure")
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == 2 and "search with --workers 1" in errors
