@@ -2,7 +2,7 @@
 
     python benchmarks/worker_storm.py --workers 16 --kills 16 --budget 64
 
-Starts a PostgreSQL of its own (Debian's package postgresql) and processes of `nasdepth worker` on a small space
+Starts a PostgreSQL of its own (Debian package postgresql) and processes of `nasdepth worker` on a small space
 whose trainings take about a second, and kills workers at work with SIGKILL; a new one replaces each.
 """
 
