@@ -11,7 +11,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from optuna.storages import InMemoryStorage
 
 from nasdepth.architecture import Architecture
 from nasdepth.files import cache_folder, write_json
@@ -25,6 +24,7 @@ from nasdepth.replay.world import Latencies, World
 from nasdepth.search import Outcome, Search, SearchEvents, TrialRecord
 from nasdepth.search import best as best_of
 from nasdepth.search.records import SPENT
+from nasdepth.search.storage import MEMORY
 from nasdepth.space import SearchSpace
 
 CHECKPOINTS = (10, 25, 50, 100, 200)
@@ -183,7 +183,7 @@ class Replay:
             self.space,
             objective,
             identity={"records": self.fingerprint},
-            storage=InMemoryStorage(),
+            storage=MEMORY,
             max_latency_ms=self.setting.max_latency_ms,
             seed=seed,
             sampler=sampler,
