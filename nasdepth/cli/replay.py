@@ -52,8 +52,7 @@ def replay(
     world: Annotated[
         str,
         typer.Option(
-            help="What stands for architectures that were not recorded: mixed, extra-trees, "
-            "support-vectors or boosting."
+            help="What answers for architectures without a record: mixed, extra-trees or support-vectors."
         ),
     ] = "mixed",
     max_latency_ms: Annotated[

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import numpy as np
-from sklearn.ensemble import ExtraTreesRegressor, HistGradientBoostingRegressor
+from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVR
 
@@ -44,40 +44,20 @@ class ExtraTrees(Regressor):
         return self._scaler.inverse_transform(mean)
 
 
-class _ByColumn(Regressor):
-    """One regression a column, of standardised features and targets."""
+class SupportVectors(Regressor):
+    """Support vector regression with a radial kernel (Drucker et al. 1997), one a column."""
 
-    @abstractmethod
-    def _one(self) -> SVR | HistGradientBoostingRegressor: ...
-
-    def fit(self, rows: np.ndarray, targets: np.ndarray) -> _ByColumn:
+    def fit(self, rows: np.ndarray, targets: np.ndarray) -> SupportVectors:
         self._features, self._targets = StandardScaler().fit(rows), StandardScaler().fit(targets)
         scaled = self._features.transform(rows)
-        self._columns = [self._one().fit(scaled, column) for column in self._targets.transform(targets).T]
+        columns = self._targets.transform(targets).T
+        self._columns = [SVR(C=1.0, epsilon=0.1, gamma=0.004).fit(scaled, column) for column in columns]
         return self
 
     def predict(self, rows: np.ndarray) -> np.ndarray:
         scaled = self._features.transform(rows)
-        return self._targets.inverse_transform(
-            np.stack([one.predict(scaled) for one in self._columns], axis=1)
-        )
-
-
-class SupportVectors(_ByColumn):
-    """Support vector regression with a radial kernel (Drucker et al. 1997)."""
-
-    def _one(self) -> SVR:
-        return SVR(C=1.0, epsilon=0.1, gamma=0.004)
-
-
-class Boosting(_ByColumn):
-    """Gradient boosting of small trees (Friedman 2001), as LightGBM does it."""
-
-    def _one(self) -> HistGradientBoostingRegressor:
-        # early stopping would hold out a tenth of the few records
-        return HistGradientBoostingRegressor(
-            max_iter=120, learning_rate=0.06, max_leaf_nodes=8, min_samples_leaf=6, early_stopping=False
-        )
+        answers = [one.predict(scaled) for one in self._columns]
+        return self._targets.inverse_transform(np.stack(answers, axis=1))
 
 
 class Mixed(Regressor):
@@ -95,7 +75,6 @@ REGRESSORS: dict[str, Callable[[], Regressor]] = {
     "mixed": Mixed,
     "extra-trees": ExtraTrees,
     "support-vectors": SupportVectors,
-    "boosting": Boosting,
 }
 """By name, what a world can be fitted with."""
 
