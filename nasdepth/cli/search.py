@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -30,6 +31,28 @@ def search(
         float | None, typer.Option(help="Do not train what the table says is slower.")
     ] = None,
     objective: Annotated[Literal["score", "pareto"] | None, typer.Option(help="What to optimise.")] = None,
+    sampler: Annotated[
+        str | None,
+        typer.Option(
+            help="What proposes candidates: latency-aware (default), tpe, random, evolution, gp; with pareto "
+            "also nsga2, but no evolution."
+        ),
+    ] = None,
+    from_run: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--from",
+            help="Run folder whose trainings count as known: same data, proxy and seed, any table or device. "
+            "May be given several times.",
+        ),
+    ] = None,
+    family: Annotated[
+        list[str] | None,
+        typer.Option(help="Search this encoder family of the space only. May be given several times."),
+    ] = None,
+    pretrained_only: Annotated[
+        bool, typer.Option("--pretrained-only", help="Only families whose ImageNet weights are at hand.")
+    ] = False,
     device: Annotated[
         str | None,
         typer.Option(
@@ -71,12 +94,14 @@ def search(
 
     Examples: `nasdepth search --budget 200`;
     `nasdepth search --budget 40 --data my_data --space quick --max-latency-ms 8`;
-    `nasdepth search --resume --budget 400`
+    `nasdepth search --pretrained-only --sampler tpe`;
+    `nasdepth search --from runs/search-1 --table cortexa76-1t`; `nasdepth search --resume --budget 400`
     """
     from nasdepth.data.scenes import parse_scenes
     from nasdepth.report.plots import plot_pareto
     from nasdepth.report.terminal import table_words, trials_table
     from nasdepth.search import (
+        Outcome,
         Run,
         Settings,
         best,
@@ -106,6 +131,10 @@ def search(
         "unsure_percent": unsure_percent,
         "measure_top": measure_top,
         "storage": storage,
+        "sampler": sampler,
+        "from_runs": tuple(str(one.resolve()) for one in from_run) if from_run else None,
+        "families": tuple(family) if family else None,
+        "pretrained_only": pretrained_only or None,
         "seed": seed,
         "proxy": load_recipe("proxy", {"epochs": epochs}) if epochs else None,
     }
@@ -123,8 +152,16 @@ def search(
         notes.print(
             f"{run.folder}: {session.space.name} space, {run.settings.data} "
             f"({len(session.objective.fit)} images to train, {len(session.objective.validation)} held out), "
-            f"latencies estimated from {table_words(run.table)}"
+            f"latencies estimated from {table_words(run.table)}, sampler {run.settings.sampler}"
         )
+        _say_starts(session.space.definition.encoder.family)
+        if session.earlier:
+            reused = sum(record.outcome is Outcome.REUSED for record in session.records)
+            notes.print(
+                f"{len(session.earlier)} trainings are known from {', '.join(run.settings.from_runs)}; {reused} "
+                "results count here, with latencies of this table",
+                soft_wrap=True,
+            )
         if run.unmeasured_because:
             notes.print(
                 f"[yellow]the winner will be called by estimate[/yellow]: {escape(run.unmeasured_because)}",
@@ -174,6 +211,18 @@ def search(
     )
     if run.estimate_words:
         out.print(run.estimate_words, soft_wrap=True)
+
+
+def _say_starts(families: Sequence[str]) -> None:
+    """Which encoder families start from ImageNet weights here, and which from random ones."""
+    from nasdepth.models.pretrained import weights_here
+
+    pretrained = [family for family in families if weights_here(family).pretrained]
+    random = [family for family in families if family not in pretrained]
+    notes.print(f"ImageNet weights at hand: {', '.join(pretrained) or 'none'}", soft_wrap=True)
+    if random:
+        leave_out = " (--pretrained-only leaves them out)" if pretrained else ""
+        notes.print(f"random weights at the start: {', '.join(random)}{leave_out}", soft_wrap=True)
 
 
 class _Board:

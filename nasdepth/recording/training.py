@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from functools import cache
@@ -40,7 +41,8 @@ class TrainingRecord:
         start: where the first weights came from.
         si_rmse: mean over the held-out images after every epoch, all parts in one row.
         loss: mean training loss of every epoch.
-        seconds: of every epoch, validation included, on `threads` threads of `machine`.
+        seconds: of every epoch, validation included, that `machine` was busy with it: processor seconds of
+            all threads, which other processes on the machine do not lengthen; on a GPU seconds of the clock.
         image_errors: si-RMSE of every held-out image after the last epoch.
         machine: processor or GPU that trained.
         commit: of nasdepth, or its version where there is no git.
@@ -108,6 +110,7 @@ def record_training(
         fit = fit.subset(np.linspace(0, len(fit) - 1, count).round().astype(int))
     history: list[Epoch] = []
     errors: list[np.ndarray] = []
+    busy = [time.process_time()]
     outcome = TRAINED
     try:
         for part, recipe in enumerate(recipes):
@@ -121,10 +124,16 @@ def record_training(
                 pretrained=start.pretrained,
                 checkpoint=checkpoint if len(recipes) == 1 else None,
                 on_validation=errors.append,
+                on_epoch=lambda _: busy.append(time.process_time()),
                 on_step=on_step,
             )
     except DivergedError:
         outcome = DIVERGED
+    seconds = [epoch.seconds for epoch in history]
+    if not torch.cuda.is_available():
+        # what an interrupted training had done before is known by the clock only
+        trained_here = np.diff(busy).tolist()
+        seconds[len(seconds) - len(trained_here) :] = trained_here
     return TrainingRecord(
         architecture,
         name,
@@ -134,7 +143,7 @@ def record_training(
         start.source,
         tuple(round(epoch.si_rmse, 5) for epoch in history),
         tuple(round(epoch.loss, 5) for epoch in history),
-        tuple(round(epoch.seconds, 2) for epoch in history),
+        tuple(round(one, 2) for one in seconds),
         tuple(round(float(error), 4) for error in errors[-1]) if errors else (),
         machine_name(),
         torch.get_num_threads(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -11,6 +11,7 @@ import torch
 
 from nasdepth.architecture import Architecture
 from nasdepth.data import DepthSplit, hold_out
+from nasdepth.errors import UnknownKernelError
 from nasdepth.latency import Kernel, LatencyEstimate, Predictor, architecture_kernels
 from nasdepth.models import build
 from nasdepth.models.pretrained import Start, load_pretrained
@@ -60,11 +61,18 @@ class Objective(Protocol):
 
     rungs: tuple[int, ...]
 
+    @property
+    def runtime(self) -> str:
+        """Whose kernels the device executes, as `nasdepth.latency.architecture_kernels` takes it."""
+
     def refusal(self, architecture: Architecture) -> str:
         """Why the device cannot run it; empty if it can."""
 
     def latency(self, architecture: Architecture) -> LatencyEstimate:
         """The predicted latency."""
+
+    def latencies(self, architectures: Sequence[Architecture]) -> list[LatencyEstimate | None]:
+        """The predicted latencies of many; None where the table cannot answer."""
 
     def begin(self, architecture: Architecture) -> CandidateTraining:
         """Build a candidate to be trained."""
@@ -107,14 +115,20 @@ class ProxyObjective:
         fit, validation = hold_out(split, HELD_OUT_SHARE, HELD_OUT_AT_MOST, seed=0)
         return cls(fit, validation, recipe, predictor, **options)
 
+    @property
+    def runtime(self) -> str:
+        """Whose kernels the table's device executes."""
+        return self.predictor.runtime
+
     def refusal(self, architecture: Architecture) -> str:
         """Which kernel the table's device cannot run and what its runtime says; empty if it runs all."""
         if not self.rejected:
             return ""
-        refused = (kernel for kernel in self._kernels(architecture) if kernel in self.rejected)
+        refused = (kernel for kernel in self.kernels(architecture) if kernel in self.rejected)
         return next((f"{kernel}: {self.rejected[kernel]}" for kernel in refused), "")
 
-    def _kernels(self, architecture: Architecture) -> tuple[Kernel, ...]:
+    def kernels(self, architecture: Architecture) -> tuple[Kernel, ...]:
+        """What the table's runtime executes for an architecture, in order."""
         return architecture_kernels(architecture, self.predictor.runtime)
 
     def latency(self, architecture: Architecture) -> LatencyEstimate:
@@ -123,7 +137,21 @@ class ProxyObjective:
         Raises:
             UnknownKernelError: the table cannot answer for this architecture.
         """
-        return self.predictor.estimate(self._kernels(architecture))
+        return self.predictor.estimate(self.kernels(architecture))
+
+    def latencies(self, architectures: Sequence[Architecture]) -> list[LatencyEstimate | None]:
+        """The table's estimates of many at once, which is faster; None where it cannot answer."""
+        kernels = [self.kernels(one) for one in architectures]
+        try:
+            return list(self.predictor.estimate_all(kernels))
+        except UnknownKernelError:
+            return [self._latency_if_known(one) for one in kernels]
+
+    def _latency_if_known(self, kernels: Sequence[Kernel]) -> LatencyEstimate | None:
+        try:
+            return self.predictor.estimate(kernels)
+        except UnknownKernelError:
+            return None
 
     def begin(self, architecture: Architecture) -> ProxyTraining:
         """Build a candidate, with its first weights."""

@@ -21,6 +21,7 @@ class Outcome(StrEnum):
     """How a trial ended."""
 
     TRAINED = "trained"
+    REUSED = "reused"
     PRUNED = "pruned"
     TOO_SLOW = "too slow"
     REFUSED = "refused"
@@ -30,6 +31,9 @@ class Outcome(StrEnum):
     INTERRUPTED = "interrupted"
 
 
+# Trained to the end, here or in the run that a search started from
+WHOLE = (Outcome.TRAINED, Outcome.REUSED)
+# What a budget counts
 SPENT = (Outcome.TRAINED, Outcome.PRUNED, Outcome.DIVERGED)
 
 
@@ -171,20 +175,20 @@ class TrialRecord:
 
 def leader(records: Iterable[TrialRecord]) -> TrialRecord | None:
     """The fully trained record of the highest score under the proxy."""
-    trained = [record for record in records if record.outcome is Outcome.TRAINED]
+    trained = [record for record in records if record.outcome in WHOLE]
     return max(trained, key=lambda record: record.log2_score, default=None)
 
 
 def best(records: Iterable[TrialRecord]) -> TrialRecord | None:
     """The winner: the best of those that were confirmed, or the leader where none was."""
-    trained = [record for record in records if record.outcome is Outcome.TRAINED]
+    trained = [record for record in records if record.outcome in WHOLE]
     confirmed = [record for record in trained if record.confirmed_score is not None]
     return max(confirmed, key=lambda record: record.confirmed_score) if confirmed else leader(trained)
 
 
 def pareto_front(records: Iterable[TrialRecord]) -> list[TrialRecord]:
     """The fully trained records that no other beats in both latency and si-RMSE, fastest first."""
-    trained = [record for record in records if record.outcome is Outcome.TRAINED]
+    trained = [record for record in records if record.outcome in WHOLE]
     front: list[TrialRecord] = []
     for record in sorted(trained, key=lambda record: (record.latency_ms, record.si_rmse)):
         if not front or record.si_rmse < front[-1].si_rmse:

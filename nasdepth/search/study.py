@@ -6,11 +6,10 @@ import math
 import os
 import socket
 import time
-import warnings
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 import optuna
 from optuna.trial import TrialState
@@ -27,13 +26,20 @@ from nasdepth.search.confirm import Confirmation, confirm, confirmations, with_c
 from nasdepth.search.measure import CandidateBench, judged, keep_measurement, measurements
 from nasdepth.search.objective import Objective
 from nasdepth.search.pruning import make_pruner
-from nasdepth.search.records import ATTRIBUTE, SPENT, Outcome, TrialRecord, leader
+from nasdepth.search.records import ATTRIBUTE, SPENT, WHOLE, Outcome, TrialRecord, leader
+from nasdepth.search.sampling import (
+    DEFAULT_SAMPLER,
+    SamplerContext,
+    believed_si_rmse,
+    check_sampler,
+    make_sampler,
+)
 from nasdepth.space import SearchSpace
 from nasdepth.training import Epoch, StepReport
 
 Mode = Literal["score", "pareto"]
 STUDY_NAME = "nasdepth"
-_IDENTITY = "nasdepth_identity"
+IDENTITY = "nasdepth_identity"
 _WORKER = "worker"
 # a sampler that keeps proposing what is known has nothing left to find
 _REPEATS_BEFORE_GIVING_UP = 200
@@ -69,6 +75,9 @@ class Search:
 
     Attributes:
         pruner: which rule ends a training early, see `nasdepth.search.pruning`.
+        sampler: what decides on the next candidate; one of `nasdepth.search.sampling.SAMPLERS`.
+        earlier: trainings of other runs on the same data, by the same proxy and seed. The sampler learns from
+            them, and what was trained to the end counts as known under this search's latencies.
         bench: the table's device, if it is at hand.
         unsure_percent: before its training, a candidate is measured whose 90 % interval reaches further than
             this to either side, in percent of its estimate; None measures none. Needs a bench.
@@ -85,6 +94,8 @@ class Search:
     max_latency_ms: float | None = None
     seed: int = 0
     pruner: str = "median"
+    sampler: str = DEFAULT_SAMPLER
+    earlier: tuple[TrialRecord, ...] = ()
     bench: CandidateBench | None = None
     unsure_percent: float | None = None
     events: SearchEvents = field(default_factory=SearchEvents)
@@ -92,16 +103,21 @@ class Search:
     def __post_init__(self) -> None:
         if self.unsure_percent is not None and self.bench is None:
             raise StudyError("measuring unsure candidates needs the latency table's own device")
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        check_sampler(self.sampler, self.mode)
         try:
             self.study = self._open()
         except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
             raise StudyError(f"{self.storage}: cannot be opened as a study ({_first_line(error)})") from error
         self._check_identity()
         self._fail_orphans()
-        if not self.study.trials:
+        first = not self.study.trials
+        self._reuse()
+        if first:
+            known = self._known()
             for design in self.space.named().values():
-                self.study.enqueue_trial(self.space.parameters(design))
+                if design not in known:
+                    self.study.enqueue_trial(self.space.parameters(design))
+        self.study.sampler = make_sampler(self.sampler, self._sampler_context())
 
     @property
     def records(self) -> list[TrialRecord]:
@@ -172,7 +188,7 @@ class Search:
             raise StudyError("measuring candidates needs the latency table's own device")
         try:
             while True:
-                trained = [record for record in self.records if record.outcome is Outcome.TRAINED]
+                trained = [record for record in self.records if record.outcome in WHOLE]
                 top = sorted(trained, key=lambda record: -record.log2_score)[:count]
                 unmeasured = [one.architecture for one in top if one.latency_source == "estimate"]
                 if not unmeasured:
@@ -196,7 +212,7 @@ class Search:
         try:
             while True:
                 confirmed = confirmations(self.study)
-                trained = [record for record in self.records if record.outcome is Outcome.TRAINED]
+                trained = [record for record in self.records if record.outcome in WHOLE]
                 top = sorted(trained, key=self._belief())[:count]
                 waiting = [record for record in top if record.architecture not in confirmed]
                 if not waiting:
@@ -212,7 +228,13 @@ class Search:
 
     def _belief(self) -> Callable[[TrialRecord], float]:
         """How good a trained candidate is believed to be, smaller being better."""
-        return lambda record: -record.log2_score
+        believed = believed_si_rmse(self.study, self._sampler_context())
+
+        def loss(record: TrialRecord) -> float:
+            si_rmse = max(believed.get(record.architecture, record.si_rmse), 0.0)
+            return -log2_score(si_rmse, record.latency_ms)
+
+        return loss
 
     def _cannot_write(self, error: Exception) -> StudyError:
         return StudyError(
@@ -292,7 +314,7 @@ class Search:
         """Why a candidate of this latency is not worth a training; empty if it is."""
         if self.max_latency_ms is not None and latency_ms > self.max_latency_ms:
             return f"above {self.max_latency_ms:g} ms"
-        trained = [record.si_rmse for record in self.records if record.outcome is Outcome.TRAINED]
+        trained = [record.si_rmse for record in self.records if record.outcome in WHOLE]
         needed = self._si_rmse_to_win(latency_ms)
         if not trained or needed >= _OPTIMISM * min(trained):
             return ""
@@ -351,15 +373,10 @@ class Search:
         )
 
     def _tell(self, trial: optuna.Trial, record: TrialRecord, as_outcome: Outcome) -> TrialRecord:
-        trial.set_user_attr(ATTRIBUTE, record.to_attribute())
-        trial.set_user_attr("si_rmse", record.si_rmse)
-        trial.set_user_attr("latency_ms", record.latency_ms)
-        trial.set_user_attr("architecture", str(record.architecture))
-        if name := name_of(record.architecture):
-            trial.set_user_attr("design", name)
-        if as_outcome is Outcome.TRAINED:
-            values = record.log2_score if self.mode == "score" else [record.si_rmse, record.latency_ms]
-            self.study.tell(trial, values)
+        for name, value in _attributes(record).items():
+            trial.set_user_attr(name, value)
+        if as_outcome in WHOLE:
+            self.study.tell(trial, self._values(record))
         elif as_outcome in (Outcome.FAILED, Outcome.DIVERGED):
             self.study.tell(trial, state=TrialState.FAIL)
         else:
@@ -368,45 +385,78 @@ class Search:
         self.events.trial_ended(record)
         return record
 
+    def _values(self, record: TrialRecord) -> list[float]:
+        """What the study optimises."""
+        return [record.log2_score] if self.mode == "score" else [record.si_rmse, record.latency_ms]
+
     def _known(self) -> dict[Architecture, TrialRecord]:
         """What has been trained already, by canonical architecture; what was too slow is asked again."""
-        return {record.architecture: record for record in self._as_told if record.outcome in SPENT}
+        known = (*SPENT, Outcome.REUSED)
+        return {record.architecture: record for record in self._as_told if record.outcome in known}
+
+    def _sampler_context(self) -> SamplerContext:
+        return SamplerContext(
+            space=self.space,
+            latencies=self.objective.latencies,
+            runtime=self.objective.runtime,
+            mode=self.mode,
+            max_latency_ms=self.max_latency_ms,
+            seed=self.seed,
+            trials=len(self.study.get_trials(deepcopy=False)),
+            earlier=self.earlier,
+            refusal=self.objective.refusal,
+            too_slow=self._too_slow,
+        )
+
+    def _reuse(self) -> None:
+        """Tell the study of architectures that another run trained to the end, under this search's latencies.
+
+        What the device refuses, what is above the limit and what lies outside the space is left out.
+        """
+        known = self._known()
+        whole = {one.architecture: one for one in self.earlier if one.outcome in WHOLE}
+        fresh = [one for one in whole if one not in known and self.space.contains(one)]
+        runs = [one for one in fresh if not self.objective.refusal(one)]
+        for architecture, estimate in zip(runs, self.objective.latencies(runs), strict=True):
+            limit = self.max_latency_ms
+            if estimate is None or (limit is not None and estimate.latency_ms > limit):
+                continue
+            other = whole[architecture]
+            record = replace(
+                other,
+                outcome=Outcome.REUSED,
+                measured_latency_ms=None,
+                training_s=0.0,
+                total_s=0.0,
+                note=f"{other.note or f'trial {other.number}'} of another run",
+            ).with_estimate(estimate)
+            self.study.add_trial(
+                optuna.trial.create_trial(
+                    params=self.space.parameters(architecture),
+                    distributions=self.space.distributions(architecture),
+                    user_attrs=_attributes(record),
+                    values=self._values(record),
+                )
+            )
 
     def _open(self) -> optuna.Study:
-        if self.mode == "pareto":
+        pareto = self.mode == "pareto"
+        with quiet_optuna():
             return optuna.create_study(
                 study_name=STUDY_NAME,
                 storage=self.storage,
                 load_if_exists=True,
-                directions=["minimize", "minimize"],
-                sampler=optuna.samplers.NSGAIISampler(population_size=20, seed=self.seed),
+                directions=["minimize", "minimize"] if pareto else ["maximize"],
+                pruner=make_pruner(self.pruner, self.objective.rungs),
             )
-        study = optuna.create_study(
-            study_name=STUDY_NAME,
-            storage=self.storage,
-            load_if_exists=True,
-            direction="maximize",
-            pruner=make_pruner(self.pruner, self.objective.rungs),
-        )
-        # `group` suits a space whose parameters depend on one another; Optuna calls it experimental
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        # a resumed sampler must not repeat the draws of the first run
-        study.sampler = optuna.samplers.TPESampler(
-            n_startup_trials=10,
-            multivariate=True,
-            group=True,
-            constant_liar=True,
-            seed=self.seed + len(study.get_trials(deepcopy=False)),
-        )
-        return study
 
     def _check_identity(self) -> None:
-        stored = self.study.user_attrs.get(_IDENTITY)
+        stored = self.study.user_attrs.get(IDENTITY)
         identity = self.identity | {"objective": self.mode}
         if stored is None:
             if self.study.trials:
                 raise StudyError(f"{self.storage}: holds a study that nasdepth did not make")
-            self.study.set_user_attr(_IDENTITY, identity)
+            self.study.set_user_attr(IDENTITY, identity)
             return
         for what, value in identity.items():
             if stored.get(what) != value:
@@ -425,6 +475,29 @@ class Search:
                 self.study.tell(trial.number, state=TrialState.FAIL)
                 if trial.params:
                     self.study.enqueue_trial(trial.params)
+
+
+@contextmanager
+def quiet_optuna() -> Iterator[None]:
+    """Optuna says on stderr that a study exists; what it says elsewhere is the caller's to decide."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)
+
+
+def _attributes(record: TrialRecord) -> dict[str, Any]:
+    """What a trial keeps of a record: all of it, and what the dashboard shows."""
+    attributes = {
+        ATTRIBUTE: record.to_attribute(),
+        "si_rmse": record.si_rmse,
+        "latency_ms": record.latency_ms,
+        "architecture": str(record.architecture),
+    }
+    name = name_of(record.architecture)
+    return attributes | {"design": name} if name else attributes
 
 
 def _alive(pid: int) -> bool:

@@ -196,7 +196,7 @@ def test_other_images_are_refused(plan, tmp_path, in_shared_cache):
     folder = RecordFolder.create(tmp_path / "records", plan)
     with pytest.raises(StudyError, match=r"scenes:12\+6: its fingerprint is"):
         folder.open_data("scenes:12+6")
-    with pytest.raises(StudyError, match="no plan|cannot be read"):
+    with pytest.raises(StudyError, match=r"no plan|cannot be read"):
         RecordFolder.open(tmp_path / "nothing")
 
 
