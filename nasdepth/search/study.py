@@ -285,7 +285,8 @@ class Search:
         """The callback of a step, which first stops a training that another worker has taken over."""
 
         def checked(report: StepReport) -> None:
-            self._heartbeat.check()
+            if self._heartbeat is not None:
+                self._heartbeat.check()
             step(report)
 
         return checked
@@ -322,6 +323,8 @@ class Search:
             lost = replace(record, outcome=Outcome.INTERRUPTED, note=note)
             self.events.trial_ended(lost)
             return lost
+        finally:
+            self._heartbeat = None
 
     def _judge(self, trial: optuna.Trial, record: TrialRecord, budget: int) -> TrialRecord:
         """Train one candidate, unless it is known, too slow, refused, or one more than the budget."""
