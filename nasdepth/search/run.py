@@ -23,7 +23,7 @@ from nasdepth.packs import Table, load_predictor
 from nasdepth.search.measure import CandidateBench, differences
 from nasdepth.search.objective import ProxyObjective
 from nasdepth.search.records import WHOLE, Outcome, TrialRecord, best, pareto_front
-from nasdepth.search.sampling import DEFAULT_SAMPLER
+from nasdepth.search.sampling import DEFAULT_SAMPLER, check_sampler
 from nasdepth.search.study import Search, SearchEvents
 from nasdepth.search.warm_start import earlier_trainings
 from nasdepth.space import SearchSpace
@@ -189,17 +189,12 @@ class Run:
         Raises:
             NasdepthError: the space, the data, the table or the device cannot be used.
         """
+        check_sampler(self.settings.sampler, self.settings.objective)
         table = self.table
         space = self._space()
         settings = self.settings
         bench = None if self.unmeasured_because else CandidateBench(self._device, table.card)
         split = load_split(settings.data, "train", progress=progress)
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StudyError(
-                f"{self.folder}: cannot be made ({error.strerror}); give another --out"
-            ) from error
         identity = {
             "space": f"{space.name} {space.fingerprint}",
             "data set": split.fingerprint,
@@ -207,6 +202,13 @@ class Run:
             "proxy recipe": settings.proxy.fingerprint,
             "seed": str(settings.seed),
         }
+        earlier = self._earlier(identity)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StudyError(
+                f"{self.folder}: cannot be made ({error.strerror}); give another --out"
+            ) from error
         search = Search(
             space,
             ProxyObjective.on(split, settings.proxy, self.predictor, settings.seed, table.rejected),
@@ -216,7 +218,7 @@ class Run:
             max_latency_ms=settings.max_latency_ms,
             seed=settings.seed,
             sampler=settings.sampler,
-            earlier=self._earlier(identity),
+            earlier=earlier,
             bench=bench,
             unsure_percent=settings.unsure_percent if settings.measure_when_unsure else None,
             events=events or SearchEvents(),
@@ -238,7 +240,7 @@ class Run:
         if settings.pretrained_only:
             lacking = [family for family in wanted if not weights_here(family).pretrained]
             reasons = "; ".join(f"{family}: {weights_here(family).source}" for family in lacking)
-            if lacking and self._settings_file.exists():
+            if lacking and settings.families and self._settings_file.exists():
                 raise StudyError(
                     f"{self.folder}: was begun with ImageNet weights that are not at hand here: {reasons}; "
                     "resume it where they are"
