@@ -1,5 +1,6 @@
 """Samplers: how a search decides what to train next."""
 
+from nasdepth.search.sampling.belief import believed_si_rmse
 from nasdepth.search.sampling.context import SamplerContext
 from nasdepth.search.sampling.evolution import RegularisedEvolutionSampler
 from nasdepth.search.sampling.latency_aware import LatencyAwareSampler
@@ -19,6 +20,7 @@ __all__ = [
     "ProposingSampler",
     "RegularisedEvolutionSampler",
     "SamplerContext",
+    "believed_si_rmse",
     "check_sampler",
     "make_sampler",
     "register_sampler",

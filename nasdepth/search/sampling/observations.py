@@ -83,7 +83,7 @@ def observe(
     elsewhere = [one for one in earlier if one.outcome in _LEARNT_FROM and one.architecture not in here]
     used = [*elsewhere, *used]
     # what a training gave before it diverged says nothing of where others end
-    curves = [() if one.outcome is Outcome.DIVERGED else one.curve for one in used]
+    curves = [() if one.outcome is Outcome.DIVERGED else (one.rungs or one.curve) for one in used]
     values, noise = final_values(curves, [one.outcome in WHOLE for one in used])
     foreign = len(elsewhere)
     latencies = [np.nan] * foreign + [one.latency_ms or np.nan for one in used[foreign:]]
