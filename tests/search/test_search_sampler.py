@@ -117,6 +117,16 @@ def test_only_families_with_weights_are_searched(tmp_path, settings, families_sp
         search(Run.open(tmp_path / "run"))
 
 
+def test_a_run_without_a_folder_of_its_own_yet_may_have_families_without_weights(
+    tmp_path, settings, families_space, weights, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    changed = settings.model_copy(update={"space": str(families_space), "pretrained_only": True})
+    run = Run.create(None, changed)
+    search(run)
+    assert Run.open(run.folder).settings.families == ("mobilenetv2",)
+
+
 def test_where_no_family_has_weights_it_says_why(tmp_path, settings, families_space, weights):
     weights.clear()
     changed = settings.model_copy(update={"space": str(families_space), "pretrained_only": True})
