@@ -46,7 +46,7 @@ class Storm:
     lost: int
     running: int
     seconds: float
-    exit_codes: Counter
+    exit_codes: dict
 
 
 def storm(
@@ -152,5 +152,5 @@ def _figures(session: Search, workers: int, kills: int, budget: int, seconds: fl
         lost=len(lost),
         running=sum(trial.state is TrialState.RUNNING for trial in trials),
         seconds=round(seconds, 1),
-        exit_codes=ended,
+        exit_codes=dict(ended),
     )
