@@ -213,7 +213,8 @@ class Search:
                 self.events.waiting(running)
                 time.sleep(_LOOK_AGAIN_S)
                 continue
-            idle.count(self._trial(total))
+            if record := self._trial(total):
+                idle.count(record)
 
     def measure_top(self, count: int) -> list[TrialRecord]:
         """Measure trained candidates until the `count` best by what is then known are all measured.
@@ -298,7 +299,8 @@ class Search:
                 self._said.add(record.number)
                 self.events.trial_ended(record)
 
-    def _trial(self, budget: int) -> TrialRecord:
+    def _trial(self, budget: int) -> TrialRecord | None:
+        """Ask for one candidate and judge it; None if the trial was lost before it had one."""
         with warnings.catch_warnings():
             # ours is `Heartbeat`
             warnings.filterwarnings(
@@ -319,6 +321,8 @@ class Search:
                 self._put_back(trial, record)
             raise
         except (TrialLost, UpdateFinishedTrialError):
+            if record is None:
+                return None
             note = f"no sign of life came for {self._storage.grace_s} s: another worker trains it"
             lost = replace(record, outcome=Outcome.INTERRUPTED, note=note)
             self.events.trial_ended(lost)
@@ -431,11 +435,13 @@ class Search:
             trial.set_user_attr(name, value)
         try:
             self._end(trial, record, as_outcome)
-        except UpdateFinishedTrialError:
-            # the storage went away after it had written this and before it could say so
+        except (UpdateFinishedTrialError, ValueError) as error:
             ended = self.study.get_trials(deepcopy=False)[trial.number]
-            if TrialRecord.from_trial(ended) != record or ended.state is TrialState.RUNNING:
+            if not ended.state.is_finished():
                 raise
+            # the storage may have gone away after it had written this and before it could say so
+            if TrialRecord.from_trial(ended) != record:
+                raise TrialLost from error
         self.events.trial_ended(record)
         return record
 

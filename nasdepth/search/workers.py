@@ -188,9 +188,11 @@ class LocalWorkers:
             "worker_seed": number * _SEED_STEP,
             "threads": self._threads,
         }
-        process.stdin.write(json.dumps(job).encode() + b"\n")
-        process.stdin.flush()
         threading.Thread(target=self._watch, args=(number, process, log), daemon=True).start()
+        # one that is dead already is reported by its watch
+        with suppress(BrokenPipeError):
+            process.stdin.write(json.dumps(job).encode() + b"\n")
+            process.stdin.flush()
 
     def _watch(self, number: int, process: subprocess.Popen, log: Path) -> None:
         code = process.wait()

@@ -266,7 +266,7 @@ def workers_at_work(process, url, folder, count):
 @pytest.mark.slow
 def test_workers_of_one_machine(tmp_path, settings):
     """One dies, is reported, and its candidate is trained; the results are written once, by the front end."""
-    process = begin_search(tmp_path, settings, "--workers", 3, "--budget", 60)
+    process = begin_search(tmp_path, settings, "--workers", 3, "--budget", 30)
     url = f"sqlite:///{tmp_path / 'run' / 'study.db'}"
     victims = workers_at_work(process, url, tmp_path / "run", 1)
     assert victims, process.communicate()
@@ -283,7 +283,7 @@ def test_workers_of_one_machine(tmp_path, settings):
         for t in study.get_trials()
         if t.user_attrs.get("nasdepth", {}).get("outcome") in SPENT
     ]
-    assert len(spent) == len(set(spent)) == 60
+    assert len(spent) == len(set(spent)) == 30
 
 
 @pytest.mark.slow
