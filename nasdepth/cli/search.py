@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,10 +11,17 @@ from typing import Annotated, Literal
 import typer
 from rich.markup import escape
 
+from nasdepth.cli._board import Board
 from nasdepth.cli._defaults import DEFAULT_TABLE
 from nasdepth.cli.console import Json, notes, out, print_json, progress
 from nasdepth.cli.data import DATA_HELP
 from nasdepth.errors import DeviceError, StudyError
+
+STORAGE_HELP = (
+    "Where the study is kept: postgresql://USER:PASSWORD@HOST/DATABASE, mysql://..., sqlite:////PATH or "
+    "journal:///PATH (a file on a shared file system). The variable NASDEPTH_STORAGE keeps a password out of "
+    "the list of processes."
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -75,8 +84,35 @@ def search(
         int | None,
         typer.Option(min=0, help="Of the best, measured before a winner is named; 3 by default, 0 for none."),
     ] = None,
-    storage: Annotated[
-        str | None, typer.Option(help="Optuna storage URL; SQLite in the run folder by default.")
+    pruner: Annotated[
+        str | None,
+        typer.Option(help="What ends trainings early: median (default), forecast, halving, hyperband, none."),
+    ] = None,
+    rung: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=1,
+            help="Also judge candidates after so many epochs; only the promising ones go on. May be given "
+            "several times.",
+        ),
+    ] = None,
+    confirm_top: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Of the best, trained once more before a winner is named; 5 by default, at most a tenth of "
+            "the trials.",
+        ),
+    ] = None,
+    confirm_epochs: Annotated[
+        int | None, typer.Option(min=1, help="Epochs of that training; 12 by default.")
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Processes on this machine; each gets its share of the cores.")
+    ] = 1,
+    storage: Annotated[str | None, typer.Option(help=STORAGE_HELP)] = None,
+    study_name: Annotated[
+        str | None, typer.Option(help="Of the study in a storage that holds many; nasdepth by default.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of the sampler and of every training.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of the proxy training.")] = None,
@@ -90,17 +126,21 @@ def search(
 ) -> None:
     """Search for the architecture of the highest challenge score, 2^(-20 si-RMSE) / (C * latency).
 
-    Ctrl-C loses nothing; `--resume` continues. Several processes may share one `--storage`.
+    Ctrl-C loses nothing; `--resume` continues. `nasdepth worker` joins the study of a `--storage` from any
+    machine.
 
-    Examples: `nasdepth search --budget 200`;
+    Examples: `nasdepth search --budget 200`; `nasdepth search --workers 4`;
     `nasdepth search --budget 40 --data my_data --space quick --max-latency-ms 8`;
     `nasdepth search --pretrained-only --sampler tpe`;
     `nasdepth search --from runs/search-1 --table cortexa76-1t`; `nasdepth search --resume --budget 400`
     """
+    import torch
+
     from nasdepth.data.scenes import parse_scenes
     from nasdepth.report.plots import plot_pareto
     from nasdepth.report.terminal import table_words, trials_table
     from nasdepth.search import (
+        LocalWorkers,
         Outcome,
         Run,
         Settings,
@@ -108,9 +148,11 @@ def search(
         describe_table,
         latest_run_folder,
         named,
-        next_run_folder,
         pareto_front,
+        share_of_cores,
+        shown,
     )
+    from nasdepth.search.storage import VARIABLE
     from nasdepth.training import load_recipe
 
     if budget < 1:
@@ -130,11 +172,17 @@ def search(
         "measure_when_unsure": measure_when_unsure,
         "unsure_percent": unsure_percent,
         "measure_top": measure_top,
-        "storage": storage,
         "sampler": sampler,
+        "pruner": pruner,
+        "rungs": tuple(rung) if rung else None,
+        "confirm_top": confirm_top,
+        "confirm_epochs": confirm_epochs,
         "from_runs": tuple(str(one.resolve()) for one in from_run) if from_run else None,
         "families": tuple(family) if family else None,
         "pretrained_only": pretrained_only or None,
+        # a run that is resumed knows where its study is
+        "storage": storage or (None if resume else os.environ.get(VARIABLE)),
+        "study_name": study_name,
         "seed": seed,
         "proxy": load_recipe("proxy", {"epochs": epochs}) if epochs else None,
     }
@@ -143,9 +191,14 @@ def search(
         run = Run.open(out_folder or latest_run_folder())
         run = Run(run.folder, run.settings.model_copy(update=given))
     else:
-        run = Run.create(out_folder or next_run_folder(), Settings(**{"table": DEFAULT_TABLE} | given))
+        run = Run.create(out_folder, Settings(**{"table": DEFAULT_TABLE} | given))
+    if workers > 1 and run.settings.measure_when_unsure:
+        raise StudyError(
+            "--measure-when-unsure measures while others train, which would disturb it; search with "
+            "--workers 1, or leave it to --measure-top, which measures when all trainings are done"
+        )
     with progress() as bar:
-        board = _Board(bar, budget)
+        board = Board(bar, budget)
         if run.estimate_words:
             notes.print(f"[yellow]{escape(run.estimate_words)}[/yellow]", soft_wrap=True)
         session = run.search(board.events())
@@ -157,9 +210,10 @@ def search(
         _say_starts(session.space.definition.encoder.family)
         if session.earlier:
             reused = sum(record.outcome is Outcome.REUSED for record in session.records)
+            sources = ", ".join(run.settings.from_runs)
             notes.print(
-                f"{len(session.earlier)} trainings are known from {', '.join(run.settings.from_runs)}; {reused} "
-                "results count here, with latencies of this table",
+                f"{len(session.earlier)} trainings are known from {sources}; {reused} results count here, "
+                "with latencies of this table",
                 soft_wrap=True,
             )
         if run.unmeasured_because:
@@ -168,15 +222,26 @@ def search(
                 soft_wrap=True,
             )
         board.start(session)
+        again = f"nasdepth search --resume --out {run.folder} --budget {budget}"
         try:
-            records = session.run(budget)
+            if workers > 1:
+                threads = share_of_cores(workers)
+                torch.set_num_threads(threads)
+                others = LocalWorkers(
+                    workers - 1, run.storage, session.study_name, run.folder, threads, board.worker_died
+                )
+                again += f" --workers {workers}"
+                with others:
+                    records = session.run(budget)
+            else:
+                records = session.run(budget)
+            if confirmed := min(run.settings.confirm_top, math.ceil(session.spent / 10)):
+                records = session.confirm_top(confirmed, run.settings.confirm_epochs)
             if session.bench and run.settings.measure_top:
                 records = session.measure_top(run.settings.measure_top)
         except (KeyboardInterrupt, DeviceError):
             run.write_results(session.records)
-            notes.print(
-                f"stopped; continue with: nasdepth search --resume --out {run.folder} --budget {budget}"
-            )
+            notes.print(f"stopped; continue with: {again}")
             raise
         finally:
             if session.bench:
@@ -184,7 +249,9 @@ def search(
     run.write_results(records)
     plot_pareto(records, run.folder / "pareto.png")
     if session.spent < budget:
-        notes.print(f"nothing new after {session.spent} trained trials could still win")
+        notes.print(
+            f"stopped after {session.spent} trained trials: no remaining candidate is expected to beat the best"
+        )
     if as_json:
         top = best(records)
         print_json(
@@ -207,7 +274,7 @@ def search(
         f"{run.folder}/: trials.csv, pareto.csv, results.json, pareto.png\n"
         "est. = estimated from the table; scores take the measured latency where there is one.\n"
         f"next: nasdepth retrain --run {run.folder}\n"
-        f"look: optuna-dashboard {run.storage}"
+        f"look: optuna-dashboard {shown(run.storage)}"
     )
     if run.estimate_words:
         out.print(run.estimate_words, soft_wrap=True)
@@ -223,85 +290,3 @@ def _say_starts(families: Sequence[str]) -> None:
     if random:
         leave_out = " (--pretrained-only leaves them out)" if pretrained else ""
         notes.print(f"random weights at the start: {', '.join(random)}{leave_out}", soft_wrap=True)
-
-
-class _Board:
-    """The live display: trials done, best so far, time left, and the training that runs."""
-
-    def __init__(self, bar, budget: int) -> None:
-        from nasdepth.search import SearchEvents
-
-        self._bar, self._budget = bar, budget
-        self._events = SearchEvents
-        self._said: set[str] = set()
-        self._training = None
-        self._best = None
-
-    def events(self):
-        return self._events(
-            trial_started=self._trial_started,
-            encoder_started=self._encoder_started,
-            step=self._step,
-            trial_ended=self._trial_ended,
-            measuring=self._measuring,
-            measured=self._measured,
-        )
-
-    def start(self, session) -> None:
-        from nasdepth.cli.console import EpochBar
-        from nasdepth.search import best
-
-        self._session = session
-        self._best = best(session.records)
-        self._total = self._bar.add_task("trials", total=self._budget, completed=session.spent)
-        self._training = EpochBar(self._bar, "waiting", session.objective.rungs[-1])
-
-    def _trial_started(self, architecture, latency_ms: float) -> None:
-        encoder = architecture.encoder
-        self._training.relabel(
-            f"{architecture.input_height}x{architecture.input_width} {encoder} ~{latency_ms:.2f} ms"
-        )
-
-    def _encoder_started(self, family: str, start) -> None:
-        if not start.pretrained and family not in self._said:
-            self._said.add(family)
-            notes.print(f"[yellow]{family} starts from random weights[/yellow]: {start.source}")
-
-    def _step(self, report) -> None:
-        self._training.step(report)
-
-    def _measuring(self, architectures) -> None:
-        self._training.relabel(f"measuring {len(architectures)} candidate(s)")
-
-    def _measured(self, architecture, measurement) -> None:
-        from nasdepth.models import name_of
-
-        said = (
-            f"[yellow]the device cannot run it[/yellow]: {escape(measurement.error)}"
-            if measurement.error
-            else f"{measurement.latency_ms:.3f} ms"
-        )
-        name = name_of(architecture) or architecture
-        notes.print(f"     measured {name}: {said}", highlight=False, soft_wrap=True)
-
-    def _trial_ended(self, record) -> None:
-        from nasdepth.search import Outcome
-
-        if record.outcome is Outcome.TRAINED and (
-            self._best is None or record.log2_score > self._best.log2_score
-        ):
-            self._best = record
-        best = f"best {self._best.score:.1f} (trial {self._best.number})" if self._best else "no score yet"
-        spent = self._session.spent
-        self._bar.update(self._total, completed=spent, description=f"trials, {best}")
-        if record.outcome in (Outcome.REPEATED, Outcome.TOO_SLOW, Outcome.REFUSED):
-            return
-        score = f"{record.score:7.1f}" if record.score is not None else "      -"
-        si_rmse = f"{record.si_rmse:.4f}" if record.si_rmse is not None else "     -"
-        latency = f"{'~' if record.latency_source == 'estimate' else '='}{record.latency_ms or 0:6.2f} ms"
-        notes.print(
-            f"{spent:4d}/{self._budget} {score} si-RMSE {si_rmse} {latency} "
-            f"{record.training_s:5.1f} s {record.outcome:7} {record.name or record.architecture}",
-            highlight=False,
-            soft_wrap=True,
-        )

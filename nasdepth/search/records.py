@@ -35,6 +35,8 @@ class Outcome(StrEnum):
 WHOLE = (Outcome.TRAINED, Outcome.REUSED)
 # What a budget counts
 SPENT = (Outcome.TRAINED, Outcome.PRUNED, Outcome.DIVERGED)
+# what is not trained again
+KNOWN = (*SPENT, Outcome.REUSED)
 
 
 @dataclass(frozen=True)
@@ -179,11 +181,15 @@ def leader(records: Iterable[TrialRecord]) -> TrialRecord | None:
     return max(trained, key=lambda record: record.log2_score, default=None)
 
 
+def ranked(records: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """The fully trained records, best first: the confirmed ones, then the others by the proxy's score."""
+    trained = [record for record in records if record.outcome in WHOLE]
+    return sorted(trained, key=lambda one: (one.confirmed_score or 0.0, one.log2_score), reverse=True)
+
+
 def best(records: Iterable[TrialRecord]) -> TrialRecord | None:
     """The winner: the best of those that were confirmed, or the leader where none was."""
-    trained = [record for record in records if record.outcome in WHOLE]
-    confirmed = [record for record in trained if record.confirmed_score is not None]
-    return max(confirmed, key=lambda record: record.confirmed_score) if confirmed else leader(trained)
+    return next(iter(ranked(records)), None)
 
 
 def pareto_front(records: Iterable[TrialRecord]) -> list[TrialRecord]:

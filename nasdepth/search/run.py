@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+import secrets
+from collections.abc import Iterable
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer
 
 from nasdepth.architecture import Architecture
-from nasdepth.data import load_split
+from nasdepth.data import DepthSplit, load_split
 from nasdepth.devices import Device, open_device, parse_uri
 from nasdepth.errors import StudyError
 from nasdepth.files import whole_file, write_json
 from nasdepth.latency import Predictor
 from nasdepth.models.pretrained import weights_here
 from nasdepth.packs import Table, load_predictor
+from nasdepth.search.events import SearchEvents
 from nasdepth.search.measure import CandidateBench, differences
 from nasdepth.search.objective import ProxyObjective
 from nasdepth.search.records import WHOLE, Outcome, TrialRecord, best, pareto_front
-from nasdepth.search.sampling import DEFAULT_SAMPLER
-from nasdepth.search.study import Search, SearchEvents
+from nasdepth.search.sampling import DEFAULT_SAMPLER, check_sampler
+from nasdepth.search.storage import HEARTBEAT_S, shown, whole_url
+from nasdepth.search.study import STUDY_NAME, Search
 from nasdepth.search.warm_start import earlier_trainings
 from nasdepth.space import SearchSpace
 from nasdepth.training import Recipe, load_recipe
@@ -52,6 +56,9 @@ class Settings(BaseModel):
         families: encoder families of the space that are searched; None for all.
         pretrained_only: only families whose ImageNet weights were at hand when the run began. `families` then
             names them.
+        storage: URL; written without its password. None is SQLite in the folder.
+        study_name: of the study in that storage, which may hold many.
+        heartbeat_s: seconds between two signs of life of a worker; one that gives none is given up.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -70,23 +77,50 @@ class Settings(BaseModel):
     families: tuple[str, ...] | None = None
     pretrained_only: bool = False
     seed: int = 0
-    storage: str | None = None
     confirm_top: Annotated[int, Field(ge=0)] = 5
     confirm_epochs: Annotated[int, Field(ge=1)] = 12
     rungs: tuple[Annotated[int, Field(ge=1)], ...] = ()
     continued: bool = True
     pruner: str = "median"
+    storage: Annotated[str | None, Field(repr=False)] = None
+    study_name: Annotated[str, Field(min_length=1, max_length=512)] = STUDY_NAME
+    heartbeat_s: Annotated[int, Field(ge=1)] = HEARTBEAT_S
     proxy: Recipe = Field(default_factory=lambda: load_recipe("proxy"))
+
+    @field_serializer("storage")
+    def _without_password(self, storage: str | None) -> str | None:
+        return storage and shown(storage)
 
     @property
     def whole_rungs(self) -> tuple[int, ...]:
         """Rungs that end with the proxy recipe's epochs."""
         return (*sorted({one for one in self.rungs if one < self.proxy.epochs}), self.proxy.epochs)
 
+    def training_identity(self, split: DepthSplit) -> dict[str, str]:
+        """What must be equal for the si-RMSE of two trainings to be comparable."""
+        return {
+            "data set": split.fingerprint,
+            "proxy recipe": self.proxy.fingerprint,
+            "rungs": f"{self.whole_rungs}{'' if self.continued else ' from the start'}",
+            "seed": str(self.seed),
+        }
 
-def next_run_folder(runs: Path = RUNS) -> Path:
-    """`runs/search-N`, N being one more than the highest there is."""
-    return runs / f"search-{max(_numbers(runs), default=0) + 1}"
+
+def new_run_folder(runs: Path = RUNS) -> Path:
+    """Make `runs/search-N`, N being one more than the highest there is, and the caller's alone.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    runs.mkdir(parents=True, exist_ok=True)
+    number = max(_numbers(runs), default=0)
+    while True:
+        number += 1
+        folder = runs / f"search-{number}"
+        # a search that starts at the same moment may be quicker
+        with suppress(FileExistsError):
+            folder.mkdir()
+            return folder
 
 
 def latest_run_folder(runs: Path = RUNS) -> Path:
@@ -113,15 +147,19 @@ class Run:
         StudyError: opening a folder without settings, or creating one where a run already is.
     """
 
-    def __init__(self, folder: str | Path, settings: Settings) -> None:
-        self.folder = Path(folder)
+    def __init__(self, folder: str | Path | None, settings: Settings) -> None:
+        self._folder = folder and Path(folder)
         self.settings = settings
 
     @classmethod
-    def create(cls, folder: str | Path, settings: Settings) -> Run:
-        """A new run; nothing is written before `search` has loaded all that the settings name."""
+    def create(cls, folder: str | Path | None, settings: Settings) -> Run:
+        """A new run; nothing is written before `search` has loaded all that the settings name.
+
+        Args:
+            folder: None for the next `runs/search-N`, which `search` makes.
+        """
         run = cls(folder, settings)
-        if run._settings_file.exists():
+        if run._folder and run._settings_file.exists():
             raise StudyError(
                 f"{run.folder}: already holds a search; continue it with --resume --out {run.folder}"
             )
@@ -146,13 +184,30 @@ class Run:
             ) from error
 
     @property
+    def folder(self) -> Path:
+        """Where the run is kept.
+
+        Raises:
+            StudyError: the run is new and no folder was given, so `search` has yet to make one.
+        """
+        if self._folder is None:
+            raise StudyError("the run has no folder before its search begins")
+        return self._folder
+
+    @property
     def _settings_file(self) -> Path:
         return self.folder / "search.json"
 
     @property
     def storage(self) -> str:
-        """The study's storage URL: SQLite in the folder unless set."""
-        return self.settings.storage or f"sqlite:///{(self.folder / 'study.db').resolve()}"
+        """The study's storage URL: SQLite in the folder unless set.
+
+        Raises:
+            StudyError: its password is not kept in the folder, and `NASDEPTH_STORAGE` does not give it.
+        """
+        if self.settings.storage is None:
+            return f"sqlite:///{(self.folder / 'study.db').resolve()}"
+        return whole_url(self.settings.storage)
 
     @cached_property
     def predictor(self) -> Predictor:
@@ -205,51 +260,54 @@ class Run:
         Raises:
             NasdepthError: the space, the data, the table or the device cannot be used.
         """
-        table = self.table
+        check_sampler(self.settings.sampler, self.settings.objective)
         space = self._space()
         settings = self.settings
-        bench = None if self.unmeasured_because else CandidateBench(self._device, table.card)
+        bench = None if self.unmeasured_because else CandidateBench(self._device, self.table.card)
         split = load_split(settings.data, "train", progress=progress)
+        earlier = self._earlier(split)
+        made = self._make_folder()
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            search = open_search(
+                settings,
+                space,
+                split,
+                self.predictor,
+                self.storage,
+                # a study of this folder alone is the same every time
+                worker_seed=secrets.randbits(24) if settings.storage else 0,
+                earlier=earlier,
+                bench=bench,
+                events=events,
+            )
+            # after the study's own check, so that a mistaken resume changes nothing
+            write_json(self._settings_file, settings.model_dump(mode="json"))
+            search.share(
+                {
+                    "settings": settings.model_dump(mode="json", exclude={"storage"}),
+                    "space": space.definition.model_dump(mode="json"),
+                }
+            )
+        except BaseException:
+            if made:
+                with suppress(OSError):
+                    self.folder.rmdir()
+            raise
+        return search
+
+    def _make_folder(self) -> bool:
+        """Whether the folder was not there before."""
+        try:
+            if self._folder is None:
+                self._folder = new_run_folder()
+                return True
+            there = self._folder.exists()
+            self._folder.mkdir(parents=True, exist_ok=True)
+            return not there
         except OSError as error:
             raise StudyError(
-                f"{self.folder}: cannot be made ({error.strerror}); give another --out"
+                f"{self._folder or RUNS}: cannot be made ({error.strerror}); give another --out"
             ) from error
-        identity = {
-            "space": f"{space.name} {space.fingerprint}",
-            "data set": split.fingerprint,
-            "latency table": f"{table.name} {table.fingerprint}",
-            "proxy recipe": settings.proxy.fingerprint,
-            "rungs": f"{settings.whole_rungs}{'' if settings.continued else ' from the start'}",
-            "seed": str(settings.seed),
-        }
-        search = Search(
-            space,
-            ProxyObjective.on(
-                split,
-                settings.proxy,
-                self.predictor,
-                seed=settings.seed,
-                rejected=table.rejected,
-                rungs=settings.whole_rungs,
-                continued=settings.continued,
-            ),
-            identity=identity,
-            storage=self.storage,
-            mode=settings.objective,
-            max_latency_ms=settings.max_latency_ms,
-            seed=settings.seed,
-            pruner=settings.pruner,
-            sampler=settings.sampler,
-            earlier=self._earlier(identity),
-            bench=bench,
-            unsure_percent=settings.unsure_percent if settings.measure_when_unsure else None,
-            events=events or SearchEvents(),
-        )
-        # after the study's own check, so that a mistaken resume changes nothing
-        write_json(self._settings_file, settings.model_dump(mode="json"))
-        return search
 
     def _space(self) -> SearchSpace:
         """The space of the settings, with those of its families that are searched.
@@ -264,7 +322,8 @@ class Run:
         if settings.pretrained_only:
             lacking = [family for family in wanted if not weights_here(family).pretrained]
             reasons = "; ".join(f"{family}: {weights_here(family).source}" for family in lacking)
-            if lacking and self._settings_file.exists():
+            begun = self._folder is not None and self._settings_file.exists()
+            if lacking and settings.families and begun:
                 raise StudyError(
                     f"{self.folder}: was begun with ImageNet weights that are not at hand here: {reasons}; "
                     "resume it where they are"
@@ -279,14 +338,16 @@ class Run:
         self.settings = settings.model_copy(update={"families": restricted.definition.encoder.family})
         return restricted
 
-    def _earlier(self, identity: Mapping[str, str]) -> tuple[TrialRecord, ...]:
+    def _earlier(self, split: DepthSplit) -> tuple[TrialRecord, ...]:
         """Trainings of the runs that this one starts from."""
         found: list[TrialRecord] = []
         for folder in self.settings.from_runs:
             other = Run.open(folder)
             if not other.settings.storage and not (other.folder / "study.db").is_file():
                 raise StudyError(f"{other.folder / 'study.db'}: is not there; {folder} holds no trainings")
-            found += earlier_trainings(other.storage, folder, identity)
+            found += earlier_trainings(
+                other.storage, other.settings.study_name, folder, self.settings.training_identity(split)
+            )
         return tuple(found)
 
     def write_results(self, records: Iterable[TrialRecord]) -> None:
@@ -328,6 +389,56 @@ class Run:
         frame = pd.DataFrame([record.to_row() for record in records])
         with whole_file(self.folder / name) as temporary:
             frame.to_csv(temporary, index=False)
+
+
+def open_search(
+    settings: Settings,
+    space: SearchSpace,
+    split: DepthSplit,
+    predictor: Predictor,
+    storage: str,
+    *,
+    worker_seed: int,
+    earlier: tuple[TrialRecord, ...] = (),
+    bench: CandidateBench | None = None,
+    events: SearchEvents | None = None,
+) -> Search:
+    """The search of these settings in the study of a storage, for one of its workers.
+
+    Raises:
+        StudyError: the storage cannot be opened, or holds a study of something else.
+    """
+    table = predictor.table
+    return Search(
+        space,
+        ProxyObjective.on(
+            split,
+            settings.proxy,
+            predictor,
+            seed=settings.seed,
+            rejected=table.rejected,
+            rungs=settings.whole_rungs,
+            continued=settings.continued,
+        ),
+        identity={
+            "space": f"{space.name} {space.fingerprint}",
+            "latency table": f"{table.name} {table.fingerprint}",
+            **settings.training_identity(split),
+        },
+        storage=storage,
+        mode=settings.objective,
+        max_latency_ms=settings.max_latency_ms,
+        seed=settings.seed,
+        pruner=settings.pruner,
+        sampler=settings.sampler,
+        earlier=earlier,
+        study_name=settings.study_name,
+        heartbeat_s=settings.heartbeat_s,
+        worker_seed=worker_seed,
+        bench=bench,
+        unsure_percent=settings.unsure_percent if settings.measure_when_unsure and bench else None,
+        events=events or SearchEvents(),
+    )
 
 
 def describe_table(table: Table) -> dict:

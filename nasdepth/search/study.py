@@ -4,29 +4,33 @@ from __future__ import annotations
 
 import math
 import os
+import secrets
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import optuna
-from optuna.trial import TrialState
-from sqlalchemy.exc import SQLAlchemyError
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import FrozenTrial, TrialState
 
 from nasdepth.architecture import Architecture
-from nasdepth.devices import Measurement
-from nasdepth.errors import DeviceError, DivergedError, StudyError
+from nasdepth.errors import DeviceError, StudyError
 from nasdepth.latency import LatencyEstimate
 from nasdepth.models import name_of
-from nasdepth.models.pretrained import Start
 from nasdepth.score import log2_score, si_rmse_worth
-from nasdepth.search.confirm import Confirmation, confirm, confirmations, with_confirmations
+from nasdepth.search.candidate import train_candidate
+from nasdepth.search.claims import ANNOUNCED, WORKER, Heartbeat, Recovery, TrialLost, holder, in_flight
+from nasdepth.search.confirm import confirm, confirmations, with_confirmations
+from nasdepth.search.events import SearchEvents
+from nasdepth.search.founding import found, settle
 from nasdepth.search.measure import CandidateBench, judged, keep_measurement, measurements
 from nasdepth.search.objective import Objective
 from nasdepth.search.pruning import make_pruner
-from nasdepth.search.records import ATTRIBUTE, SPENT, WHOLE, Outcome, TrialRecord, leader
+from nasdepth.search.records import ATTRIBUTE, KNOWN, SPENT, WHOLE, Outcome, TrialRecord, leader, ranked
 from nasdepth.search.sampling import (
     DEFAULT_SAMPLER,
     SamplerContext,
@@ -34,50 +38,38 @@ from nasdepth.search.sampling import (
     check_sampler,
     make_sampler,
 )
+from nasdepth.search.stopping import Idle
+from nasdepth.search.storage import HEARTBEAT_S, STORAGE_ERRORS, open_storage, shown, why
 from nasdepth.space import SearchSpace
-from nasdepth.training import Epoch, StepReport
+from nasdepth.training import StepReport
 
 Mode = Literal["score", "pareto"]
 STUDY_NAME = "nasdepth"
-IDENTITY = "nasdepth_identity"
-_WORKER = "worker"
-# a sampler that keeps proposing what is known has nothing left to find
-_REPEATS_BEFORE_GIVING_UP = 200
-# no candidate is expected below this share of the lowest si-RMSE seen, nor of its own after two epochs
+SHARED = "nasdepth_settings"
+_BUDGET = "nasdepth_budget"
+_LOOK_AGAIN_S = 1.0
+# no candidate is expected below this share of the lowest si-RMSE seen, nor of its own so far
 _OPTIMISM = 0.7
-# the table is asked in milliseconds, but a limit that nothing meets must not spin for ever
-_TOO_SLOW_BEFORE_GIVING_UP = 500
-_REFUSED_BEFORE_GIVING_UP = 30
 # an interval may reach down to 0, which has no logarithm
 _FASTEST_MS = 1e-6
-
-
-@dataclass
-class SearchEvents:
-    """What a front end may want to hear; every callback is optional."""
-
-    trial_started: Callable[[Architecture, float], None] = lambda *_: None
-    encoder_started: Callable[[str, Start], None] = lambda *_: None
-    step: Callable[[StepReport], None] = lambda _: None
-    epoch: Callable[[Epoch], None] = lambda _: None
-    measuring: Callable[[Sequence[Architecture]], None] = lambda _: None
-    measured: Callable[[Architecture, Measurement], None] = lambda *_: None
-    confirming: Callable[[TrialRecord, int], None] = lambda *_: None
-    confirmed: Callable[[TrialRecord, Confirmation], None] = lambda *_: None
-    trial_ended: Callable[[TrialRecord], None] = lambda _: None
 
 
 @dataclass
 class Search:
     """One search over one space, stored in one Optuna study.
 
-    Several processes may run the same study at once on one storage.
+    Several processes may run the same study at once on one storage: none trains what another one has trained
+    or is training, and what a dead one was training is put back.
 
     Attributes:
+        storage: URL, see `open_storage`.
         pruner: which rule ends a training early, see `nasdepth.search.pruning`.
         sampler: what decides on the next candidate; one of `nasdepth.search.sampling.SAMPLERS`.
         earlier: trainings of other runs on the same data, by the same proxy and seed. The sampler learns from
             them, and what was trained to the end counts as known under this search's latencies.
+        study_name: of the study in that storage, which may hold many.
+        heartbeat_s: seconds between two signs of life; all processes of a study use the same.
+        worker_seed: what keeps this process from proposing what the others propose.
         bench: the table's device, if it is at hand.
         unsure_percent: before its training, a candidate is measured whose 90 % interval reaches further than
             this to either side, in percent of its estimate; None measures none. Needs a bench.
@@ -96,6 +88,9 @@ class Search:
     pruner: str = "median"
     sampler: str = DEFAULT_SAMPLER
     earlier: tuple[TrialRecord, ...] = ()
+    study_name: str = STUDY_NAME
+    heartbeat_s: int = HEARTBEAT_S
+    worker_seed: int = 0
     bench: CandidateBench | None = None
     unsure_percent: float | None = None
     events: SearchEvents = field(default_factory=SearchEvents)
@@ -104,20 +99,33 @@ class Search:
         if self.unsure_percent is not None and self.bench is None:
             raise StudyError("measuring unsure candidates needs the latency table's own device")
         check_sampler(self.sampler, self.mode)
+        self._worker = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._where = shown(self.storage)
+        self._heartbeat: Heartbeat | None = None
+        self.events = replace(self.events, step=self._checked(self.events.step))
+        self._storage = open_storage(self.storage, self.heartbeat_s)
+        self._storage.away, self._storage.back = self.events.storage_away, self.events.storage_back
         try:
-            self.study = self._open()
-        except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-            raise StudyError(f"{self.storage}: cannot be opened as a study ({_first_line(error)})") from error
-        self._check_identity()
-        self._fail_orphans()
-        first = not self.study.trials
-        self._reuse()
-        if first:
-            known = self._known()
-            for design in self.space.named().values():
-                if design not in known:
-                    self.study.enqueue_trial(self.space.parameters(design))
-        self.study.sampler = make_sampler(self.sampler, self._sampler_context())
+            directions = ["minimize", "minimize"] if self.mode == "pareto" else ["maximize"]
+            founded = found(self._storage, self.study_name, directions)
+            self.study = optuna.load_study(study_name=self.study_name, storage=self._storage)
+            self.study.pruner = make_pruner(self.pruner, self.objective.rungs)
+            settle(
+                self.study,
+                self.identity | {"objective": self.mode},
+                [self.space.parameters(design) for design in self.space.named().values()],
+                founded=founded,
+                where=self._where,
+            )
+            self._recovery = Recovery(self.study, self._storage)
+            self._recovery()
+            self._reuse()
+            self._said = {record.number for record in self._as_told}
+            self.study.sampler = make_sampler(self.sampler, self._sampler_context())
+        except STORAGE_ERRORS as error:
+            raise StudyError(
+                f"{self._where}: cannot be opened as a study ({why(error, self.storage)})"
+            ) from error
 
     @property
     def records(self) -> list[TrialRecord]:
@@ -139,43 +147,74 @@ class Search:
         """Trials that were trained, wholly or until they were pruned: what a budget counts."""
         return sum(record.outcome in SPENT for record in self._as_told)
 
-    def run(self, budget: int) -> list[TrialRecord]:
-        """Search until `budget` trials of the study have been trained.
+    @property
+    def spent_here(self) -> int:
+        """How many of those this process has trained."""
+        trials = self.study.get_trials(deepcopy=False)
+        mine = [trial for trial in trials if trial.user_attrs.get(WORKER) == self._worker]
+        return sum(record.outcome in SPENT for trial in mine if (record := TrialRecord.from_trial(trial)))
+
+    @property
+    def budget(self) -> int | None:
+        """What the last search on this study was given; None if none has begun yet."""
+        return self.study.user_attrs.get(_BUDGET)
+
+    def set_budget(self, budget: int) -> None:
+        """Tell every process of the study how many trials to train."""
+        if budget < 1:
+            raise StudyError(f"the budget is {budget}; at least one trial must be trained")
+        self.study.set_user_attr(_BUDGET, budget)
+
+    def share(self, content: dict) -> None:
+        """Keep in the study what another process needs to join it."""
+        try:
+            self.study.set_user_attr(SHARED, content)
+        except STORAGE_ERRORS as error:
+            raise self._cannot_write(error) from error
+
+    def run(self, budget: int | None = None) -> list[TrialRecord]:
+        """Search until `budget` trials of the study have been trained, by whichever process.
 
         Ctrl-C (KeyboardInterrupt) passes through after the running trial has been put back in the queue.
+
+        Args:
+            budget: None for what the study's other processes were given.
 
         Raises:
             StudyError: the storage fails, no proposal meets the latency limit, or the device refuses all.
             DeviceError: the device is lost; the running trial has been put back in the queue.
         """
-        if budget < 1:
-            raise StudyError(f"the budget is {budget}; at least one trial must be trained")
-        idle = dict.fromkeys((Outcome.REPEATED, Outcome.TOO_SLOW, Outcome.REFUSED), 0)
         try:
-            while self.spent < budget:
-                record = self._trial()
-                outcome = record.outcome
-                idle = {o: n + 1 if o is outcome else (0 if outcome in SPENT else n) for o, n in idle.items()}
-                if idle[Outcome.REPEATED] >= _REPEATS_BEFORE_GIVING_UP:
-                    break
-                if idle[Outcome.TOO_SLOW] >= _TOO_SLOW_BEFORE_GIVING_UP:
-                    if self.spent:
-                        break
-                    raise StudyError(
-                        f"{_TOO_SLOW_BEFORE_GIVING_UP} proposals in a row are slower than "
-                        f"{self.max_latency_ms:g} ms; raise --max-latency-ms or search a space of smaller "
-                        "networks"
-                    )
-                if idle[Outcome.REFUSED] >= _REFUSED_BEFORE_GIVING_UP:
-                    if self.spent:
-                        break
-                    raise StudyError(
-                        f"the device refused {_REFUSED_BEFORE_GIVING_UP} proposals in a row, the last with: "
-                        f"{record.note}; search a space without that operation"
-                    )
-        except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+            if budget is not None:
+                self.set_budget(budget)
+            self._run(budget)
+        except STORAGE_ERRORS as error:
             raise self._cannot_write(error) from error
         return self.records
+
+    def _run(self, budget: int | None) -> None:
+        idle = Idle(self.max_latency_ms)
+        while True:
+            self._recovery()
+            self._tell_of_others()
+            total = budget or self.budget
+            if total is None:
+                # the search that makes the study has not begun yet
+                self.events.waiting(0)
+                time.sleep(_LOOK_AGAIN_S)
+                continue
+            trials = self.study.get_trials(deepcopy=False)
+            running, spent = in_flight(trials), self.spent
+            queued = any(trial.state is TrialState.WAITING for trial in trials)
+            if spent + running >= total or (idle.exhausted(spent) and not queued):
+                if not running:
+                    return
+                # what is in flight may be put back, if its worker dies
+                self.events.waiting(running)
+                time.sleep(_LOOK_AGAIN_S)
+                continue
+            if record := self._trial(total):
+                idle.count(record)
 
     def measure_top(self, count: int) -> list[TrialRecord]:
         """Measure trained candidates until the `count` best by what is then known are all measured.
@@ -188,13 +227,12 @@ class Search:
             raise StudyError("measuring candidates needs the latency table's own device")
         try:
             while True:
-                trained = [record for record in self.records if record.outcome in WHOLE]
-                top = sorted(trained, key=lambda record: -record.log2_score)[:count]
+                top = ranked(self.records)[:count]
                 unmeasured = [one.architecture for one in top if one.latency_source == "estimate"]
                 if not unmeasured:
                     return self.records
                 self._measure(unmeasured)
-        except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        except STORAGE_ERRORS as error:
             raise self._cannot_write(error) from error
 
     def confirm_top(self, count: int, epochs: int) -> list[TrialRecord]:
@@ -223,7 +261,7 @@ class Search:
                     self.study, objective, record.architecture, self.events.epoch, self.events.step
                 )
                 self.events.confirmed(record, result)
-        except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        except STORAGE_ERRORS as error:
             raise self._cannot_write(error) from error
 
     def _belief(self) -> Callable[[TrialRecord], float]:
@@ -237,34 +275,81 @@ class Search:
         return loss
 
     def _cannot_write(self, error: Exception) -> StudyError:
+        local = self.storage.startswith(("sqlite:", "journal:"))
+        mend = "free some space" if local else "bring the database back"
         return StudyError(
-            f"{self.storage}: the study cannot be written ({_first_line(error)}); free some space and run "
-            "again with --resume, every finished trial is kept"
+            f"{self._where}: the study cannot be written ({why(error, self.storage)}); {mend} and run again "
+            "with --resume, every finished trial is kept"
         )
 
-    def _trial(self) -> TrialRecord:
-        started = time.perf_counter()
-        trial = self.study.ask()
-        trial.set_user_attr(_WORKER, f"{socket.gethostname()}:{os.getpid()}")
-        architecture = self.space.suggest(trial)
-        record = TrialRecord(trial.number, architecture, Outcome.FAILED)
-        known = self._known().get(architecture)
-        if known is not None:
-            again = replace(
-                known, number=trial.number, outcome=Outcome.REPEATED, note=f"trial {known.number}"
+    def _checked(self, step: Callable[[StepReport], None]) -> Callable[[StepReport], None]:
+        """The callback of a step, which first stops a training that another worker has taken over."""
+
+        def checked(report: StepReport) -> None:
+            if self._heartbeat is not None:
+                self._heartbeat.check()
+            step(report)
+
+        return checked
+
+    def _tell_of_others(self) -> None:
+        """Let the front end hear of what other processes have ended since the last time."""
+        for record in self._as_told:
+            if record.number not in self._said:
+                self._said.add(record.number)
+                self.events.trial_ended(record)
+
+    def _trial(self, budget: int) -> TrialRecord | None:
+        """Ask for one candidate and judge it; None if the trial was lost before it had one."""
+        with warnings.catch_warnings():
+            # ours is `Heartbeat`
+            warnings.filterwarnings(
+                "ignore", "Heartbeat of storage is supposed to be used with Study.optimize"
             )
-            return self._tell(trial, again, known.outcome)
+            trial = self.study.ask()
+        self._said.add(trial.number)
+        record = None
         try:
+            with Heartbeat(self._storage, trial) as heartbeat:
+                self._heartbeat = heartbeat
+                trial.set_user_attr(WORKER, self._worker)
+                record = TrialRecord(trial.number, self.space.suggest(trial), Outcome.FAILED)
+                return self._judge(trial, record, budget)
+        except (KeyboardInterrupt, DeviceError):
+            # what was asked for is asked for again, by this or another process
+            with suppress(*STORAGE_ERRORS, UpdateFinishedTrialError), self._storage.without_patience():
+                self._put_back(trial, record)
+            raise
+        except (TrialLost, UpdateFinishedTrialError):
+            if record is None:
+                return None
+            note = f"no sign of life came for {self._storage.grace_s} s: another worker trains it"
+            lost = replace(record, outcome=Outcome.INTERRUPTED, note=note)
+            self.events.trial_ended(lost)
+            return lost
+        finally:
+            self._heartbeat = None
+
+    def _judge(self, trial: optuna.Trial, record: TrialRecord, budget: int) -> TrialRecord:
+        """Train one candidate, unless it is known, too slow, refused, or one more than the budget."""
+        started = time.perf_counter()
+        try:
+            if held := holder(self.study, trial, record.architecture, self._recovery):
+                return self._repeat(trial, record, held)
+            if self.spent + in_flight(self.study.get_trials(deepcopy=False), trial.number) >= budget:
+                return self._put_back(trial, record)
             record = self._timed(record)
             if record.outcome in (Outcome.TOO_SLOW, Outcome.REFUSED):
                 return self._tell(trial, record, record.outcome)
-            record = self._train(trial, record)
-        except (KeyboardInterrupt, DeviceError):
-            # what was asked for is asked for again on resume
-            self._tell(trial, replace(record, outcome=Outcome.INTERRUPTED), Outcome.FAILED)
-            self.study.enqueue_trial(trial.params)
-            raise
-        except (SQLAlchemyError, optuna.exceptions.StorageInternalError):
+            record = train_candidate(
+                trial,
+                record,
+                self.objective,
+                self.events,
+                prunes=self.mode == "score",
+                hopeless_above=self._si_rmse_to_win(record.latency_ms) / _OPTIMISM,
+            )
+        except (KeyboardInterrupt, DeviceError, TrialLost, UpdateFinishedTrialError, *STORAGE_ERRORS):
             raise
         except Exception as error:
             failed = replace(record, outcome=Outcome.FAILED, note=_first_line(error))
@@ -272,6 +357,24 @@ class Search:
             raise
         record = replace(record, total_s=time.perf_counter() - started)
         return self._tell(trial, record, record.outcome)
+
+    def _repeat(self, trial: optuna.Trial, record: TrialRecord, held: FrozenTrial) -> TrialRecord:
+        """Give way to another trial of the same architecture."""
+        known = TrialRecord.from_trial(held)
+        if known is None:
+            note = f"trial {held.number}, which another worker trains or died of"
+            return self._tell(trial, replace(record, outcome=Outcome.REPEATED, note=note), Outcome.FAILED)
+        again = replace(known, number=trial.number, outcome=Outcome.REPEATED, note=f"trial {held.number}")
+        return self._tell(trial, again, known.outcome)
+
+    def _put_back(self, trial: optuna.Trial, record: TrialRecord | None) -> TrialRecord | None:
+        """End a trial without a result and queue it again."""
+        if record is None:
+            self.study.tell(trial, state=TrialState.FAIL)
+        else:
+            record = self._tell(trial, replace(record, outcome=Outcome.INTERRUPTED), Outcome.FAILED)
+        self._recovery.put_back()
+        return record
 
     def _timed(self, record: TrialRecord) -> TrialRecord:
         """The record with its latency: estimated, and measured where the estimate is too unsure."""
@@ -327,54 +430,22 @@ class Search:
             return math.inf
         return top.si_rmse - si_rmse_worth(latency_ms / top.latency_ms)
 
-    def _train(self, trial: optuna.Trial, record: TrialRecord) -> TrialRecord:
-        """Train one candidate rung by rung, and stop when its intermediate score is hopeless."""
-        self.events.trial_started(record.architecture, record.latency_ms)
-        training = self.objective.begin(record.architecture)
-        self.events.encoder_started(record.architecture.encoder.family, training.start)
-        # a pruner may want to tell the latency's part of a score from the depth's
-        trial.set_user_attr("latency_ms", record.latency_ms)
-        rungs = self.objective.rungs
-        epochs: list[Epoch] = []
-        reached: list[float] = []
-        to_win = self._si_rmse_to_win(record.latency_ms)
-
-        def on_epoch(epoch: Epoch) -> None:
-            epochs.append(epoch)
-            self.events.epoch(epoch)
-            done = epoch.epoch + 1
-            if done == rungs[len(reached)]:
-                reached.append(epoch.si_rmse)
-            elif len(rungs) > 1:
-                return  # within a rung the learning rate is still high
-            if self.mode == "score":  # Optuna cannot prune with two objectives
-                trial.report(log2_score(epoch.si_rmse, record.latency_ms), done)
-                settled = len(rungs) > 1 or done > 1
-                hopeless = settled and _OPTIMISM * epoch.si_rmse > to_win
-                if done < rungs[-1] and (hopeless or trial.should_prune()):
-                    raise optuna.TrialPruned
-
-        outcome = Outcome.TRAINED
-        try:
-            for index in range(len(rungs)):
-                training.train_rung(index, on_epoch, self.events.step)
-        except optuna.TrialPruned:
-            outcome = Outcome.PRUNED
-        except DivergedError as error:
-            outcome, record = Outcome.DIVERGED, replace(record, note=str(error))
-        return replace(
-            record,
-            outcome=outcome,
-            si_rmse=epochs[-1].si_rmse if epochs else None,
-            curve=tuple(epoch.si_rmse for epoch in epochs),
-            rungs=tuple(reached) if len(rungs) > 1 else (),
-            start=training.start.source,
-            training_s=sum(epoch.seconds for epoch in epochs),
-        )
-
     def _tell(self, trial: optuna.Trial, record: TrialRecord, as_outcome: Outcome) -> TrialRecord:
         for name, value in _attributes(record).items():
             trial.set_user_attr(name, value)
+        try:
+            self._end(trial, record, as_outcome)
+        except (UpdateFinishedTrialError, ValueError) as error:
+            ended = self.study.get_trials(deepcopy=False)[trial.number]
+            if not ended.state.is_finished():
+                raise
+            # the storage may have gone away after it had written this and before it could say so
+            if TrialRecord.from_trial(ended) != record:
+                raise TrialLost from error
+        self.events.trial_ended(record)
+        return record
+
+    def _end(self, trial: optuna.Trial, record: TrialRecord, as_outcome: Outcome) -> None:
         if as_outcome in WHOLE:
             self.study.tell(trial, self._values(record))
         elif as_outcome in (Outcome.FAILED, Outcome.DIVERGED):
@@ -382,17 +453,10 @@ class Search:
         else:
             # Optuna prunes only single-objective studies
             self.study.tell(trial, state=TrialState.PRUNED if self.mode == "score" else TrialState.FAIL)
-        self.events.trial_ended(record)
-        return record
 
     def _values(self, record: TrialRecord) -> list[float]:
         """What the study optimises."""
         return [record.log2_score] if self.mode == "score" else [record.si_rmse, record.latency_ms]
-
-    def _known(self) -> dict[Architecture, TrialRecord]:
-        """What has been trained already, by canonical architecture; what was too slow is asked again."""
-        known = (*SPENT, Outcome.REUSED)
-        return {record.architecture: record for record in self._as_told if record.outcome in known}
 
     def _sampler_context(self) -> SamplerContext:
         return SamplerContext(
@@ -401,7 +465,7 @@ class Search:
             runtime=self.objective.runtime,
             mode=self.mode,
             max_latency_ms=self.max_latency_ms,
-            seed=self.seed,
+            seed=self.seed + self.worker_seed,
             trials=len(self.study.get_trials(deepcopy=False)),
             earlier=self.earlier,
             refusal=self.objective.refusal,
@@ -413,7 +477,7 @@ class Search:
 
         What the device refuses, what is above the limit and what lies outside the space is left out.
         """
-        known = self._known()
+        known = {one.architecture for one in self._as_told if one.outcome in KNOWN}
         whole = {one.architecture: one for one in self.earlier if one.outcome in WHOLE}
         fresh = [one for one in whole if one not in known and self.space.contains(one)]
         runs = [one for one in fresh if not self.objective.refusal(one)]
@@ -439,54 +503,6 @@ class Search:
                 )
             )
 
-    def _open(self) -> optuna.Study:
-        pareto = self.mode == "pareto"
-        with quiet_optuna():
-            return optuna.create_study(
-                study_name=STUDY_NAME,
-                storage=self.storage,
-                load_if_exists=True,
-                directions=["minimize", "minimize"] if pareto else ["maximize"],
-                pruner=make_pruner(self.pruner, self.objective.rungs),
-            )
-
-    def _check_identity(self) -> None:
-        stored = self.study.user_attrs.get(IDENTITY)
-        identity = self.identity | {"objective": self.mode}
-        if stored is None:
-            if self.study.trials:
-                raise StudyError(f"{self.storage}: holds a study that nasdepth did not make")
-            self.study.set_user_attr(IDENTITY, identity)
-            return
-        for what, value in identity.items():
-            if stored.get(what) != value:
-                raise StudyError(
-                    f"{self.storage}: this study was made with another {what} ({stored.get(what)}, now "
-                    f"{value}); its trials cannot be compared. Resume with what it was made with, or search "
-                    "in a new folder"
-                )
-
-    def _fail_orphans(self) -> None:
-        """Put back what a killed process of this machine left running."""
-        host = socket.gethostname()
-        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            worker, _, pid = str(trial.user_attrs.get(_WORKER, "")).rpartition(":")
-            if worker == host and not _alive(int(pid)):
-                self.study.tell(trial.number, state=TrialState.FAIL)
-                if trial.params:
-                    self.study.enqueue_trial(trial.params)
-
-
-@contextmanager
-def quiet_optuna() -> Iterator[None]:
-    """Optuna says on stderr that a study exists; what it says elsewhere is the caller's to decide."""
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        yield
-    finally:
-        optuna.logging.set_verbosity(before)
-
 
 def _attributes(record: TrialRecord) -> dict[str, Any]:
     """What a trial keeps of a record: all of it, and what the dashboard shows."""
@@ -494,20 +510,10 @@ def _attributes(record: TrialRecord) -> dict[str, Any]:
         ATTRIBUTE: record.to_attribute(),
         "si_rmse": record.si_rmse,
         "latency_ms": record.latency_ms,
-        "architecture": str(record.architecture),
+        ANNOUNCED: str(record.architecture),
     }
     name = name_of(record.architecture)
     return attributes | {"design": name} if name else attributes
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return pid != os.getpid()
 
 
 def _first_line(error: BaseException) -> str:

@@ -5,22 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import optuna
-from sqlalchemy.exc import SQLAlchemyError
 
 from nasdepth.errors import StudyError
+from nasdepth.search.founding import IDENTITY
 from nasdepth.search.records import WHOLE, Outcome, TrialRecord
-from nasdepth.search.study import IDENTITY, STUDY_NAME, quiet_optuna
+from nasdepth.search.storage import STORAGE_ERRORS, open_storage, why
 
 # What si-RMSE depends on beside the architecture
-_MUST_AGREE = ("data set", "proxy recipe", "seed")
+_MUST_AGREE = ("data set", "proxy recipe", "rungs", "seed")
 _TRAINED = (*WHOLE, Outcome.PRUNED, Outcome.DIVERGED)
 
 
-def earlier_trainings(storage: str, where: str, identity: Mapping[str, str]) -> tuple[TrialRecord, ...]:
+def earlier_trainings(
+    storage: str, study_name: str, where: str, identity: Mapping[str, str]
+) -> tuple[TrialRecord, ...]:
     """The trainings of a study that another one may learn from.
 
     Args:
         storage: URL of the study.
+        study_name: of the study in that storage.
         where: what an error calls it.
         identity: of the search that learns; see `nasdepth.search.Search`.
 
@@ -29,13 +32,12 @@ def earlier_trainings(storage: str, where: str, identity: Mapping[str, str]) -> 
             message names each difference.
     """
     try:
-        with quiet_optuna():
-            study = optuna.load_study(study_name=STUDY_NAME, storage=storage)
+        study = optuna.load_study(study_name=study_name, storage=open_storage(storage))
         trials = study.get_trials(deepcopy=False)
     except KeyError:
         raise StudyError(f"{where}: holds no search to start from") from None
-    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-        raise StudyError(f"{where}: its study cannot be read ({str(error).splitlines()[0]})") from error
+    except STORAGE_ERRORS as error:
+        raise StudyError(f"{where}: its study cannot be read ({why(error, storage)})") from error
     theirs = study.user_attrs.get(IDENTITY, {})
     different = [
         f"{what} is {theirs.get(what)}, here it is {identity[what]}"

@@ -162,6 +162,13 @@ def test_show_lists_choices_and_designs(nasdepth):
         (["search", "--budget", "many"], ["--budget", "integer"]),
         (["search", "--max-latency-ms", "0"], ["max-latency-ms", "0"]),
         (["search", "--objective", "speed"], ["objective", "speed"]),
+        (["search", "--budget", "1", "--data", DATA, "--sampler", "magic"], ["magic", "latency-aware, tpe"]),
+        (
+            ["search", "--budget", "1", "--data", DATA, "--objective", "pareto", "--sampler", "evolution"],
+            ["evolution", "pareto", "nsga2"],
+        ),
+        (["search", "--budget", "1", "--data", DATA, "--from", "nowhere"], ["nowhere", "cannot be read"]),
+        (["search", "--budget", "1", "--family", "resnet"], ["resnet", "mobilenetv2"]),
         (["search", "--measure-top", "-1"], ["--measure-top"]),
         (["search", "--unsure-percent", "0"], ["--unsure-percent", "0"]),
         (["search", "--budget", "1", "--device", "toaster"], ["toaster"]),
@@ -295,9 +302,20 @@ def search_arguments(two_space_file, table_file):
     return ["search", "--space", two_space_file, "--data", DATA, "--table", table_file, "--epochs", "1"]
 
 
+def test_what_workers_cannot_do_is_said(nasdepth, search_arguments, monkeypatch, tmp_path):
+    monkeypatch.delenv("NASDEPTH_STORAGE", raising=False)
+    is_error(
+        nasdepth(*search_arguments, "--workers", "2", "--measure-when-unsure"), "search with --workers 1"
+    )
+    is_error(nasdepth("worker"), "NASDEPTH_STORAGE")
+    is_error(nasdepth("worker", "--storage", "postgres"), "is no storage URL")
+    monkeypatch.setenv("NASDEPTH_STORAGE", f"sqlite:///{tmp_path / 'study.db'}")
+    is_error(nasdepth("worker"), "holds no study named nasdepth")
+
+
 @pytest.mark.slow
 def test_search_retrain_and_the_rest_end_to_end(nasdepth, tmp_path, search_arguments, monkeypatch):
-    monkeypatch.setattr("nasdepth.search.study._REPEATS_BEFORE_GIVING_UP", 30)
+    monkeypatch.setattr("nasdepth.search.stopping._REPEATS_BEFORE_GIVING_UP", 30)
     answer = nasdepth(*search_arguments, "--budget", "1", "--json")
     content = answer.json
     assert content["schema"] == "nasdepth-search-1" and content["run"] == "runs/search-1"

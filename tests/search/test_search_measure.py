@@ -34,7 +34,7 @@ def settings(tiny_space_file, table_file, quick_recipe):
 @pytest.fixture
 def two(settings, two_space_file, monkeypatch):
     """Settings over a space of two architectures, which is soon known to be exhausted."""
-    monkeypatch.setattr("nasdepth.search.study._REPEATS_BEFORE_GIVING_UP", 30)
+    monkeypatch.setattr("nasdepth.search.stopping._REPEATS_BEFORE_GIVING_UP", 30)
     return settings.model_copy(update={"space": str(two_space_file)})
 
 
@@ -195,7 +195,7 @@ def test_a_kernel_that_the_table_says_is_refused_discards_the_candidate(tmp_path
 
 
 def test_a_device_that_refuses_everything_ends_the_search(tmp_path, two, monkeypatch):
-    monkeypatch.setattr("nasdepth.search.study._REFUSED_BEFORE_GIVING_UP", 5)
+    monkeypatch.setattr("nasdepth.search.stopping._REFUSED_BEFORE_GIVING_UP", 5)
     unsure = two.model_copy(update={"measure_when_unsure": True, "unsure_percent": 0.001})
     run = Run.create(tmp_path / "run", unsure)
     session = run.search(progress=False)

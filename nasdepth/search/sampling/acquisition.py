@@ -11,8 +11,8 @@ from scipy.special import log_ndtr, ndtr
 from nasdepth.score import C_PER_MS, SI_RMSE_EXPONENT
 
 _LOG_SQRT_2_PI = 0.5 * math.log(2 * math.pi)
-# So far below the best, the exact form loses all digits
-_FAR = -5.0
+# In standard deviations below the best: where one form loses its digits, the next has them
+_FAR, _VERY_FAR = -5.0, -30.0
 # The hypervolume is bounded this far beyond the worst of what is believed, in its unit
 _MARGIN_OCTAVES = 0.5
 
@@ -114,9 +114,11 @@ def log_expected_excess(mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
     z = np.asarray(mean / sd, dtype=float)
     near = np.maximum(z, _FAR)
     exact = np.log(near * ndtr(near) + np.exp(-0.5 * near**2 - _LOG_SQRT_2_PI))
-    far = np.minimum(z, _FAR)
-    log_density = -0.5 * far**2 - _LOG_SQRT_2_PI
     # density * (1 - |z| * Mills' ratio)
-    ratio = np.exp(log_ndtr(far) - log_density)
-    tail = log_density + np.log(np.maximum(1 + far * ratio, 0.5 / far**2))
-    return np.log(sd) + np.where(z > _FAR, exact, tail)
+    far = np.clip(z, _VERY_FAR, _FAR)
+    log_density = -0.5 * far**2 - _LOG_SQRT_2_PI
+    tail = log_density + np.log1p(far * np.exp(log_ndtr(far) - log_density))
+    # the same by the ratio's series
+    last = np.minimum(z, _VERY_FAR)
+    series = -0.5 * last**2 - _LOG_SQRT_2_PI - 2 * np.log(-last) + np.log1p(-3 / last**2)
+    return np.log(sd) + np.select([z > _FAR, z > _VERY_FAR], [exact, tail], series)

@@ -20,7 +20,7 @@ def believed_si_rmse(study: optuna.Study, context: SamplerContext) -> dict[Archi
     """si-RMSE of every trained candidate, as a Gaussian process believes it.
 
     A result that its features make plausible is believed; a lucky one is moved towards what its likes
-    reached, the farther the noisier trainings are.
+    reached, the more the noisier trainings are.
 
     Returns:
         By architecture; nothing for those without features, and nothing at all after fewer than ten trainings.

@@ -21,6 +21,8 @@ from nasdepth.search.sampling.surrogates import BayesianLinear, GaussianProcess,
 _LEAST_OBSERVED = 4
 # The pool grows by the trial, so that no trial waits for the estimates of all of it
 _POOL_BEGIN, _POOL_GROWTH, _POOL_END = 300, 50, 1500
+# With fewer within the limit, others are looked for among what is fast
+_POOL_LEAST = 60
 _SPREAD_AMONG = 48
 _PARENTS, _CHILDREN, _CROSSED_SHARE = 12, 100, 0.25
 # How fast the chance of a parent falls with its place
@@ -75,14 +77,21 @@ class LatencyAwareSampler(ProposingSampler):
 
     def _fill_pool(self, number: int) -> None:
         """Grow the pool to what this trial has; it holds the same whenever the process was started."""
-        wanted = min(_POOL_BEGIN + _POOL_GROWTH * number, _POOL_END)
-        drawn = []
-        while self._pool_drawn < wanted:
-            self._pool_drawn += 1
-            drawn.append(self.context.space.sample(self._pool_rng))
-        if drawn:
+        if not self._pool_drawn:
+            self._draw(_POOL_BEGIN)
+            if len(self._pool) < _POOL_LEAST:
+                known = {one.architecture for one in self._pool}
+                self._pool += self.descend(self._pool_rng, known, _POOL_LEAST)
+        self._draw(min(_POOL_BEGIN + _POOL_GROWTH * number, _POOL_END))
+
+    def _draw(self, wanted: int) -> None:
+        """Draw until so many were drawn for the pool."""
+        missing = wanted - self._pool_drawn
+        if missing > 0:
+            self._pool_drawn = wanted
             known = {one.architecture for one in self._pool}
-            self._pool += [one for one in self.candidates.of(drawn) if one.architecture not in known]
+            drawn = self.candidates.of(self.context.space.sample(self._pool_rng) for _ in range(missing))
+            self._pool += [one for one in drawn if one.architecture not in known]
 
     def _spread(self, seen: Observations, rng: random.Random) -> Architecture:
         """A starting trial: of some in the pool's faster half, the one least like all that was begun."""

@@ -21,8 +21,8 @@ _NOISE_SHARE = 0.05
 _UNKNOWN_NOISE, _DIVERGED_NOISE = 20.0, 4.0
 # In how many curves' worth of belief a later value changes as much as an earlier one
 _PARALLEL_WORTH = 2.0
-# In multiples of how far the best is from the median: what is worse by more counts as so much worse
-_CAP = 3.0
+# Beyond the upper quartile by more than so many interquartile ranges (Tukey's "far out"), bad is just bad
+_FAR_OUT, _ENOUGH_FOR_QUARTILES = 3.0, 6
 # So few curves do not show how far they differ; then a variance of si-RMSE that exceeds all of them
 _FEW, _UNSURE = 3, 1.0
 # Outcomes that a second proposal would meet again
@@ -149,11 +149,10 @@ def _capped(values: np.ndarray) -> np.ndarray:
     present = values[np.isfinite(values)]
     if not len(present):
         return np.ones_like(values)
-    median = float(np.median(present))
-    cap = median + _CAP * (median - float(present.min()))
-    capped = np.minimum(values, cap) if cap > median else values
-    worst = float(np.nanmax(capped))
-    return np.where(np.isfinite(capped), capped, worst)
+    lower, upper = np.quantile(present, [0.25, 0.75])
+    if len(present) >= _ENOUGH_FOR_QUARTILES and upper > lower:
+        values = np.minimum(values, upper + _FAR_OUT * (upper - lower))
+    return np.where(np.isfinite(values), values, np.nanmax(values))
 
 
 def _architecture_of(trial: FrozenTrial, space: SearchSpace) -> Architecture | None:

@@ -13,13 +13,13 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial
 
 from nasdepth.architecture import Architecture
-from nasdepth.search.sampling.candidates import Candidates
+from nasdepth.search.sampling.candidates import Candidate, Candidates
 from nasdepth.search.sampling.context import SamplerContext
 from nasdepth.search.sampling.observations import Observations, observe
 
 # Draws until one is a candidate and new; a limit may leave next to nothing of a space
 _DRAWS = 100
-# How many are changed at once, and how often, to get below such a limit
+# How many are changed at once (squared), and how often, to get below such a limit
 _BEAM, _DESCENT = 6, 25
 
 
@@ -79,23 +79,27 @@ class ProposingSampler(BaseSampler):
             one = self.context.space.sample(rng)
             if one not in known and self.candidates.of([one]):
                 return one
-        if not self._exhausted and (found := self._descend(rng, known)) is not None:
-            return found
-        self._exhausted = True
-        return one
+        found = [] if self._exhausted else self.descend(rng, known, count=1)
+        self._exhausted = not found
+        return found[0].architecture if found else one
 
-    def _descend(self, rng: random.Random, known: Collection[Architecture]) -> Architecture | None:
-        """A candidate within a limit that random ones do not meet, by changing the fastest ones."""
+    def descend(self, rng: random.Random, known: Collection[Architecture], count: int) -> list[Candidate]:
+        """Candidates within a limit that random ones hardly meet, by changing the fastest again and again.
+
+        Returns:
+            At least `count` that are not known, where so many are found.
+        """
         space = self.context.space
-        beam = self.candidates.of((space.sample(rng) for _ in range(_DRAWS)), limited=False)
+        fastest = self.candidates.of((space.sample(rng) for _ in range(_DRAWS)), limited=False)
+        found: dict[Candidate, None] = {}
         for _ in range(_DESCENT):
-            beam = sorted(dict.fromkeys(beam), key=lambda one: one.latency_ms)[:_BEAM]
-            near = [
-                space.mutate(one.architecture, rng, rng.choice((1, 2, 3)))
-                for one in beam
-                for _ in range(_BEAM)
-            ]
-            if new := [one for one in self.candidates.of(near) if one.architecture not in known]:
-                return rng.choice(new).architecture
-            beam += self.candidates.of(near, limited=False)
-        return None
+            if len(found) >= count:
+                break
+            fastest = sorted(dict.fromkeys(fastest), key=lambda one: one.latency_ms)[:_BEAM]
+            parents = [rng.choice(list(found) or fastest) for _ in range(_BEAM**2)]
+            near = [space.mutate(one.architecture, rng, rng.choice((1, 2, 3))) for one in parents]
+            found.update(
+                dict.fromkeys(one for one in self.candidates.of(near) if one.architecture not in known)
+            )
+            fastest += self.candidates.of(near, limited=False)
+        return list(found)

@@ -100,7 +100,6 @@ def _tpe(context: SamplerContext) -> BaseSampler:
         multivariate=True,
         group=True,
         constant_liar=True,
-        warn_independent_sampling=False,
         seed=_resumed(context),
     )
 
