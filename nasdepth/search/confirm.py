@@ -104,6 +104,8 @@ def with_confirmations(
     records: Sequence[TrialRecord], confirmed: dict[Architecture, Confirmation]
 ) -> list[TrialRecord]:
     """Records with what their second trainings reached."""
+    if not confirmed:
+        return list(records)
     return [
         record.with_confirmation(confirmed[record.architecture].si_rmse)
         if record.architecture in confirmed

@@ -14,7 +14,7 @@ from nasdepth.data import DepthSplit, hold_out
 from nasdepth.errors import UnknownKernelError
 from nasdepth.latency import Kernel, LatencyEstimate, Predictor, architecture_kernels
 from nasdepth.models import build
-from nasdepth.models.pretrained import Start, load_pretrained
+from nasdepth.models.pretrained import Start, load_pretrained, weights_here
 from nasdepth.training import Epoch, Recipe, StepReport, train
 
 HELD_OUT_SHARE = 0.1
@@ -73,6 +73,9 @@ class Objective(Protocol):
 
     def latencies(self, architectures: Sequence[Architecture]) -> list[LatencyEstimate | None]:
         """The predicted latencies of many; None where the table cannot answer."""
+
+    def pretrained(self, family: str) -> bool:
+        """Whether an encoder family starts from ImageNet weights."""
 
     def begin(self, architecture: Architecture) -> CandidateTraining:
         """Build a candidate to be trained."""
@@ -152,6 +155,10 @@ class ProxyObjective:
             return self.predictor.estimate(kernels)
         except UnknownKernelError:
             return None
+
+    def pretrained(self, family: str) -> bool:
+        """Whether the ImageNet weights of an encoder family are at hand."""
+        return weights_here(family).pretrained
 
     def begin(self, architecture: Architecture) -> ProxyTraining:
         """Build a candidate, with its first weights."""

@@ -94,6 +94,7 @@ class Search:
     bench: CandidateBench | None = None
     unsure_percent: float | None = None
     events: SearchEvents = field(default_factory=SearchEvents)
+    _told: dict[int, TrialRecord | None] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.unsure_percent is not None and self.bench is None:
@@ -139,8 +140,11 @@ class Search:
     @property
     def _as_told(self) -> list[TrialRecord]:
         """Every ended trial as it was when it ended."""
-        records = (TrialRecord.from_trial(trial) for trial in self.study.get_trials(deepcopy=False))
-        return [record for record in records if record is not None]
+        for trial in self.study.get_trials(deepcopy=False):
+            # an ended trial cannot change, and a search asks for all of them several times a trial
+            if trial.state.is_finished() and trial.number not in self._told:
+                self._told[trial.number] = TrialRecord.from_trial(trial)
+        return [record for _, record in sorted(self._told.items()) if record is not None]
 
     @property
     def spent(self) -> int:
@@ -250,8 +254,7 @@ class Search:
         try:
             while True:
                 confirmed = confirmations(self.study)
-                trained = [record for record in self.records if record.outcome in WHOLE]
-                top = sorted(trained, key=self._belief())[:count]
+                top = self.believed_best(count)
                 waiting = [record for record in top if record.architecture not in confirmed]
                 if not waiting:
                     return self.records
@@ -263,6 +266,11 @@ class Search:
                 self.events.confirmed(record, result)
         except STORAGE_ERRORS as error:
             raise self._cannot_write(error) from error
+
+    def believed_best(self, count: int) -> list[TrialRecord]:
+        """The trained candidates that are believed to be best, the best first."""
+        trained = [record for record in self.records if record.outcome in WHOLE]
+        return sorted(trained, key=self._belief())[:count]
 
     def _belief(self) -> Callable[[TrialRecord], float]:
         """How good a trained candidate is believed to be, smaller being better."""
@@ -470,6 +478,7 @@ class Search:
             earlier=self.earlier,
             refusal=self.objective.refusal,
             too_slow=self._too_slow,
+            pretrained=self.objective.pretrained,
         )
 
     def _reuse(self) -> None:
