@@ -30,6 +30,10 @@ def register(app: typer.Typer) -> None:
 
 def search(
     budget: Annotated[int, typer.Option(help="Trials to train; the study's total when resuming.")] = 200,
+    training_minutes: Annotated[
+        float | None,
+        typer.Option(help="Begin no further trial once all together were trained for so many minutes."),
+    ] = None,
     space: Annotated[str | None, typer.Option(help="YAML file, or depth (default) or quick.")] = None,
     data: Annotated[str | None, typer.Option(help=DATA_HELP)] = None,
     table: Annotated[
@@ -157,6 +161,8 @@ def search(
 
     if budget < 1:
         raise StudyError(f"--budget is {budget}; at least one trial must be trained")
+    if training_minutes is not None and not training_minutes > 0:
+        raise StudyError(f"--training-minutes is {training_minutes:g}; it must be above 0")
     if max_latency_ms is not None and not max_latency_ms > 0:
         raise StudyError(f"--max-latency-ms is {max_latency_ms:g}; it must be above 0")
     if unsure_percent is not None and not unsure_percent > 0:
@@ -232,9 +238,9 @@ def search(
                 )
                 again += f" --workers {workers}"
                 with others:
-                    records = session.run(budget)
+                    records = session.run(budget, training_minutes)
             else:
-                records = session.run(budget)
+                records = session.run(budget, training_minutes)
             if confirmed := min(run.settings.confirm_top, math.ceil(session.spent / 10)):
                 records = session.confirm_top(confirmed, run.settings.confirm_epochs)
             if session.bench and run.settings.measure_top:
@@ -248,10 +254,8 @@ def search(
                 session.bench.device.close()
     run.write_results(records)
     plot_pareto(records, run.folder / "pareto.png")
-    if session.spent < budget:
-        notes.print(
-            f"stopped after {session.spent} trained trials: no remaining candidate is expected to beat the best"
-        )
+    if session.spent < budget and not training_minutes:
+        notes.print(f"stopped after {session.spent} trials: no remaining candidate is expected to win")
     if as_json:
         top = best(records)
         print_json(
