@@ -209,6 +209,7 @@ class Architecture:
         return ",".join(parts if self.reparam == "none" else [*parts, f"reparam-{self.reparam}"])
 
     @classmethod
+    @lru_cache(maxsize=65536)
     def parse(cls, text: str) -> Architecture:
         """Read the string form.
 

@@ -8,7 +8,20 @@ import sys
 import typer
 
 from nasdepth import __version__
-from nasdepth.cli import data, doctor, latency, models, packs, recipes, search, space, worker, zoo
+from nasdepth.cli import (
+    data,
+    doctor,
+    latency,
+    models,
+    packs,
+    recipes,
+    record,
+    replay,
+    search,
+    space,
+    worker,
+    zoo,
+)
 from nasdepth.cli.console import notes
 from nasdepth.errors import NasdepthError
 
@@ -28,6 +41,8 @@ app.add_typer(recipes.app, name="recipes")
 app.add_typer(latency.app, name="latency")
 packs.register(latency.app)
 search.register(app)
+record.register(app)
+replay.register(app)
 worker.register(app)
 models.register(app)
 doctor.register(app)

@@ -32,6 +32,8 @@ class Board:
             trial_ended=self._trial_ended,
             measuring=self._measuring,
             measured=self._measured,
+            confirming=self._confirming,
+            confirmed=self._confirmed,
             waiting=self._waiting,
             storage_away=self._storage_away,
             storage_back=self._storage_back,
@@ -45,7 +47,7 @@ class Board:
         self._budget = self._budget or session.budget
         self._best = best(session.records)
         self._total = self._bar.add_task("trials", total=self._budget, completed=session.spent)
-        self._training = EpochBar(self._bar, "waiting", session.objective.recipe.epochs)
+        self._training = EpochBar(self._bar, "waiting", session.objective.rungs[-1])
 
     def _trial_started(self, architecture, latency_ms: float) -> None:
         encoder = architecture.encoder
@@ -94,6 +96,18 @@ class Board:
         )
         name = name_of(architecture) or architecture
         notes.print(f"     measured {name}: {said}", highlight=False, soft_wrap=True)
+
+    def _confirming(self, record, epochs: int) -> None:
+        self._training.relabel(f"again, {epochs} epochs: {record.name or record.architecture.encoder}")
+
+    def _confirmed(self, record, result) -> None:
+        reached = f"si-RMSE {result.si_rmse:.4f}" if result.si_rmse is not None else "diverged"
+        notes.print(
+            f"     trained again for {result.epochs} epochs from another seed: {reached} "
+            f"{record.name or record.architecture}",
+            highlight=False,
+            soft_wrap=True,
+        )
 
     def _trial_ended(self, record) -> None:
         from nasdepth.search import Outcome

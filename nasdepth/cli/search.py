@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -38,6 +40,28 @@ def search(
         float | None, typer.Option(help="Do not train what the table says is slower.")
     ] = None,
     objective: Annotated[Literal["score", "pareto"] | None, typer.Option(help="What to optimise.")] = None,
+    sampler: Annotated[
+        str | None,
+        typer.Option(
+            help="What proposes candidates: latency-aware (default), tpe, random, evolution, gp; with pareto "
+            "also nsga2, but no evolution."
+        ),
+    ] = None,
+    from_run: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--from",
+            help="Run folder whose trainings count as known: same data, proxy and seed, any table or device. "
+            "May be given several times.",
+        ),
+    ] = None,
+    family: Annotated[
+        list[str] | None,
+        typer.Option(help="Search this encoder family of the space only. May be given several times."),
+    ] = None,
+    pretrained_only: Annotated[
+        bool, typer.Option("--pretrained-only", help="Only families whose ImageNet weights are at hand.")
+    ] = False,
     device: Annotated[
         str | None,
         typer.Option(
@@ -59,6 +83,29 @@ def search(
     measure_top: Annotated[
         int | None,
         typer.Option(min=0, help="Of the best, measured before a winner is named; 3 by default, 0 for none."),
+    ] = None,
+    pruner: Annotated[
+        str | None,
+        typer.Option(help="What ends trainings early: median (default), forecast, halving, hyperband, none."),
+    ] = None,
+    rung: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=1,
+            help="Also judge candidates after so many epochs; only the promising ones go on. May be given "
+            "several times.",
+        ),
+    ] = None,
+    confirm_top: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Of the best, trained once more before a winner is named; 5 by default, at most a tenth of "
+            "the trials.",
+        ),
+    ] = None,
+    confirm_epochs: Annotated[
+        int | None, typer.Option(min=1, help="Epochs of that training; 12 by default.")
     ] = None,
     workers: Annotated[
         int, typer.Option(min=1, help="Processes on this machine; each gets its share of the cores.")
@@ -84,7 +131,8 @@ def search(
 
     Examples: `nasdepth search --budget 200`; `nasdepth search --workers 4`;
     `nasdepth search --budget 40 --data my_data --space quick --max-latency-ms 8`;
-    `nasdepth search --resume --budget 400`
+    `nasdepth search --pretrained-only --sampler tpe`;
+    `nasdepth search --from runs/search-1 --table cortexa76-1t`; `nasdepth search --resume --budget 400`
     """
     import torch
 
@@ -93,6 +141,7 @@ def search(
     from nasdepth.report.terminal import table_words, trials_table
     from nasdepth.search import (
         LocalWorkers,
+        Outcome,
         Run,
         Settings,
         best,
@@ -123,6 +172,14 @@ def search(
         "measure_when_unsure": measure_when_unsure,
         "unsure_percent": unsure_percent,
         "measure_top": measure_top,
+        "sampler": sampler,
+        "pruner": pruner,
+        "rungs": tuple(rung) if rung else None,
+        "confirm_top": confirm_top,
+        "confirm_epochs": confirm_epochs,
+        "from_runs": tuple(str(one.resolve()) for one in from_run) if from_run else None,
+        "families": tuple(family) if family else None,
+        "pretrained_only": pretrained_only or None,
         # a run that is resumed knows where its study is
         "storage": storage or (None if resume else os.environ.get(VARIABLE)),
         "study_name": study_name,
@@ -148,8 +205,17 @@ def search(
         notes.print(
             f"{run.folder}: {session.space.name} space, {run.settings.data} "
             f"({len(session.objective.fit)} images to train, {len(session.objective.validation)} held out), "
-            f"latencies estimated from {table_words(run.table)}"
+            f"latencies estimated from {table_words(run.table)}, sampler {run.settings.sampler}"
         )
+        _say_starts(session.space.definition.encoder.family)
+        if session.earlier:
+            reused = sum(record.outcome is Outcome.REUSED for record in session.records)
+            sources = ", ".join(run.settings.from_runs)
+            notes.print(
+                f"{len(session.earlier)} trainings are known from {sources}; {reused} results count here, "
+                "with latencies of this table",
+                soft_wrap=True,
+            )
         if run.unmeasured_because:
             notes.print(
                 f"[yellow]the winner will be called by estimate[/yellow]: {escape(run.unmeasured_because)}",
@@ -169,6 +235,8 @@ def search(
                     records = session.run(budget)
             else:
                 records = session.run(budget)
+            if confirmed := min(run.settings.confirm_top, math.ceil(session.spent / 10)):
+                records = session.confirm_top(confirmed, run.settings.confirm_epochs)
             if session.bench and run.settings.measure_top:
                 records = session.measure_top(run.settings.measure_top)
         except (KeyboardInterrupt, DeviceError):
@@ -181,7 +249,9 @@ def search(
     run.write_results(records)
     plot_pareto(records, run.folder / "pareto.png")
     if session.spent < budget:
-        notes.print(f"nothing new after {session.spent} trained trials could still win")
+        notes.print(
+            f"stopped after {session.spent} trained trials: no remaining candidate is expected to beat the best"
+        )
     if as_json:
         top = best(records)
         print_json(
@@ -208,3 +278,15 @@ def search(
     )
     if run.estimate_words:
         out.print(run.estimate_words, soft_wrap=True)
+
+
+def _say_starts(families: Sequence[str]) -> None:
+    """Which encoder families start from ImageNet weights here, and which from random ones."""
+    from nasdepth.models.pretrained import weights_here
+
+    pretrained = [family for family in families if weights_here(family).pretrained]
+    random = [family for family in families if family not in pretrained]
+    notes.print(f"ImageNet weights at hand: {', '.join(pretrained) or 'none'}", soft_wrap=True)
+    if random:
+        leave_out = " (--pretrained-only leaves them out)" if pretrained else ""
+        notes.print(f"random weights at the start: {', '.join(random)}{leave_out}", soft_wrap=True)

@@ -146,6 +146,20 @@ class DepthSplit(ImageSplit):
         """One depth map (480, 640) in mm, 0 = unknown; types as in `depth_mm`."""
         return self._in_mm(self._array(DEPTH_PLANE)[self._rows[index]])
 
+    @property
+    def mm_per_step(self) -> float:
+        """How many millimetres a stored step of depth stands for."""
+        return self._mm_per_step
+
+    def stored_batch(self, indices: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Copy images out as stored: rgb uint8 (B, 480, 640, 3), depth uint16 (B, 480, 640) in steps.
+
+        Raises:
+            IndexError: an index is out of range.
+        """
+        rows = self._rows[np.asarray(indices, dtype=np.int64)]
+        return self._array(RGB_PLANE)[rows], self._array(DEPTH_PLANE)[rows]
+
     def batch(self, indices: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Copy images out: rgb uint8 (B, 480, 640, 3) and depth_mm (B, 480, 640), types as in `depth_mm`.
 

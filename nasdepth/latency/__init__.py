@@ -1,7 +1,7 @@
 """Latency: kernels of networks, tables of measured kernels, and predictions from them."""
 
 from nasdepth.latency.card import Calibration, DeviceCard, Validation
-from nasdepth.latency.extract import architecture_kernels, module_kernels, tflite_kernels
+from nasdepth.latency.extract import architecture_kernels, encoder_kernels, module_kernels, tflite_kernels
 from nasdepth.latency.kernels import Kernel
 from nasdepth.latency.micro import write_micro_model
 from nasdepth.latency.predictor import LatencyEstimate, Predictor, TablePredictor
@@ -18,6 +18,7 @@ __all__ = [
     "Timing",
     "Validation",
     "architecture_kernels",
+    "encoder_kernels",
     "module_kernels",
     "tflite_kernels",
     "write_micro_model",

@@ -25,7 +25,7 @@ from nasdepth.latency._pieces import (
 from nasdepth.latency._programs import run
 from nasdepth.latency.kernels import Kernel
 
-__all__ = ["architecture_kernels", "module_kernels", "tflite_kernels"]
+__all__ = ["architecture_kernels", "encoder_kernels", "module_kernels", "tflite_kernels"]
 
 
 @lru_cache(maxsize=65536)
@@ -45,7 +45,7 @@ def architecture_kernels(architecture: Architecture, runtime: str = "xnnpack") -
     hw = (architecture.input_height, architecture.input_width)
     at = {stride: (hw[0] // stride, hw[1] // stride) for stride in strides}
     features = architecture.encoder.channels
-    kernels = [*run(Resize(hw), (), OUTPUT_HW, runtime), *_encoder(architecture, runtime)]
+    kernels = [*run(Resize(hw), (), OUTPUT_HW, runtime), *encoder_kernels(architecture, runtime)]
 
     width = features[architecture.encoder.stride]
     upsampling = architecture.decoder_upsampling
@@ -68,7 +68,8 @@ def architecture_kernels(architecture: Architecture, runtime: str = "xnnpack") -
     return (*kernels, *run(Head(architecture.head_upsampling), (width,), at[strides[-1]], runtime))
 
 
-def _encoder(architecture: Architecture, runtime: str) -> list[Kernel]:
+def encoder_kernels(architecture: Architecture, runtime: str = "xnnpack") -> list[Kernel]:
+    """Those of `architecture_kernels` that the encoder runs, in order."""
     height, width = architecture.input_height, architecture.input_width
     encoder = architecture.encoder
     stem_channels, blocks = _encoder_blocks(encoder.family, encoder.width, encoder.stages)

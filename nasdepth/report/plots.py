@@ -12,7 +12,7 @@ from matplotlib.ticker import LogFormatter
 
 from nasdepth.files import whole_file
 from nasdepth.score import C_PER_MS, SI_RMSE_EXPONENT
-from nasdepth.search.records import Outcome, TrialRecord, best, pareto_front
+from nasdepth.search.records import WHOLE, Outcome, TrialRecord, best, pareto_front
 
 
 def plot_pareto(records: Sequence[TrialRecord], path: Path) -> None:
@@ -27,7 +27,7 @@ def plot_pareto(records: Sequence[TrialRecord], path: Path) -> None:
         return
     figure = Figure(figsize=(9, 6), layout="constrained")
     axes = figure.subplots()
-    trained = [record for record in shown if record.outcome is Outcome.TRAINED]
+    trained = [record for record in shown if record.outcome in WHOLE]
     pruned = [record for record in shown if record.outcome is Outcome.PRUNED]
     _estimates(axes, trained, "tab:blue", "o", "trained, latency estimated (90 % interval)")
     _estimates(axes, pruned, "lightgray", "x", "pruned early, latency estimated")

@@ -14,7 +14,7 @@ from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from nasdepth.architecture import Architecture
-from nasdepth.search.records import ATTRIBUTE, SPENT, Outcome
+from nasdepth.search.records import ATTRIBUTE, KNOWN, Outcome
 from nasdepth.search.storage import STORAGE_ERRORS, PatientStorage
 
 ANNOUNCED = "architecture"
@@ -168,7 +168,7 @@ def holder(
         for other in others:
             running = other.state is TrialState.RUNNING
             first = other.number < trial.number or _CLAIMED in other.user_attrs
-            if _outcome(other) in SPENT or (running and first) or given_up(other, trials):
+            if _outcome(other) in KNOWN or (running and first) or given_up(other, trials):
                 return other
         if not any(other.state is TrialState.RUNNING for other in others):
             trial.set_user_attr(_CLAIMED, True)

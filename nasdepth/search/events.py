@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from nasdepth.architecture import Architecture
 from nasdepth.devices import Measurement
 from nasdepth.models.pretrained import Start
+from nasdepth.search.confirm import Confirmation
 from nasdepth.search.records import TrialRecord
 from nasdepth.training import Epoch, StepReport
 
@@ -17,6 +18,8 @@ class SearchEvents:
     """What a front end may want to hear; every callback is optional.
 
     Attributes:
+        confirming: a candidate is trained again, for so many epochs.
+        confirmed: what it reached.
         trial_ended: a trial of this process ended, or one of another process has ended since the last.
         waiting: for so many trials of other processes, before the search can end; called every second.
         storage_away: the storage does not answer; its reason, and the seconds that are waited at most.
@@ -29,6 +32,8 @@ class SearchEvents:
     epoch: Callable[[Epoch], None] = lambda _: None
     measuring: Callable[[Sequence[Architecture]], None] = lambda _: None
     measured: Callable[[Architecture, Measurement], None] = lambda *_: None
+    confirming: Callable[[TrialRecord, int], None] = lambda *_: None
+    confirmed: Callable[[TrialRecord, Confirmation], None] = lambda *_: None
     trial_ended: Callable[[TrialRecord], None] = lambda _: None
     waiting: Callable[[int], None] = lambda _: None
     storage_away: Callable[[str, float], None] = lambda *_: None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import optuna
 from optuna.exceptions import DuplicatedStudyError
@@ -12,16 +13,28 @@ from optuna.trial import TrialState
 
 from nasdepth.errors import StudyError
 
-_IDENTITY = "nasdepth_identity"
+IDENTITY = "nasdepth_identity"
 # whoever makes a study fills it in less time; if not, it died
 _PATIENCE_S = 10.0
 _LOOK_AGAIN_S = 0.1
 
 
+@contextmanager
+def quiet_optuna() -> Iterator[None]:
+    """Optuna says on stderr that a study exists; what it says elsewhere is the caller's to decide."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)
+
+
 def found(storage: BaseStorage, name: str, directions: Sequence[str]) -> bool:
     """Make an empty study if there is none of this name; whether this call is the one that made it."""
     try:
-        optuna.create_study(study_name=name, storage=storage, directions=list(directions))
+        with quiet_optuna():
+            optuna.create_study(study_name=name, storage=storage, directions=list(directions))
     except DuplicatedStudyError:
         return False
     return True
@@ -42,7 +55,7 @@ def settle(
         StudyError: the study is of something else, or not nasdepth's.
     """
     deadline = time.monotonic() + (0 if founded else _PATIENCE_S)
-    while (stored := study.user_attrs.get(_IDENTITY)) is None:
+    while (stored := study.user_attrs.get(IDENTITY)) is None:
         if any(trial.state is not TrialState.WAITING for trial in study.get_trials(deepcopy=False)):
             raise StudyError(f"{where}: holds a study that nasdepth did not make")
         if time.monotonic() >= deadline:
@@ -52,7 +65,7 @@ def settle(
         for parameters in queue:
             study.enqueue_trial(parameters, skip_if_exists=True)
         # last: it says that the study is complete
-        study.set_user_attr(_IDENTITY, dict(identity))
+        study.set_user_attr(IDENTITY, dict(identity))
         return
     for what, value in identity.items():
         if stored.get(what) != value:

@@ -16,7 +16,7 @@ from nasdepth.devices import Device, DeviceInfo, Measurement
 from nasdepth.errors import DeviceError
 from nasdepth.latency.card import SETTING, DeviceSetting
 from nasdepth.models import build
-from nasdepth.search.records import Outcome, TrialRecord
+from nasdepth.search.records import WHOLE, Outcome, TrialRecord
 
 _MIN_RUNS = 50
 _MIN_SECONDS = 1.0
@@ -93,7 +93,7 @@ def judged(
     """A record in the light of a measurement, which may have come after its training."""
     if measurement is None:
         return record
-    trained = record.outcome is Outcome.TRAINED
+    trained = record.outcome in WHOLE
     if measurement.error:
         return replace(record, outcome=Outcome.REFUSED, note=measurement.error) if trained else record
     record = record.with_measurement(measurement.latency_ms)

@@ -21,6 +21,7 @@ class Outcome(StrEnum):
     """How a trial ended."""
 
     TRAINED = "trained"
+    REUSED = "reused"
     PRUNED = "pruned"
     TOO_SLOW = "too slow"
     REFUSED = "refused"
@@ -30,7 +31,12 @@ class Outcome(StrEnum):
     INTERRUPTED = "interrupted"
 
 
+# Trained to the end, here or in the run that a search started from
+WHOLE = (Outcome.TRAINED, Outcome.REUSED)
+# What a budget counts
 SPENT = (Outcome.TRAINED, Outcome.PRUNED, Outcome.DIVERGED)
+# what is not trained again
+KNOWN = (*SPENT, Outcome.REUSED)
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,8 @@ class TrialRecord:
             lies far outside of all that was measured.
         si_rmse: under the proxy, on images held out of the training split; None if never validated.
         curve: si-RMSE after every validated epoch.
+        rungs: si-RMSE at the end of every finished rung, where a training has several.
+        confirmed_si_rmse: of a second, longer training from another seed; None where there was none.
         start: where the encoder's first weights came from.
         training_s, total_s: seconds in training and validation, and from asking to telling.
     """
@@ -64,6 +72,8 @@ class TrialRecord:
     unknown_share: float | None = None
     si_rmse: float | None = None
     curve: tuple[float, ...] = ()
+    rungs: tuple[float, ...] = ()
+    confirmed_si_rmse: float | None = None
     start: str = ""
     training_s: float = 0.0
     total_s: float = 0.0
@@ -94,6 +104,12 @@ class TrialRecord:
         """This record with the device's answer, which takes the place of the estimate."""
         return replace(self, latency_ms=latency_ms, measured_latency_ms=latency_ms)
 
+    def with_confirmation(self, si_rmse: float | None) -> TrialRecord:
+        """This record with what its second training reached; one that diverged is no longer a candidate."""
+        if si_rmse is None:
+            return replace(self, outcome=Outcome.DIVERGED, note="its second training diverged")
+        return replace(self, confirmed_si_rmse=si_rmse)
+
     @property
     def score(self) -> float | None:
         """The challenge score of the proxy's si-RMSE and `latency_ms`."""
@@ -108,6 +124,13 @@ class TrialRecord:
         return log2_score(self.si_rmse, self.latency_ms)
 
     @property
+    def confirmed_score(self) -> float | None:
+        """The challenge score of the second training's si-RMSE and `latency_ms`."""
+        if self.confirmed_si_rmse is None or self.latency_ms is None:
+            return None
+        return score(self.confirmed_si_rmse, self.latency_ms)
+
+    @property
     def name(self) -> str | None:
         """The named design that this is, if it is one."""
         return name_of(self.architecture)
@@ -119,13 +142,20 @@ class TrialRecord:
             "architecture": str(self.architecture),
             "outcome": str(self.outcome),
             "curve": list(self.curve),
+            "rungs": list(self.rungs),
         }
 
     def to_row(self) -> dict:
         """Flat, for CSV and JSON."""
-        head = {"trial": self.number, "name": self.name, "score": self.score}
+        head = {
+            "trial": self.number,
+            "name": self.name,
+            "score": self.score,
+            "confirmed_score": self.confirmed_score,
+        }
         row = head | {"latency_source": self.latency_source} | self.to_attribute()
-        return row | {"curve": " ".join(f"{value:.4f}" for value in self.curve)}
+        curves = {"curve": self.curve, "rungs": self.rungs}
+        return row | {name: " ".join(f"{value:.4f}" for value in curve) for name, curve in curves.items()}
 
     @classmethod
     def from_trial(cls, trial: FrozenTrial) -> TrialRecord | None:
@@ -140,19 +170,31 @@ class TrialRecord:
                 "architecture": Architecture.parse(stored["architecture"]),
                 "outcome": Outcome(stored["outcome"]),
                 "curve": tuple(stored["curve"]),
+                "rungs": tuple(stored.get("rungs", ())),
             },
         )
 
 
-def best(records: Iterable[TrialRecord]) -> TrialRecord | None:
-    """The fully trained record of the highest score."""
-    trained = [record for record in records if record.outcome is Outcome.TRAINED]
+def leader(records: Iterable[TrialRecord]) -> TrialRecord | None:
+    """The fully trained record of the highest score under the proxy."""
+    trained = [record for record in records if record.outcome in WHOLE]
     return max(trained, key=lambda record: record.log2_score, default=None)
+
+
+def ranked(records: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """The fully trained records, best first: the confirmed ones, then the others by the proxy's score."""
+    trained = [record for record in records if record.outcome in WHOLE]
+    return sorted(trained, key=lambda one: (one.confirmed_score or 0.0, one.log2_score), reverse=True)
+
+
+def best(records: Iterable[TrialRecord]) -> TrialRecord | None:
+    """The winner: the best of those that were confirmed, or the leader where none was."""
+    return next(iter(ranked(records)), None)
 
 
 def pareto_front(records: Iterable[TrialRecord]) -> list[TrialRecord]:
     """The fully trained records that no other beats in both latency and si-RMSE, fastest first."""
-    trained = [record for record in records if record.outcome is Outcome.TRAINED]
+    trained = [record for record in records if record.outcome in WHOLE]
     front: list[TrialRecord] = []
     for record in sorted(trained, key=lambda record: (record.latency_ms, record.si_rmse)):
         if not front or record.si_rmse < front[-1].si_rmse:

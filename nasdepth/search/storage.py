@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import optuna
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBStorage
 from optuna.storages import get_storage as with_cache
 
 # heartbeats have no public base class; `optuna.storages.fail_stale_trials` asks for this one
@@ -55,6 +55,7 @@ _FORMS = (
     "mysql://USER:PASSWORD@HOST/DATABASE, sqlite:////PATH/study.db or journal:///PATH/study.log"
 )
 _JOURNAL = "journal://"
+MEMORY = "memory://"
 _HIDDEN = "***"
 # to the last @: a password may hold one that should have been written as %40
 _PASSWORD = re.compile(r"^([^:/]+://[^:@/]*:)(.*)(?=@)", re.DOTALL)
@@ -109,12 +110,14 @@ def open_storage(url: str, heartbeat_s: int = HEARTBEAT_S) -> PatientStorage:
 
     Args:
         url: SQLAlchemy's URL of an SQLite file, PostgreSQL or MySQL, or `journal:///PATH` for a file on a
-            file system that several machines share.
+            file system that several machines share; `memory://` for one that ends with the process.
         heartbeat_s: seconds between two signs of life of a worker; all workers of a study use the same.
 
     Raises:
         StudyError: the URL is wrong, a driver is missing, the server refuses, or it does not answer.
     """
+    if url == MEMORY:
+        return PatientStorage(_Memory(heartbeat_s), url, heartbeat_s)
     if url.startswith(_JOURNAL):
         return PatientStorage(_journal(url, heartbeat_s), url, heartbeat_s)
     return PatientStorage(with_cache(_database(url, heartbeat_s)), url, heartbeat_s)
@@ -260,6 +263,26 @@ class _JournalWithHeartbeat(JournalStorage, BaseHeartbeat):
             if now - since > _GRACE * self._heartbeat_s:
                 stale.append(trial._trial_id)
         return stale
+
+    def get_heartbeat_interval(self) -> int:
+        return self._heartbeat_s
+
+    def get_heartbeat_stale_trial_callback(self) -> None:
+        return None
+
+
+class _Memory(InMemoryStorage, BaseHeartbeat):
+    """A storage whose only worker lives as long as it does."""
+
+    def __init__(self, heartbeat_s: int) -> None:
+        super().__init__()
+        self._heartbeat_s = heartbeat_s
+
+    def record_heartbeat(self, trial_id: int) -> None:
+        pass
+
+    def _get_stale_trial_ids(self, study_id: int) -> list[int]:
+        return []
 
     def get_heartbeat_interval(self) -> int:
         return self._heartbeat_s

@@ -11,35 +11,44 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from nasdepth.architecture import Architecture
-from nasdepth.errors import DeviceError, DivergedError, StudyError
+from nasdepth.errors import DeviceError, StudyError
 from nasdepth.latency import LatencyEstimate
 from nasdepth.models import name_of
-from nasdepth.models.pretrained import Start
 from nasdepth.score import log2_score, si_rmse_worth
+from nasdepth.search.candidate import train_candidate
 from nasdepth.search.claims import ANNOUNCED, WORKER, Heartbeat, Recovery, TrialLost, holder, in_flight
+from nasdepth.search.confirm import confirm, confirmations, with_confirmations
 from nasdepth.search.events import SearchEvents
 from nasdepth.search.founding import found, settle
 from nasdepth.search.measure import CandidateBench, judged, keep_measurement, measurements
-from nasdepth.search.objective import ProxyObjective
-from nasdepth.search.records import ATTRIBUTE, SPENT, Outcome, TrialRecord, best
+from nasdepth.search.objective import Objective
+from nasdepth.search.pruning import make_pruner
+from nasdepth.search.records import ATTRIBUTE, KNOWN, SPENT, WHOLE, Outcome, TrialRecord, leader, ranked
+from nasdepth.search.sampling import (
+    DEFAULT_SAMPLER,
+    SamplerContext,
+    believed_si_rmse,
+    check_sampler,
+    make_sampler,
+)
 from nasdepth.search.stopping import Idle
 from nasdepth.search.storage import HEARTBEAT_S, STORAGE_ERRORS, open_storage, shown, why
 from nasdepth.space import SearchSpace
-from nasdepth.training import Epoch, StepReport
+from nasdepth.training import StepReport
 
-Objective = Literal["score", "pareto"]
+Mode = Literal["score", "pareto"]
 STUDY_NAME = "nasdepth"
 SHARED = "nasdepth_settings"
 _BUDGET = "nasdepth_budget"
 _LOOK_AGAIN_S = 1.0
-# no candidate is expected below this share of the lowest si-RMSE seen, nor of its own after two epochs
+# no candidate is expected below this share of the lowest si-RMSE seen, nor of its own so far
 _OPTIMISM = 0.7
 # an interval may reach down to 0, which has no logarithm
 _FASTEST_MS = 1e-6
@@ -54,6 +63,10 @@ class Search:
 
     Attributes:
         storage: URL, see `open_storage`.
+        pruner: which rule ends a training early, see `nasdepth.search.pruning`.
+        sampler: what decides on the next candidate; one of `nasdepth.search.sampling.SAMPLERS`.
+        earlier: trainings of other runs on the same data, by the same proxy and seed. The sampler learns from
+            them, and what was trained to the end counts as known under this search's latencies.
         study_name: of the study in that storage, which may hold many.
         heartbeat_s: seconds between two signs of life; all processes of a study use the same.
         worker_seed: what keeps this process from proposing what the others propose.
@@ -66,23 +79,27 @@ class Search:
     """
 
     space: SearchSpace
-    objective: ProxyObjective
+    objective: Objective
     identity: dict[str, str]
     storage: str
-    mode: Objective = "score"
+    mode: Mode = "score"
     max_latency_ms: float | None = None
     seed: int = 0
+    pruner: str = "median"
+    sampler: str = DEFAULT_SAMPLER
+    earlier: tuple[TrialRecord, ...] = ()
     study_name: str = STUDY_NAME
     heartbeat_s: int = HEARTBEAT_S
     worker_seed: int = 0
     bench: CandidateBench | None = None
     unsure_percent: float | None = None
     events: SearchEvents = field(default_factory=SearchEvents)
+    _told: dict[int, TrialRecord | None] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.unsure_percent is not None and self.bench is None:
             raise StudyError("measuring unsure candidates needs the latency table's own device")
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        check_sampler(self.sampler, self.mode)
         self._worker = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._where = shown(self.storage)
         self._heartbeat: Heartbeat | None = None
@@ -92,7 +109,8 @@ class Search:
         try:
             directions = ["minimize", "minimize"] if self.mode == "pareto" else ["maximize"]
             founded = found(self._storage, self.study_name, directions)
-            self.study = self._open()
+            self.study = optuna.load_study(study_name=self.study_name, storage=self._storage)
+            self.study.pruner = make_pruner(self.pruner, self.objective.rungs)
             settle(
                 self.study,
                 self.identity | {"objective": self.mode},
@@ -102,7 +120,9 @@ class Search:
             )
             self._recovery = Recovery(self.study, self._storage)
             self._recovery()
+            self._reuse()
             self._said = {record.number for record in self._as_told}
+            self.study.sampler = make_sampler(self.sampler, self._sampler_context())
         except STORAGE_ERRORS as error:
             raise StudyError(
                 f"{self._where}: cannot be opened as a study ({why(error, self.storage)})"
@@ -112,15 +132,19 @@ class Search:
     def records(self) -> list[TrialRecord]:
         """Every ended trial, oldest first, as it stands after all that was measured since."""
         measured = measurements(self.study)
-        return [
+        told = [
             judged(record, measured.get(record.architecture), self.max_latency_ms) for record in self._as_told
         ]
+        return with_confirmations(told, confirmations(self.study))
 
     @property
     def _as_told(self) -> list[TrialRecord]:
         """Every ended trial as it was when it ended."""
-        records = (TrialRecord.from_trial(trial) for trial in self.study.get_trials(deepcopy=False))
-        return [record for record in records if record is not None]
+        for trial in self.study.get_trials(deepcopy=False):
+            # an ended trial cannot change, and a search asks for all of them several times a trial
+            if trial.state.is_finished() and trial.number not in self._told:
+                self._told[trial.number] = TrialRecord.from_trial(trial)
+        return [record for _, record in sorted(self._told.items()) if record is not None]
 
     @property
     def spent(self) -> int:
@@ -207,14 +231,56 @@ class Search:
             raise StudyError("measuring candidates needs the latency table's own device")
         try:
             while True:
-                trained = [record for record in self.records if record.outcome is Outcome.TRAINED]
-                top = sorted(trained, key=lambda record: -record.log2_score)[:count]
+                top = ranked(self.records)[:count]
                 unmeasured = [one.architecture for one in top if one.latency_source == "estimate"]
                 if not unmeasured:
                     return self.records
                 self._measure(unmeasured)
         except STORAGE_ERRORS as error:
             raise self._cannot_write(error) from error
+
+    def confirm_top(self, count: int, epochs: int) -> list[TrialRecord]:
+        """Train the candidates that are believed to be best once more, longer and from another seed.
+
+        One that diverges makes room for the next. What was confirmed before is not trained again.
+
+        Args:
+            epochs: of the second training.
+
+        Raises:
+            StudyError: the storage fails; what was confirmed before is kept.
+        """
+        objective = self.objective.longer(epochs)
+        try:
+            while True:
+                confirmed = confirmations(self.study)
+                top = self.believed_best(count)
+                waiting = [record for record in top if record.architecture not in confirmed]
+                if not waiting:
+                    return self.records
+                record = waiting[0]
+                self.events.confirming(record, objective.rungs[-1])
+                result = confirm(
+                    self.study, objective, record.architecture, self.events.epoch, self.events.step
+                )
+                self.events.confirmed(record, result)
+        except STORAGE_ERRORS as error:
+            raise self._cannot_write(error) from error
+
+    def believed_best(self, count: int) -> list[TrialRecord]:
+        """The trained candidates that are believed to be best, the best first."""
+        trained = [record for record in self.records if record.outcome in WHOLE]
+        return sorted(trained, key=self._belief())[:count]
+
+    def _belief(self) -> Callable[[TrialRecord], float]:
+        """How good a trained candidate is believed to be, smaller being better."""
+        believed = believed_si_rmse(self.study, self._sampler_context())
+
+        def loss(record: TrialRecord) -> float:
+            si_rmse = max(believed.get(record.architecture, record.si_rmse), 0.0)
+            return -log2_score(si_rmse, record.latency_ms)
+
+        return loss
 
     def _cannot_write(self, error: Exception) -> StudyError:
         local = self.storage.startswith(("sqlite:", "journal:"))
@@ -228,7 +294,8 @@ class Search:
         """The callback of a step, which first stops a training that another worker has taken over."""
 
         def checked(report: StepReport) -> None:
-            self._heartbeat.check()
+            if self._heartbeat is not None:
+                self._heartbeat.check()
             step(report)
 
         return checked
@@ -268,6 +335,8 @@ class Search:
             lost = replace(record, outcome=Outcome.INTERRUPTED, note=note)
             self.events.trial_ended(lost)
             return lost
+        finally:
+            self._heartbeat = None
 
     def _judge(self, trial: optuna.Trial, record: TrialRecord, budget: int) -> TrialRecord:
         """Train one candidate, unless it is known, too slow, refused, or one more than the budget."""
@@ -280,7 +349,14 @@ class Search:
             record = self._timed(record)
             if record.outcome in (Outcome.TOO_SLOW, Outcome.REFUSED):
                 return self._tell(trial, record, record.outcome)
-            record = self._train(trial, record)
+            record = train_candidate(
+                trial,
+                record,
+                self.objective,
+                self.events,
+                prunes=self.mode == "score",
+                hopeless_above=self._si_rmse_to_win(record.latency_ms) / _OPTIMISM,
+            )
         except (KeyboardInterrupt, DeviceError, TrialLost, UpdateFinishedTrialError, *STORAGE_ERRORS):
             raise
         except Exception as error:
@@ -349,7 +425,7 @@ class Search:
         """Why a candidate of this latency is not worth a training; empty if it is."""
         if self.max_latency_ms is not None and latency_ms > self.max_latency_ms:
             return f"above {self.max_latency_ms:g} ms"
-        trained = [record.si_rmse for record in self.records if record.outcome is Outcome.TRAINED]
+        trained = [record.si_rmse for record in self.records if record.outcome in WHOLE]
         needed = self._si_rmse_to_win(latency_ms)
         if not trained or needed >= _OPTIMISM * min(trained):
             return ""
@@ -357,54 +433,14 @@ class Search:
 
     def _si_rmse_to_win(self, latency_ms: float) -> float:
         """What a candidate of this latency has to reach to beat the best so far."""
-        top = best(self.records)
+        top = leader(self.records)
         if self.mode == "pareto" or top is None:
             return math.inf
         return top.si_rmse - si_rmse_worth(latency_ms / top.latency_ms)
 
-    def _train(self, trial: optuna.Trial, record: TrialRecord) -> TrialRecord:
-        """Train one candidate, stopping when its intermediate score is hopeless."""
-        self.events.trial_started(record.architecture, record.latency_ms)
-        starts: list[Start] = []
-        epochs: list[Epoch] = []
-        to_win = self._si_rmse_to_win(record.latency_ms)
-
-        def on_start(start: Start) -> None:
-            starts.append(start)
-            self.events.encoder_started(record.architecture.encoder.family, start)
-
-        def on_epoch(epoch: Epoch) -> None:
-            epochs.append(epoch)
-            self.events.epoch(epoch)
-            if self.mode == "score":  # Optuna cannot prune with two objectives
-                trial.report(log2_score(epoch.si_rmse, record.latency_ms), epoch.epoch)
-                hopeless = epoch.epoch >= 1 and _OPTIMISM * epoch.si_rmse > to_win
-                if epoch.epoch + 1 < self.objective.recipe.epochs and (hopeless or trial.should_prune()):
-                    raise optuna.TrialPruned
-
-        outcome = Outcome.TRAINED
-        try:
-            self.objective.train(record.architecture, on_start, on_epoch, self.events.step)
-        except optuna.TrialPruned:
-            outcome = Outcome.PRUNED
-        except DivergedError as error:
-            outcome, record = Outcome.DIVERGED, replace(record, note=str(error))
-        return replace(
-            record,
-            outcome=outcome,
-            si_rmse=epochs[-1].si_rmse if epochs else None,
-            curve=tuple(epoch.si_rmse for epoch in epochs),
-            start=starts[0].source,
-            training_s=sum(epoch.seconds for epoch in epochs),
-        )
-
     def _tell(self, trial: optuna.Trial, record: TrialRecord, as_outcome: Outcome) -> TrialRecord:
-        trial.set_user_attr(ATTRIBUTE, record.to_attribute())
-        trial.set_user_attr("si_rmse", record.si_rmse)
-        trial.set_user_attr("latency_ms", record.latency_ms)
-        trial.set_user_attr(ANNOUNCED, str(record.architecture))
-        if name := name_of(record.architecture):
-            trial.set_user_attr("design", name)
+        for name, value in _attributes(record).items():
+            trial.set_user_attr(name, value)
         try:
             self._end(trial, record, as_outcome)
         except (UpdateFinishedTrialError, ValueError) as error:
@@ -418,33 +454,75 @@ class Search:
         return record
 
     def _end(self, trial: optuna.Trial, record: TrialRecord, as_outcome: Outcome) -> None:
-        if as_outcome is Outcome.TRAINED:
-            values = record.log2_score if self.mode == "score" else [record.si_rmse, record.latency_ms]
-            self.study.tell(trial, values)
+        if as_outcome in WHOLE:
+            self.study.tell(trial, self._values(record))
         elif as_outcome in (Outcome.FAILED, Outcome.DIVERGED):
             self.study.tell(trial, state=TrialState.FAIL)
         else:
             # Optuna prunes only single-objective studies
             self.study.tell(trial, state=TrialState.PRUNED if self.mode == "score" else TrialState.FAIL)
 
-    def _open(self) -> optuna.Study:
-        study = optuna.load_study(study_name=self.study_name, storage=self._storage)
-        if self.mode == "pareto":
-            seed = self.seed + self.worker_seed
-            study.sampler = optuna.samplers.NSGAIISampler(population_size=20, seed=seed)
-            return study
-        study.pruner = optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1)
-        # `group` suits a space whose parameters depend on one another; Optuna calls it experimental
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        # a resumed sampler must not repeat the draws of the first run
-        study.sampler = optuna.samplers.TPESampler(
-            n_startup_trials=10,
-            multivariate=True,
-            group=True,
-            constant_liar=True,
-            seed=self.seed + self.worker_seed + len(study.get_trials(deepcopy=False)),
+    def _values(self, record: TrialRecord) -> list[float]:
+        """What the study optimises."""
+        return [record.log2_score] if self.mode == "score" else [record.si_rmse, record.latency_ms]
+
+    def _sampler_context(self) -> SamplerContext:
+        return SamplerContext(
+            space=self.space,
+            latencies=self.objective.latencies,
+            runtime=self.objective.runtime,
+            mode=self.mode,
+            max_latency_ms=self.max_latency_ms,
+            seed=self.seed + self.worker_seed,
+            trials=len(self.study.get_trials(deepcopy=False)),
+            earlier=self.earlier,
+            refusal=self.objective.refusal,
+            too_slow=self._too_slow,
+            pretrained=self.objective.pretrained,
         )
-        return study
+
+    def _reuse(self) -> None:
+        """Tell the study of architectures that another run trained to the end, under this search's latencies.
+
+        What the device refuses, what is above the limit and what lies outside the space is left out.
+        """
+        known = {one.architecture for one in self._as_told if one.outcome in KNOWN}
+        whole = {one.architecture: one for one in self.earlier if one.outcome in WHOLE}
+        fresh = [one for one in whole if one not in known and self.space.contains(one)]
+        runs = [one for one in fresh if not self.objective.refusal(one)]
+        for architecture, estimate in zip(runs, self.objective.latencies(runs), strict=True):
+            limit = self.max_latency_ms
+            if estimate is None or (limit is not None and estimate.latency_ms > limit):
+                continue
+            other = whole[architecture]
+            record = replace(
+                other,
+                outcome=Outcome.REUSED,
+                measured_latency_ms=None,
+                training_s=0.0,
+                total_s=0.0,
+                note=f"{other.note or f'trial {other.number}'} of another run",
+            ).with_estimate(estimate)
+            self.study.add_trial(
+                optuna.trial.create_trial(
+                    params=self.space.parameters(architecture),
+                    distributions=self.space.distributions(architecture),
+                    user_attrs=_attributes(record),
+                    values=self._values(record),
+                )
+            )
+
+
+def _attributes(record: TrialRecord) -> dict[str, Any]:
+    """What a trial keeps of a record: all of it, and what the dashboard shows."""
+    attributes = {
+        ATTRIBUTE: record.to_attribute(),
+        "si_rmse": record.si_rmse,
+        "latency_ms": record.latency_ms,
+        ANNOUNCED: str(record.architecture),
+    }
+    name = name_of(record.architecture)
+    return attributes | {"design": name} if name else attributes
 
 
 def _first_line(error: BaseException) -> str:

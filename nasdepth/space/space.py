@@ -1,18 +1,24 @@
-"""`SearchSpace`: one walk over an architecture's choices serves suggesting, sampling and containing."""
+"""`SearchSpace`: one walk over an architecture's choices serves all its uses, from suggesting to mutating."""
 
 from __future__ import annotations
 
 import hashlib
 import math
 import random
-from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import cached_property, partial
 from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
 import optuna
 import yaml
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 from pydantic import ValidationError
 
 from nasdepth.architecture import OUTPUT_HW, Architecture, DecoderStage, Encoder
@@ -25,6 +31,12 @@ from nasdepth.space.schema import SpaceDefinition
 
 Choose = Callable[[str, Sequence[Any]], Any]
 _STRUCTURE = ("family", "stages", "head_stride")
+# A changed choice may spell the same network
+_MUTATIONS_TRIED = 20
+# Neighbours of a good number are more often good than any other number
+_STEP_SHARE = 0.6
+# Mutants of a few are made by the hundred
+_REMEMBERED = 1024
 
 
 class SearchSpace:
@@ -37,6 +49,7 @@ class SearchSpace:
     def __init__(self, definition: SpaceDefinition) -> None:
         self.definition = definition
         self.name = definition.name
+        self._parameters: dict[Architecture, dict[str, Any]] = {}
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> SearchSpace:
@@ -81,13 +94,89 @@ class SearchSpace:
         def choose(name: str, options: Sequence[Any]) -> Any:
             if len(options) == 1:
                 return options[0]
-            if not isinstance(options[0], (str, bool)) and len(steps := _steps(options)) == 1:
-                suggest = trial.suggest_int if isinstance(options[0], int) else trial.suggest_float
-                value = suggest(name, options[0], options[-1], step=steps.pop())
-                return min(options, key=lambda option: abs(option - value))
+            match _distribution(options):
+                case IntDistribution(low=low, high=high, step=step):
+                    return trial.suggest_int(name, low, high, step=step)
+                case FloatDistribution(low=low, high=high, step=step):
+                    value = trial.suggest_float(name, low, high, step=step)
+                    return min(options, key=lambda option: abs(option - value))
             return trial.suggest_categorical(name, options)
 
         return self._build(choose)
+
+    def distributions(self, architecture: Architecture) -> dict[str, BaseDistribution]:
+        """What `suggest` asks a trial for on the way to this architecture, by parameter name.
+
+        Raises:
+            SpaceError: the architecture lies outside the space.
+        """
+        parameters = self.parameters(architecture)
+        asked: dict[str, BaseDistribution] = {}
+
+        def choose(name: str, options: Sequence[Any]) -> Any:
+            if len(options) == 1:
+                return options[0]
+            asked[name] = _distribution(options)
+            return parameters[name]
+
+        self._build(choose)
+        return asked
+
+    def mutate(self, architecture: Architecture, rng: random.Random, changes: int = 1) -> Architecture:
+        """A neighbour of an architecture: some of its choices are drawn anew.
+
+        A number moves by one or two steps more often than it jumps. A choice that a change brings with it, as
+        a further decoder stage, is drawn uniformly.
+
+        Args:
+            architecture: to change; it lies in the space.
+            rng: source of randomness.
+            changes: how many choices are drawn anew.
+
+        Returns:
+            An architecture of the space. It is the given one only where the space holds hardly any other.
+
+        Raises:
+            SpaceError: the architecture lies outside the space.
+        """
+        parameters = self.parameters(architecture)
+        for _ in range(_MUTATIONS_TRIED):
+            changed = set(rng.sample(list(parameters), min(changes, len(parameters))))
+            child = self._build(partial(_mutated, rng, parameters, changed))
+            if child != architecture:  # two spellings may mean the same network
+                return child
+        return architecture
+
+    def cross(self, one: Architecture, other: Architecture, rng: random.Random) -> Architecture:
+        """A child of two architectures: each choice is taken from one of them at random.
+
+        Raises:
+            SpaceError: a parent lies outside the space.
+        """
+        parents = [self.parameters(one), self.parameters(other)]
+
+        def choose(name: str, options: Sequence[Any]) -> Any:
+            inherited = [parent[name] for parent in parents if parent.get(name) in options]
+            return rng.choice(inherited or options)
+
+        return self._build(choose)
+
+    def restricted(self, families: Collection[str]) -> SearchSpace:
+        """This space with some of its encoder families only.
+
+        Raises:
+            SpaceError: a family is not in the space, or none is given.
+        """
+        mine = self.definition.encoder.family
+        if unknown := [family for family in families if family not in mine]:
+            raise SpaceError(
+                f"space {self.name} has no family {', '.join(unknown)}; it has {', '.join(mine)}"
+            )
+        if not families:
+            raise SpaceError(f"no family of space {self.name} is left; it has {', '.join(mine)}")
+        kept = tuple(family for family in mine if family in families)
+        encoder = self.definition.encoder.model_copy(update={"family": kept})
+        return SearchSpace(self.definition.model_copy(update={"encoder": encoder}))
 
     def architectures(self) -> Iterator[Architecture]:
         """Every distinct architecture; worth calling where `size` is small."""
@@ -117,10 +206,14 @@ class SearchSpace:
         Raises:
             SpaceError: it lies outside the space.
         """
-        parameters, violations = self._read(architecture)
-        if violations:
-            raise SpaceError(f"{architecture} is not in the space {self.name}: {'; '.join(violations)}")
-        return parameters
+        if architecture not in self._parameters:
+            parameters, violations = self._read(architecture)
+            if violations:
+                raise SpaceError(f"{architecture} is not in the space {self.name}: {'; '.join(violations)}")
+            if len(self._parameters) >= _REMEMBERED:
+                self._parameters.clear()
+            self._parameters[architecture] = parameters
+        return dict(self._parameters[architecture])
 
     def _read(self, architecture: Architecture) -> tuple[dict[str, Any], list[str]]:
         """The choice per parameter that rebuilds an architecture, and what stands against it."""
@@ -268,6 +361,30 @@ def _fitted(block: str, kernel: int, deepest: bool) -> tuple[str, int]:
     kernel = min(BLOCKS[block].kernels, key=lambda own: abs(own - kernel))
     block = "mbconv" if deepest and BLOCKS[block].upsamples else block
     return ("conv", 1) if (block, kernel) == ("dsconv", 1) else (block, kernel)
+
+
+def _distribution(options: Sequence[Any]) -> BaseDistribution:
+    """How Optuna is told of a choice among two or more options."""
+    if not isinstance(options[0], (str, bool)) and len(steps := _steps(options)) == 1:
+        kind = IntDistribution if isinstance(options[0], int) else FloatDistribution
+        return kind(options[0], options[-1], step=steps.pop())
+    return CategoricalDistribution(options)
+
+
+def _mutated(
+    rng: random.Random, parameters: Mapping[str, Any], changed: Collection[str], name: str, options: Sequence
+) -> Any:
+    """The choice of a mutant."""
+    value = parameters.get(name, options[0])
+    if value not in options or (name not in parameters and len(options) > 1):
+        return rng.choice(options)
+    if name not in changed or len(options) == 1:
+        return value
+    if not isinstance(value, (str, bool)) and rng.random() < _STEP_SHARE:
+        index = options.index(value) + rng.choice((-2, -1, 1, 2))
+        if options[index := min(max(index, 0), len(options) - 1)] != value:
+            return options[index]
+    return rng.choice([option for option in options if option != value])
 
 
 def _steps(options: Sequence[float]) -> set[float]:

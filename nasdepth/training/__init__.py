@@ -2,8 +2,9 @@
 
 from nasdepth.training.checkpoint import load_model, read_checkpoint
 from nasdepth.training.logs import Epoch
-from nasdepth.training.loop import StepReport, train, validate
+from nasdepth.training.loop import StepReport, train
 from nasdepth.training.recipe import Recipe, load_recipe, recipe_names
+from nasdepth.training.validation import validate
 
 __all__ = [
     "Epoch",

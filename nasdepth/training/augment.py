@@ -103,23 +103,65 @@ def change_colours(
     return changed.view(len(rgb), *rgb.shape[2:], 3).permute(0, 3, 1, 2)
 
 
+def change_colours_on_device(
+    rgb: torch.Tensor, augmentation: Augmentation, rng: np.random.Generator
+) -> torch.Tensor:
+    """As `change_colours`, with the same random numbers, but computed pixel by pixel on the images' device.
+
+    Nothing is read back, so that a GPU is never waited for.
+
+    Args:
+        rgb: (N, 3, H, W) float32 in whole levels of 0-255.
+
+    Returns:
+        (N, 3, H, W) float32 on 0-255, as `change_colours` gives it but for the rounding of float32.
+    """
+    colours, gamma = _draw_colours(len(rgb), augmentation, rng, 1)
+    if colours is not None:
+        contrast, brightness, colour = (to_device(one[..., None], rgb.device).float() for one in colours)
+        mean = rgb.mean((1, 2, 3), keepdim=True)
+        rgb = ((rgb - mean) * contrast + mean * brightness) * colour
+    if gamma is not None:
+        rgb = 255 * (rgb / 255).clamp(0, 1) ** to_device(gamma[..., None], rgb.device).float()
+    return rgb.clamp(0, 255)
+
+
+def to_device(array: np.ndarray, device: torch.device) -> torch.Tensor:
+    """A small array on a device; a GPU's copy goes through pinned memory, and nothing waits for it."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
+def _draw_colours(
+    count: int, augmentation: Augmentation, rng: np.random.Generator, frames: int
+) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray] | None, np.ndarray | None]:
+    """(contrast, brightness, colour) and gamma of images, (count, 1 or 3, 1); None where all is off."""
+
+    def drawn(half_width: float, channels: int) -> np.ndarray:
+        factors = rng.uniform(1 - half_width, 1 + half_width, (count // frames, channels, 1))
+        return factors.repeat(frames, axis=0)
+
+    colours = gamma = None
+    if augmentation.brightness or augmentation.contrast or augmentation.colour:
+        contrast, brightness = (drawn(half, 1) for half in (augmentation.contrast, augmentation.brightness))
+        colours = contrast, brightness, drawn(augmentation.colour, 3)
+    if augmentation.gamma:
+        gamma = drawn(augmentation.gamma, 1)
+    return colours, gamma
+
+
 def _changed_levels(
     pixels: torch.Tensor, augmentation: Augmentation, rng: np.random.Generator, frames: int
 ) -> torch.Tensor:
     """(N, 3 x 256) float32: what becomes of every level of each channel of images (N, pixels) uint8."""
-
-    def drawn(half_width: float, channels: int) -> np.ndarray:
-        factors = rng.uniform(1 - half_width, 1 + half_width, (len(pixels) // frames, channels, 1))
-        return factors.repeat(frames, axis=0)
-
+    colours, gamma = _draw_colours(len(pixels), augmentation, rng, frames)
     levels = np.arange(256.0)
-    if augmentation.brightness or augmentation.contrast or augmentation.colour:
-        contrast, brightness = (drawn(half, 1) for half in (augmentation.contrast, augmentation.brightness))
-        colour = drawn(augmentation.colour, 3)
+    if colours is not None:
+        contrast, brightness, colour = colours
         mean = pixels.numpy().mean(1, dtype=np.float64)[:, None, None]
         levels = ((levels - mean) * contrast + mean * brightness) * colour
-    if augmentation.gamma:
-        levels = 255 * (levels / 255).clip(0, 1) ** drawn(augmentation.gamma, 1)
+    if gamma is not None:
+        levels = 255 * (levels / 255).clip(0, 1) ** gamma
     levels = np.broadcast_to(levels.clip(0, 255), (len(pixels), 3, 256))
     return torch.from_numpy(levels.astype(np.float32)).flatten(1)
 
@@ -131,7 +173,7 @@ def disturb(rgb: torch.Tensor, augmentation: Augmentation, rng: np.random.Genera
         rgb[index] = gaussian_blur(rgb[index], float(sigma))
     noisy = np.flatnonzero(rng.random(len(rgb)) < augmentation.noise)
     for index, sigma in zip(noisy, rng.uniform(0, augmentation.noise_sigma, len(noisy)), strict=True):
-        rgb[index].add_(_noise(rgb.shape[1:], rng).to(rgb), alpha=float(sigma)).clamp_(0, 255)
+        rgb[index].add_(_noise(rgb.shape[1:], rng, rgb.device), alpha=float(sigma)).clamp_(0, 255)
     return rgb
 
 
@@ -154,16 +196,16 @@ def gaussian_blur(rgb: torch.Tensor, sigma: float) -> torch.Tensor:
 
 
 @cache
-def _noise_bank() -> torch.Tensor:
-    return torch.from_numpy(np.random.default_rng(0).standard_normal(2**20, dtype=np.float32))
+def _noise_bank(device: torch.device) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(0).standard_normal(2**20, dtype=np.float32)).to(device)
 
 
-def _noise(shape: torch.Size, rng: np.random.Generator) -> torch.Tensor:
+def _noise(shape: torch.Size, rng: np.random.Generator, device: torch.device) -> torch.Tensor:
     """Normal noise from a random place of a fixed bank: drawing it anew costs as much as all other steps."""
     count = shape.numel()
-    bank = _noise_bank()
+    bank = _noise_bank(device)
     if count > len(bank) // 2:
-        return torch.from_numpy(rng.standard_normal(tuple(shape), dtype=np.float32))
+        return to_device(rng.standard_normal(tuple(shape), dtype=np.float32), device)
     start = int(rng.integers(len(bank) - count))
     # channels last in memory, as the pictures are
     return bank[start : start + count].view(shape[1], shape[2], shape[0]).permute(2, 0, 1)

@@ -16,7 +16,14 @@ import torch
 from nasdepth.data.mixture import Step
 from nasdepth.data.splits import OrdinalSplit, RelativeSplit, VideoSplit
 from nasdepth.data.store import DepthSplit, ImageSplit
-from nasdepth.training.augment import Augmentation, change_colours, cut_depth, disturb, draw_views
+from nasdepth.training.augment import (
+    Augmentation,
+    change_colours,
+    change_colours_on_device,
+    cut_depth,
+    disturb,
+    draw_views,
+)
 from nasdepth.training.geometry import (
     View,
     move_pairs,
@@ -26,6 +33,7 @@ from nasdepth.training.geometry import (
     sample_sparse,
     view_intrinsics,
 )
+from nasdepth.training.resident import ResidentSplit
 
 
 @dataclass(frozen=True)
@@ -73,8 +81,8 @@ class Batch:
         return self._mapped(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin(self) -> Batch:
-        """The same in page-locked memory."""
-        return self._mapped(torch.Tensor.pin_memory)
+        """The same in page-locked memory, but for what is on a GPU already."""
+        return self._mapped(lambda tensor: tensor if tensor.is_cuda else tensor.pin_memory())
 
     def _mapped(self, function) -> Batch:
         values = {one.name: getattr(self, one.name) for one in fields(self)}
@@ -103,6 +111,7 @@ def make_batch(
     input_hw: tuple[int, int],
     loss_hw: tuple[int, int],
     extras: Sequence[Extra] = (),
+    residents: Mapping[ImageSplit, ResidentSplit] | None = None,
 ) -> Batch:
     """Load and augment one step's images: a function of its arguments alone, safe in any thread.
 
@@ -110,14 +119,20 @@ def make_batch(
         input_hw: the network's input size; the loop need not resize again.
         loss_hw: where prediction and target are compared.
         extras: asked one after the other.
+        residents: splits whose pixels are on a device, where a batch of theirs is then made. It shows the
+            same views in the same colours; `ResidentSplit.sample_rgb` says in what its pixels differ.
     """
     split, indices, rng = step.split, step.indices, step.rng()
     if isinstance(split, VideoSplit):
         # photometric matching needs an upright camera
         augmentation = augmentation.model_copy(update={"rotation_degrees": 0.0})
     views = draw_views(split.hw, len(indices), augmentation, rng)
-    make = _video_batch if isinstance(split, VideoSplit) else _image_batch
-    batch = make(step, views, augmentation, input_hw, loss_hw, rng)
+    resident = (residents or {}).get(split)
+    if resident is not None:
+        batch = _resident_batch(resident, step, views, augmentation, input_hw, loss_hw, rng)
+    else:
+        make = _video_batch if isinstance(split, VideoSplit) else _image_batch
+        batch = make(step, views, augmentation, input_hw, loss_hw, rng)
     for extra in extras:
         batch = replace(batch, **extra(split, indices, views, loss_hw))
     return batch
@@ -130,18 +145,20 @@ def batches(
     loss_hw: tuple[int, int],
     *,
     extras: Sequence[Extra] = (),
+    residents: Mapping[ImageSplit, ResidentSplit] | None = None,
     workers: int = 0,
     device: torch.device | str = "cpu",
 ) -> Iterator[Batch]:
     """Batches of `steps` in their order, the same ones whatever the number of workers.
 
     Args:
+        residents: see `make_batch`.
         workers: threads that work ahead (two batches each); 0 makes each batch when it is asked for, which is
             right where the training itself keeps every core busy.
         device: where the batches go; for a GPU they pass through pinned memory.
     """
     device = torch.device(device)
-    make = partial(_make_for, device, augmentation, input_hw, loss_hw, extras)
+    make = partial(_make_for, device, augmentation, input_hw, loss_hw, extras, residents)
     if workers == 0:
         for step in steps:
             yield make(step).to(device)
@@ -159,8 +176,8 @@ def batches(
                 future.cancel()
 
 
-def _make_for(device, augmentation, input_hw, loss_hw, extras, step: Step) -> Batch:
-    batch = make_batch(step, augmentation, input_hw, loss_hw, extras)
+def _make_for(device, augmentation, input_hw, loss_hw, extras, residents, step: Step) -> Batch:
+    batch = make_batch(step, augmentation, input_hw, loss_hw, extras, residents)
     return batch.pin() if device.type == "cuda" else batch
 
 
@@ -179,9 +196,28 @@ def _image_batch(
         return Batch(split.kind, step, rgb, **_pairs(split, indices, views))
     target = torch.from_numpy(_targets(split, indices, views, loss_hw))
     rgb = cut_depth(rgb, target, augmentation, rng)
+    return Batch(split.kind, step, rgb, target, _known(split, target), getattr(split, "space", None))
+
+
+def _resident_batch(
+    resident: ResidentSplit,
+    step: Step,
+    views: list[View],
+    augmentation: Augmentation,
+    input_hw: tuple[int, int],
+    loss_hw: tuple[int, int],
+    rng: np.random.Generator,
+) -> Batch:
+    rgb = resident.sample_rgb(step.indices, views, input_hw)
+    rgb = disturb(change_colours_on_device(rgb, augmentation, rng), augmentation, rng)
+    target = resident.sample_depth(step.indices, views, loss_hw)
+    rgb = cut_depth(rgb, target, augmentation, rng)
+    return Batch(step.split.kind, step, rgb, target, _known(step.split, target))
+
+
+def _known(split: ImageSplit, target: torch.Tensor) -> torch.Tensor:
     # the challenge counts 1 mm as unknown
-    mask = target > (1 if split.kind == "metric" else 0)
-    return Batch(split.kind, step, rgb, target, mask, getattr(split, "space", None))
+    return target > (1 if split.kind == "metric" else 0)
 
 
 def _sampled(

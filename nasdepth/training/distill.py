@@ -23,8 +23,8 @@ from nasdepth.files import cache_folder, locked, write_json, write_text
 from nasdepth.models import AnyNetwork
 from nasdepth.models.depthnet import PENULTIMATE
 from nasdepth.training.checkpoint import load_model
+from nasdepth.training.distributed import default_device
 from nasdepth.training.geometry import View, sample_maps
-from nasdepth.training.loop import default_device
 
 STORED_HW = (240, 320)
 """Height and width at which a teacher's depth is kept unless said otherwise."""

@@ -120,6 +120,11 @@ class Processes:
             )
 
 
+def default_device() -> torch.device:
+    """The GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def join(device: torch.device | None = None) -> Processes:
     """The processes that torchrun has started, or this one alone.
 

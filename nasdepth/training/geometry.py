@@ -59,14 +59,46 @@ class View:
 
     def grid(self, hw: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
         """Where every output pixel's centre lies: rows and columns, float32 (h, w), in stored pixels."""
+        of_rows, of_columns = self._turned_axes(hw)
+        return np.add.outer(*of_rows, dtype=np.float32), np.add.outer(*of_columns, dtype=np.float32)
+
+    def summands(self, hw: tuple[int, int]) -> np.ndarray:
+        """The grid as four vectors, for whoever adds them up elsewhere: float64 (2 h + 2 w,).
+
+        Output pixel (i, j) lies in row a[i] + b[j] and column c[i] + d[j] of the stored image, where a (h,),
+        b (w,), c (h,) and d (w,) follow one another. Of an upright view b and c are 0.
+        """
+        if self.upright:
+            rows, columns = self.axes(hw)
+            return np.concatenate([rows, np.zeros(hw[1] + hw[0]), columns])
+        of_rows, of_columns = self._turned_axes(hw)
+        return np.concatenate([*of_rows, *of_columns])
+
+    def resized_window(self, hw: tuple[int, int]) -> tuple[tuple[int, int, int, int], tuple[int, int]]:
+        """Which part of the stored image is resized before it is turned, and to what size.
+
+        Of an upright view that is the window itself, and `hw`. A turned view takes what its corners need, as
+        far as there is an image, at the same pixels a degree as an upright view has.
+
+        Returns:
+            (top, left, height, width) in stored pixels, and the (height, width) that it is resized to.
+        """
+        if self.upright:
+            return (self.top, self.left, self.height, self.width), hw
+        (top, height), (left, width) = (
+            _extent(*(one.astype(np.float32) for one in summands), size)
+            for summands, size in zip(self._turned_axes(hw), self.stored_hw, strict=True)
+        )
+        resized_hw = math.ceil(height * hw[0] / self.height), math.ceil(width * hw[1] / self.width)
+        return (top, left, height, width), resized_hw
+
+    def _turned_axes(self, hw: tuple[int, int]) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+        """For the rows, and for the columns, of the output's pixels: what each output row and column adds."""
         rows, columns = self.axes(hw)
         cos, sin = math.cos(self.angle_rad), math.sin(self.angle_rad)
         middle_y, middle_x = self._middle
         down, right = rows - middle_y, columns - middle_x
-        return (
-            np.add.outer(cos * down + middle_y, sin * right, dtype=np.float32),
-            np.add.outer(-sin * down, cos * right + middle_x, dtype=np.float32),
-        )
+        return (cos * down + middle_y, sin * right), (-sin * down, cos * right + middle_x)
 
     def place(self, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Where points of the stored image (centres, in pixels) come to lie.
@@ -110,12 +142,8 @@ def sample_rgb(image: np.ndarray, view: View, hw: tuple[int, int]) -> np.ndarray
             return mirrored
         return window
     rows, columns = view.grid(hw)
-    top, bottom = _extent(rows, image.shape[0])
-    left, right = _extent(columns, image.shape[1])
-    height, width = bottom - top, right - left
-    # the same pixels a degree as an upright view has
-    window_hw = (math.ceil(height * hw[0] / view.height), math.ceil(width * hw[1] / view.width))
-    window = _resized(image, top, left, height, width, window_hw).float()
+    (top, left, height, width), resized_hw = view.resized_window(hw)
+    window = _resized(image, top, left, height, width, resized_hw).float()
     # grid_sample takes (x, y) from -1 at the one edge to 1 at the other
     grid = np.empty((*hw, 2), np.float32)
     np.multiply(columns - np.float32(left - 0.5), np.float32(2 / width), out=grid[..., 0])
@@ -240,6 +268,7 @@ def _resized(
     return F.interpolate(channels_last, size=hw, mode="bilinear", align_corners=False, antialias=antialias)[0]
 
 
-def _extent(places: np.ndarray, size: int) -> tuple[int, int]:
-    low = min(max(math.floor(places.min()) - 1, 0), size - 1)
-    return low, max(min(math.ceil(places.max()) + 2, size), low + 1)
+def _extent(first: np.ndarray, second: np.ndarray, size: int) -> tuple[int, int]:
+    """Start and length of what the sums of two vectors reach, with a margin, within `size`."""
+    low = min(max(math.floor(first.min() + second.min()) - 1, 0), size - 1)
+    return low, max(min(math.ceil(first.max() + second.max()) + 2, size), low + 1) - low

@@ -86,15 +86,16 @@ class StepInputs:
     ) -> tuple[LossInputs, list[torch.Tensor]]:
         """The inputs of the losses, and the predictions of earlier decoder stages.
 
-        Everything is at `recipe.loss_hw`. On a GPU the network runs in bfloat16 if the recipe says so; the
-        head, the predictions and the losses are float32 anyway.
+        Everything is at `recipe.loss_hw`. The network runs in bfloat16 if the recipe says so for this kind of
+        device; the head, the predictions and the losses are float32 anyway.
 
         Args:
             batch: on the network's device.
             generator: where the losses take their random numbers from.
         """
         device, loss_hw = batch.rgb.device, self.recipe.loss_hw
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.recipe.bf16 and device.type == "cuda"):
+        bf16 = self.recipe.bf16 if device.type == "cuda" else self.recipe.cpu_bf16
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             output = self._network(batch.rgb)
         features = output if isinstance(output, dict) else {PENULTIMATE: output}
         # millimetres do not fit into bfloat16's eight bits

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict, dataclass
@@ -26,12 +26,12 @@ from nasdepth.training.distributed import Processes, join
 from nasdepth.training.ema import Ema
 from nasdepth.training.learner import build_learner, recipe_extras
 from nasdepth.training.logs import Epoch, Logs
-from nasdepth.training.losses import log_depth
+from nasdepth.training.memory import freed_memory_kept
 from nasdepth.training.optimisation import build_optimizer, set_learning_rate
 from nasdepth.training.readings import GRADIENT, TOTAL, Readings
 from nasdepth.training.recipe import Recipe
-
-VALIDATION_BATCH = 8
+from nasdepth.training.resident import resident_portions
+from nasdepth.training.validation import validate
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,6 @@ class StepReport:
     step: int
     steps_per_epoch: int
     loss: float
-
-
-def default_device() -> torch.device:
-    """The GPU where there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def train(
@@ -62,7 +57,9 @@ def train(
     folder: Path | None = None,
     on_epoch: Callable[[Epoch], None] = lambda _: None,
     on_step: Callable[[StepReport], None] = lambda _: None,
+    on_validation: Callable[[np.ndarray], None] = lambda _: None,
     device: torch.device | None = None,
+    resident: bool | None = None,
 ) -> list[Epoch]:
     """Train a network in place; it ends with the weights to deploy (the average, the best epoch's).
 
@@ -79,6 +76,10 @@ def train(
         folder: gets `log.csv`, `samples/epoch-*.jpg` and TensorBoard's events.
         on_epoch: called after each epoch; may raise to stop the training.
         on_step: called after each step, on a GPU one step late and not after the last.
+        on_validation: called before `on_epoch` with the si-RMSE of every validation image, (N,) float64.
+        resident: keep images with metric depth on the device and make their batches there, for this training
+            and all later ones with the same data; by default on a GPU. What does not fit is logged and read
+            from the disk.
 
     Returns:
         Every epoch's report, resumed ones included.
@@ -97,8 +98,10 @@ def train(
     processes = join(device)
     processes.check(mixture.batch_size)
     device = processes.device
+    resident = device.type == "cuda" if resident is None else resident
+    judged = _own_part(validation, processes)
     extras = [*recipe_extras(recipe), *extras]
-    with _own_randomness(device):
+    with _own_randomness(device), freed_memory_kept(device):
         torch.manual_seed(seed)
         learner = build_learner(model, recipe, mixture, extras, device)
         if model.scale_mm.item() == DEFAULT_SCALE_MM:  # a network that was trained before keeps its own
@@ -132,6 +135,7 @@ def train(
         shown = validation or mixture.portions[0].split
         logs = Logs(folder if processes.first else None, shown, len(history) * steps_per_epoch)
         generator = torch.Generator(device)
+        residents = resident_portions(mixture, device) if resident else {}
         advice = f"lower the learning rate ({recipe.optimizer.learning_rate:g}) or look at the data"
 
         for epoch in range(len(history), recipe.epochs):
@@ -152,7 +156,8 @@ def train(
                     tuple(model.input_hw),
                     recipe.loss_hw,
                     extras=extras,
-                    workers=_workers(processes),
+                    residents=residents,
+                    workers=_workers(processes, mixture, residents),
                     device=device,
                 )
             )
@@ -185,7 +190,8 @@ def train(
 
             si_rmse = None
             if validation is not None:
-                si_rmse = _validate_together(latest, validation, processes)
+                per_image = _validate_together(latest, judged, len(validation), processes, resident)
+                si_rmse = _mean_of_known(per_image)
                 if not math.isfinite(si_rmse):  # the last step of an epoch can be the one that breaks it
                     raise DivergedError(
                         f"the si-RMSE is {si_rmse} after epoch {epoch + 1}; {advice}{kept_where}"
@@ -220,6 +226,8 @@ def train(
                         **{name: part.state_dict() for name, part in parts.items()},
                     )
                 logs.epoch(history, latest)
+                if validation is not None:
+                    on_validation(per_image)
                 on_epoch(history[-1])
         logs.close()
         model.load_state_dict(kept)
@@ -227,31 +235,23 @@ def train(
     return history
 
 
-@torch.no_grad()
-def validate(model: DepthNet, split: DepthSplit, *, device: torch.device | None = None) -> np.ndarray:
-    """si-RMSE per image of a network, at full resolution: (N,) float64, NaN without a known pixel.
-
-    The challenge's definition (`nasdepth.metrics`) in float32 logarithms on the device that trains: several
-    times faster, and the same to five digits. What is deployed is scored by `evaluate_tflite`.
-    """
-    device = device or default_device()
-    model.to(device).eval()
-    per_image = []
-    for start in range(0, len(split), VALIDATION_BATCH):
-        rgb, depth_mm = split.batch(np.arange(start, min(start + VALIDATION_BATCH, len(split))))
-        pixels = torch.from_numpy(rgb).to(device).permute(0, 3, 1, 2).float()
-        target_mm = torch.from_numpy(depth_mm.astype(np.float32)).to(device)
-        for pred, target in zip(model(pixels)[:, 0].float(), target_mm, strict=True):
-            known = target > 1
-            g = (log_depth(pred[known]) - target[known].log()).double()
-            per_image.append(g.var(correction=0).sqrt().item() if g.numel() else math.nan)
-    return np.array(per_image)
+def _own_part(split: DepthSplit | None, processes: Processes) -> DepthSplit | None:
+    """The images that this process judges: one object for all epochs, which is copied to a device once."""
+    if split is None or processes.count == 1:
+        return split
+    return split.subset(np.arange(processes.rank, len(split), processes.count))
 
 
-def _validate_together(model: DepthNet, split: DepthSplit, processes: Processes) -> float:
-    own = np.arange(processes.rank, len(split), processes.count)
-    scores = validate(model, split.subset(own), device=processes.device) if len(own) else np.empty(0)
-    scores = processes.gathered(dict(zip(own.tolist(), scores.tolist(), strict=True)), len(split))
+def _validate_together(
+    model: DepthNet, own_part: DepthSplit, count: int, processes: Processes, resident: bool
+) -> np.ndarray:
+    """si-RMSE per image, as `validate`, each process judging its share of `count` images."""
+    scores = validate(model, own_part, device=processes.device, resident=resident)
+    own = range(processes.rank, count, processes.count)
+    return processes.gathered(dict(zip(own, scores.tolist(), strict=True)), count)
+
+
+def _mean_of_known(scores: np.ndarray) -> float:
     known = scores[~np.isnan(scores)]
     return float(known.mean()) if len(known) else math.nan
 
@@ -273,10 +273,12 @@ def _seed(*place: int) -> int:
     return int(np.random.SeedSequence(place).generate_state(1)[0])
 
 
-def _workers(processes: Processes) -> int:
+def _workers(processes: Processes, mixture: Mixture, residents: Collection[ImageSplit]) -> int:
     """Threads that make batches: none beside a training that keeps every core busy itself."""
     if processes.device.type != "cuda":
         return 0
+    if all(portion.split in residents for portion in mixture.portions):
+        return 1  # it only tells the GPU what to do
     on_this_machine = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     return max(1, cpu_workers() // on_this_machine)
 
@@ -306,7 +308,9 @@ def _median_depth_mm(mixture: Mixture) -> float:
     if split is None:
         return DEFAULT_SCALE_MM
     chosen = np.unique(np.linspace(0, len(split) - 1, min(64, len(split))).astype(int))
-    _, depth_mm = split.batch(chosen)
-    sampled = depth_mm[:, ::8, ::8]
+    depth_mm = [split.depth_view(index) for index in chosen]
+    sampled = np.stack([one[::8, ::8] for one in depth_mm])
     known = sampled[sampled > 1]
-    return float(np.median(known)) if known.size else float(np.median(depth_mm[depth_mm > 1]))
+    if not known.size:
+        known = np.concatenate([one[one > 1] for one in depth_mm])
+    return float(np.median(known))

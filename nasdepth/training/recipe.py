@@ -100,7 +100,10 @@ class Recipe(_Strict):
         ema_decay: decay of the exponential moving average of the weights, which is then what is validated
             and deployed.
         bf16: autocast on a GPU.
-        compile: torch.compile on a GPU.
+        cpu_bf16: autocast on a CPU; faster only on one with instructions for it (avx512_bf16, amx_bf16).
+        channels_last: keep the colours, or channels, of a pixel side by side in memory.
+        compile: torch.compile on a GPU. Compiling takes longer than a whole training of seconds: leave it
+            off for proxies.
         early_stop_epochs: stop after so many epochs in which the validation did not improve.
         pretrained: start the encoder from ImageNet weights where they are within reach.
         loss_hw: resolution at which prediction and target are compared.
@@ -118,6 +121,7 @@ class Recipe(_Strict):
     gradient_clip: Positive | None = 1.0
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     bf16: bool = True
+    cpu_bf16: bool = False
     channels_last: bool = True
     compile: bool = False
     early_stop_epochs: Annotated[int, Field(ge=1)] | None = None
@@ -139,7 +143,10 @@ class Recipe(_Strict):
     @property
     def fingerprint(self) -> str:
         """Short hash of all that matters to the training: everything but the words."""
-        return hashlib.sha256(self.model_dump_json(exclude={"about", "source"}).encode()).hexdigest()[:12]
+        words = {"about", "source"}
+        # where it is off, trainings from before there was this field are the same training
+        without = words if self.cpu_bf16 else {*words, "cpu_bf16"}
+        return hashlib.sha256(self.model_dump_json(exclude=without).encode()).hexdigest()[:12]
 
     @property
     def distils(self) -> bool:

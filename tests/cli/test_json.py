@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from replay_formula import quick_records
 from typer.main import get_command
 from typer.testing import CliRunner
 
 from nasdepth.cli import app
 from nasdepth.cli.packs import pack_json
 from nasdepth.packs import load_table, shipped_tables
+from nasdepth.recording import write_records
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "json.md"
 DATA = "scenes:24+6"
@@ -120,6 +122,7 @@ def printed(tmp_path_factory, tiny_space_file, two_space_file, table_file, lited
               "--budget", 1)  # fmt: skip
     build = ("latency", "build", "--space", two_space_file, "--out", "tables", "--name", "mine",
              "--minutes", 0, "--calibrate", 0, "--validate", 0, "--no-general")  # fmt: skip
+    write_records(records_file := tmp_path_factory.mktemp("records") / "quick.csv.gz", quick_records())
     cases = {
         "space show": ("space", "show", "--space", "quick"),
         "space sample": ("space", "sample", "--space", "quick", "-n", 2),
@@ -144,6 +147,9 @@ def printed(tmp_path_factory, tiny_space_file, two_space_file, table_file, lited
         "retrain": ("retrain", "--run", "runs/search-1", "--epochs", 1, "--baseline", "none"),
         "export": ("export", TINY, "tiny.tflite"),
         "evaluate": ("evaluate", litedepth_file, "--data", DATA),
+        "replay": ("replay", "--records", records_file, "--space", "quick", "--world", "support-vectors",
+                   "--budget", 10, "--seeds", 1, "--sampler", "random"),
+        "fidelity": ("fidelity", "--records", records_file),
         "benchmark": ("benchmark", litedepth_file, "--min-runs", 2),
     }  # fmt: skip
     needed = {"retrain": "search"}

@@ -19,7 +19,7 @@ from nasdepth.models.encoder_blocks import (
     MobileOneBlock,
 )
 from nasdepth.models.encoders import EncoderNet
-from nasdepth.models.pretrained import load_pretrained, pretrained_source, slice_into
+from nasdepth.models.pretrained import load_pretrained, pretrained_source, slice_into, weights_here
 
 FAMILIES = list(families())
 
@@ -38,11 +38,12 @@ def encoder(family: str, width: float) -> EncoderNet:
 @pytest.fixture(autouse=True)
 def forget(monkeypatch):
     """Sources are remembered for the process; tests that change the machine must not see old answers."""
-    pretrained._imagenet_state.cache_clear()
-    pretrained._hub_reachable.cache_clear()
+    remembering = (pretrained._imagenet_state, pretrained._hub_reachable, pretrained.weights_here)
+    for function in remembering:
+        function.cache_clear()
     yield
-    pretrained._imagenet_state.cache_clear()
-    pretrained._hub_reachable.cache_clear()
+    for function in remembering:
+        function.cache_clear()
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -334,6 +335,7 @@ def test_a_hub_out_of_reach_is_asked_once_and_not_waited_for(monkeypatch):
         pretrained.timm, "create_model", lambda *_, **__: pytest.fail("asked timm for weights")
     )
     for family in ("mobilenetv1", "mobilenetv3_small", "mobilenetv4_conv_small"):
+        assert not weights_here(family).pretrained
         assert not pretrained_source(family).pretrained
     assert len(asked) == 1 and 0 < asked[0][1] <= 5
 
@@ -341,3 +343,38 @@ def test_a_hub_out_of_reach_is_asked_once_and_not_waited_for(monkeypatch):
 def test_offline_mode_asks_nobody(monkeypatch):
     monkeypatch.setattr(socket, "create_connection", lambda *_, **__: pytest.fail("went to the network"))
     assert not pretrained_source("mobilenetv1").pretrained
+    assert not weights_here("mobilenetv1").pretrained
+
+
+@pytest.mark.parametrize("family", sorted(families()))
+def test_what_is_at_hand_is_known_without_loading_it(family, monkeypatch):
+    loaded = pretrained_source(family)
+    monkeypatch.setattr(pretrained.torch, "load", lambda *_, **__: pytest.fail("loaded weights"))
+    monkeypatch.setattr(pretrained.timm, "create_model", lambda *_, **__: pytest.fail("built a network"))
+    assert weights_here(family) == loaded
+
+
+def test_the_hub_is_asked_for_the_file_and_not_for_its_content(monkeypatch):
+    asked = []
+
+    def exists(repository, file, **_):
+        asked.append((repository, file))
+        return file == "pytorch_model.bin" and "mobilenetv3_small" in repository
+
+    monkeypatch.setattr(pretrained, "_hub_reachable", lambda: True)
+    monkeypatch.setattr(pretrained.huggingface_hub, "file_exists", exists)
+    monkeypatch.setattr(pretrained.timm, "create_model", lambda *_, **__: pytest.fail("downloaded"))
+    assert weights_here("mobilenetv3_small").pretrained
+    assert "timm" in weights_here("mobilenetv3_small").source
+    assert not weights_here("lcnet").pretrained
+    count = len(asked)
+    assert count == 4 and not weights_here("lcnet").pretrained and len(asked) == count  # remembered
+
+
+def test_a_hub_that_fails_has_no_weights(monkeypatch):
+    def fail(*_, **__):
+        raise OSError("connection reset")
+
+    monkeypatch.setattr(pretrained, "_hub_reachable", lambda: True)
+    monkeypatch.setattr(pretrained.huggingface_hub, "file_exists", fail)
+    assert not weights_here("lcnet").pretrained

@@ -329,3 +329,14 @@ def test_patience_ends(postgres, monkeypatch):
         assert PASSWORD not in why(error.value, storage._url)
     finally:
         postgres.start()
+
+
+def test_a_storage_in_memory_is_its_own():
+    first, second = open_storage("memory://"), open_storage("memory://")
+    study = optuna.create_study(storage=first, study_name="one")
+    with pytest.raises(KeyError):
+        optuna.load_study(storage=second, study_name="one")
+    trial = study.ask()
+    study.tell(trial, 1.0)
+    Recovery(study, first)()
+    assert [one.value for one in optuna.load_study(storage=first, study_name="one").trials] == [1.0]

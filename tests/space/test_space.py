@@ -264,3 +264,110 @@ def test_the_fingerprint_follows_the_content_not_the_name(write):
     assert SearchSpace.load(write(name="other", description="words")).fingerprint == first
     assert SearchSpace.load(write(input__width=[128])).fingerprint == first
     assert SearchSpace.load(write(input__width=[160])).fingerprint != first
+
+
+# neighbours, children and what Optuna is asked
+
+
+@pytest.mark.parametrize("name", ["small", *SHIPPED])
+def test_distributions_are_what_a_trial_is_asked_for(name, write):
+    space = SearchSpace.load(write() if name == "small" else name)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for _ in range(30):
+        trial = study.ask()
+        architecture = space.suggest(trial)
+        asked = study.trials[trial.number].distributions
+        if space.parameters(architecture) == trial.params:  # not another spelling
+            assert space.distributions(architecture) == asked
+        assert set(space.distributions(architecture)) == set(space.parameters(architecture))
+
+
+def test_what_lies_outside_has_no_distributions_and_no_mutants(write):
+    space = SearchSpace.load(write())
+    outside = resolve("litedepth")
+    for use in (space.distributions, lambda one: space.mutate(one, random.Random(0))):
+        with pytest.raises(SpaceError, match="is not in the space small"):
+            use(outside)
+
+
+@pytest.mark.parametrize("name", ["small", *SHIPPED])
+def test_mutants_and_children_lie_in_the_space(name, write):
+    space = SearchSpace.load(write() if name == "small" else name)
+    rng = random.Random(3)
+    for _ in range(100):
+        one, other = space.sample(rng), space.sample(rng)
+        mutant, child = space.mutate(one, rng, rng.choice((1, 2, 5))), space.cross(one, other, rng)
+        assert mutant != one and space.contains(mutant) and space.contains(child)
+
+
+def test_one_change_changes_one_choice():
+    """The rest stays, but for what the changed choice brings with it."""
+    space = SearchSpace.load("depth")
+    rng = random.Random(0)
+    steps = []
+    for _ in range(200):
+        one = space.sample(rng)
+        before = space.parameters(one)
+        after = space.parameters(space.mutate(one, rng))
+        changed = [name for name in before if name in after and before[name] != after[name]]
+        structural = {"family", "stages", "head_stride", "width"} & set(changed)
+        assert structural or len(changed) <= 2  # a block may bring its own kernel
+        if changed == ["input_height"]:
+            steps.append(abs(after["input_height"] - before["input_height"]) // 32)
+    assert steps and sum(step <= 2 for step in steps) > len(steps) / 2
+
+
+def test_more_changes_go_farther():
+    space = SearchSpace.load("depth")
+
+    def distance(changes):
+        rng = random.Random(0)
+        total = 0
+        for _ in range(100):
+            one = space.sample(rng)
+            before, after = space.parameters(one), space.parameters(space.mutate(one, rng, changes))
+            total += sum(before[name] != after.get(name) for name in before)
+        return total
+
+    assert distance(1) < distance(3) < distance(8)
+
+
+def test_a_child_has_its_parents_choices():
+    space = SearchSpace.load("depth")
+    rng = random.Random(0)
+    inherited = total = 0
+    for _ in range(100):
+        one, other = space.sample(rng), space.sample(rng)
+        parents = space.parameters(one), space.parameters(other)
+        child = space.parameters(space.cross(one, other, rng))
+        for name, value in child.items():
+            total += 1
+            inherited += any(parent.get(name) == value for parent in parents)
+    assert inherited > 0.9 * total
+    same = space.sample(rng)
+    assert space.cross(same, same, rng) == same
+
+
+def test_a_space_of_one_has_no_mutants(write):
+    path = write(
+        input={"height": 64, "width": 128},
+        encoder={"family": "mobilenetv2", "width": 0.5, "stride": 8},
+        decoder={"skip": "none", "block": "conv", "kernel": 1, "width": 8, "upsampling": "nearest"},
+        head={"stride": 8, "upsampling": "nearest"},
+    )
+    space = SearchSpace.load(path)
+    (only,) = space.architectures()
+    assert space.mutate(only, random.Random(0)) == only and space.distributions(only) == {}
+
+
+def test_a_space_can_be_restricted_to_families():
+    space = SearchSpace.load("depth")
+    some = space.restricted(["lcnet", "mobilenetv2"])
+    assert some.definition.encoder.family == ("mobilenetv2", "lcnet")  # in the space's own order
+    assert some.fingerprint != space.fingerprint and some.name == space.name
+    assert {some.sample(random.Random(n)).encoder.family for n in range(30)} == {"mobilenetv2", "lcnet"}
+    assert space.restricted(space.definition.encoder.family).fingerprint == space.fingerprint
+    with pytest.raises(SpaceError, match=r"no family of space depth is left"):
+        space.restricted([])
+    with pytest.raises(SpaceError, match=r"depth has no family resnet; it has mobilenetv1"):
+        space.restricted(["resnet"])

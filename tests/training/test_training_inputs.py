@@ -289,3 +289,16 @@ def test_a_field_of_view_follows_a_rotation(splits):
             break
     else:
         pytest.fail("no view shows the middle")
+
+
+@pytest.mark.parametrize("cpu_bf16", [False, True])
+def test_only_the_network_is_in_bfloat16_and_on_a_cpu_only_if_asked_for(scenes, cpu_bf16):
+    recipe = Recipe(batch_size=4, loss_hw=LOSS_HW, loss={"sig": {}}, bf16=True, cpu_bf16=cpu_bf16)
+    learner = build_learner(build(SMALL), recipe, Mixture(scenes, 4), (), CPU)
+    batch = make_batch(Mixture(scenes, 4).step(0, 0), NO_AUGMENTATION, (64, 96), LOSS_HW)
+    inputs, _ = learner.inputs(batch)
+    assert inputs.features["penultimate"].dtype == (torch.bfloat16 if cpu_bf16 else torch.float32)
+    assert inputs.pred_mm.dtype == torch.float32
+    total, _ = learner(batch)
+    total.backward()
+    assert {one.grad.dtype for one in learner.parameters() if one.grad is not None} == {torch.float32}

@@ -1,5 +1,6 @@
 """Recipes: what a YAML file and --set can say, and what they are told when they are wrong."""
 
+import hashlib
 import math
 import re
 
@@ -151,3 +152,10 @@ def test_the_fingerprint_is_of_everything_but_the_words():
         "optimizer.weight_decay": 0.0, "balance.kind": "dynamic", "mixture.scenes": 1.0, "pretrained": False,
     }.items()}  # fmt: skip
     assert len(prints | {recipe.fingerprint}) == 9
+
+
+def test_trainings_from_before_a_field_are_the_same_while_it_is_off():
+    recipe = load_recipe("proxy")
+    words = {"about", "source", "cpu_bf16"}
+    before = hashlib.sha256(recipe.model_dump_json(exclude=words).encode()).hexdigest()[:12]
+    assert recipe.fingerprint == before != recipe.with_(cpu_bf16=True).fingerprint

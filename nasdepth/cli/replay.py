@@ -1,0 +1,325 @@
+"""nasdepth replay and nasdepth fidelity: what recorded trainings say of searches and of proxies."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from nasdepth.cli.console import Json, notes, out, print_json, progress
+
+RecordsFile = Annotated[
+    Path, typer.Option("--records", help="A .csv.gz that `nasdepth record --archive` has written.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(replay)
+    app.command()(fidelity)
+
+
+@contextmanager
+def _extra_at_hand():
+    """Name the extra where what it installs is missing."""
+    from nasdepth.errors import NasdepthError
+
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or not error.name.startswith("sklearn"):
+            raise
+        raise NasdepthError(
+            "replays need scikit-learn; install it with `pip install nasdepth[replay]`"
+        ) from None
+
+
+def replay(
+    records: RecordsFile,
+    sampler: Annotated[
+        list[str] | None, typer.Option(help="Sampler to replay; give it several times to compare.")
+    ] = None,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Searches of each sampler, each in a world of its own.")
+    ] = 50,
+    budget: Annotated[int, typer.Option(min=1, help="Trials of a search that are trained.")] = 200,
+    space: Annotated[str, typer.Option(help="Search space of the records: a YAML file or a name.")] = "depth",
+    table: Annotated[
+        str | None, typer.Option(help="Latency table or device pack; by default the one of the records.")
+    ] = None,
+    world: Annotated[
+        str,
+        typer.Option(
+            help="What answers for architectures without a record: mixed, extra-trees or support-vectors."
+        ),
+    ] = "mixed",
+    max_latency_ms: Annotated[
+        float | None, typer.Option(help="As of `nasdepth search`: nothing slower counts.")
+    ] = None,
+    pruner: Annotated[str, typer.Option(help="Rule by which a search ends trainings early.")] = "median",
+    rung: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=1,
+            help="Epochs after which a candidate is judged, beside those of the proxy; may be given several "
+            "times. Such trainings must have been recorded.",
+        ),
+    ] = None,
+    continued: Annotated[
+        bool,
+        typer.Option(
+            "--continued/--anew", help="A rung goes on from the last one's weights, or starts anew."
+        ),
+    ] = True,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that replay at once.")] = 1,
+    to: Annotated[
+        Path | None,
+        typer.Option("--out", help="Keep finished searches in this CSV; the same command goes on from it."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Run whole searches against recorded trainings, on a virtual clock, and compare samplers.
+
+    A regression fitted to the records answers for architectures that were not recorded. Its own error, on
+    recorded architectures that it was not fitted to, is printed first. Regret is the distance in octaves of
+    the score to the best that is known of the world. Ctrl-C keeps finished searches if `--out` is given.
+
+    Examples: `nasdepth replay --records records/my_data.csv.gz --sampler latency-aware --sampler tpe`;
+    `nasdepth replay --records records/my_data.csv.gz --seeds 10 --workers 4 --out replays.csv`
+    """
+    from dataclasses import asdict
+
+    with _extra_at_hand():
+        from nasdepth.replay import Replay, Setting, read_traces, replay_all, summaries, write_traces
+    from nasdepth.recording import load_records
+    from nasdepth.recording.training import commit
+    from nasdepth.search.sampling import check_sampler
+
+    samplers = list(dict.fromkeys(sampler or ["random", "tpe", "latency-aware"]))
+    for name in samplers:
+        check_sampler(name, "score")
+    recorded = load_records(records)
+    setting = Setting(
+        space,
+        table or recorded.card.plan.table.split()[0],
+        world,
+        budget,
+        max_latency_ms,
+        pruner,
+        tuple(sorted(rung or ())),
+        continued,
+    )
+    kept = read_traces(to) if to is not None else []
+    with progress() as bar:
+        task = bar.add_task("reading")
+        replays = Replay(
+            recorded,
+            setting,
+            lambda what, done, total: bar.update(task, description=what, completed=done, total=total),
+        )
+        wanted = [(name, seed) for seed in range(seeds) for name in samplers]
+        ours = {(one.sampler, one.seed): one for one in kept if one.setting == replays.fingerprint}
+        others = [one for one in kept if one.setting != replays.fingerprint]
+        missing = [one for one in wanted if one not in ours]
+        if old := {one.commit for one in ours.values()} - {commit()}:
+            notes.print(f"{to}: holds searches of other versions of nasdepth ({', '.join(sorted(old))})")
+        bar.reset(
+            task, description="replaying searches", total=len(wanted), completed=len(wanted) - len(missing)
+        )
+        try:
+            for trace in replay_all(replays, recorded, missing, workers):
+                ours[trace.sampler, trace.seed] = trace
+                if to is not None:
+                    write_traces(to, [*others, *ours.values()])
+                bar.advance(task)
+        except KeyboardInterrupt:
+            if to is not None:
+                notes.print(f"stopped; {len(ours)} searches are kept in {to}, and the same command goes on")
+            raise
+    traces = [ours[one] for one in sorted(wanted, key=lambda one: (samplers.index(one[0]), one[1]))]
+    sums, error = summaries(traces), replays.surrogate.error
+    if as_json:
+        print_json(
+            "replay",
+            records=str(records),
+            setting=asdict(setting),
+            world=asdict(error),
+            fidelities=sorted(replays.surrogate.fidelities),
+            samplers=[asdict(one) for one in sums],
+        )
+        return
+    out.print(_world_words(replays), highlight=False, soft_wrap=True)
+    for shown in _tables(sums, setting):
+        out.print(shown)
+
+
+def _world_words(replays) -> str:
+    error, setting = replays.surrogate.error, replays.setting
+    return (
+        f"world {setting.world} of {error.architectures} recorded architectures, latencies of "
+        f"{setting.table}; on architectures it was not fitted to: RMSE {error.rmse:.4f} of si-RMSE, "
+        f"R2 {error.r2:.2f}, Spearman {error.spearman:.2f}, Kendall {error.kendall:.2f}; noise of training "
+        f"{error.noise:.4f}, own deviation of an architecture {error.own:.4f}; also known: "
+        f"{', '.join(sorted(replays.surrogate.fidelities)) or 'no other way of training'}"
+    )
+
+
+def _tables(sums, setting):
+    """Regret against trials and against seconds, and what the searches end with."""
+    trials = sorted({count for one in sums for count in one.observed})
+    yield _regret_table("looks best", trials, {one.sampler: one.observed for one in sums}, "{} trials")
+    trials = sorted({count for one in sums for count in one.believed})
+    yield _regret_table("is believed best", trials, {one.sampler: one.believed for one in sums}, "{} trials")
+    seconds = sorted({at for one in sums for at in one.by_seconds})
+    yield _regret_table("looks best", seconds, {one.sampler: one.by_seconds for one in sums}, "{:.0f} s")
+    ends = Table(title=f"after {setting.budget} trials; the best believed are trained fully", box=None)
+    for column in (
+        "sampler",
+        "searches",
+        "reaches random's end at trial",
+        "final log2 score",
+        "against random",
+        "against TPE",
+        "virtual hours",
+        "s a proposal",
+    ):
+        ends.add_column(column)
+    for one in sums:
+        ends.add_row(
+            one.sampler,
+            str(one.searches),
+            "-" if one.reaches_random is None else str(one.reaches_random),
+            _mean(one.final),
+            _times(one.worth_random),
+            _times(one.worth_tpe),
+            f"{one.seconds.value / 3600:.2f}",
+            f"{one.proposal_s:.2f}",
+        )
+    yield ends
+
+
+def _regret_table(what: str, columns, rows, heading: str) -> Table:
+    shown = Table(title=f"regret of what {what}, octaves (± standard error)", box=None)
+    shown.add_column("sampler")
+    for column in columns:
+        shown.add_column(heading.format(column))
+    for name, cells in rows.items():
+        shown.add_row(name, *(_mean(cells[column]) if column in cells else "-" for column in columns))
+    return shown
+
+
+def _mean(mean) -> str:
+    return f"{mean.value:.2f} ± {mean.error:.2f}"
+
+
+def _times(mean) -> str:
+    """A mean of log2 as a factor with the range of one standard error."""
+    if mean is None:
+        return "-"
+    low, high = 2 ** (mean.value - mean.error), 2 ** (mean.value + mean.error)
+    return f"x{2**mean.value:.2f} ({low:.2f} to {high:.2f})"
+
+
+def fidelity(
+    records: RecordsFile,
+    table: Annotated[
+        str | None,
+        typer.Option(
+            help="Latency table for scores and for bins of like latency; the records' own by default."
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare cheap ways of training with full training: how well does each rank?
+
+    For each recorded way of training: Kendall's tau and Spearman's correlation of its si-RMSE with that of
+    full training, over all architectures and over pairs of like latency only, with 90 % intervals, and its
+    cost. Then what another seed changes, and what a start from random weights loses.
+
+    Examples: `nasdepth fidelity --records records/my_data.csv.gz`;
+    `nasdepth fidelity --records records/my_data.csv.gz --table rpi4-tflite2.5-ruy-4t --json`
+    """
+    from dataclasses import asdict
+
+    with _extra_at_hand():
+        from nasdepth.replay import Latencies, rank_fidelities
+    from nasdepth.packs import load_predictor
+    from nasdepth.recording import load_records
+
+    recorded = load_records(records)
+    name = table or recorded.card.plan.table.split()[0]
+    latencies = Latencies(load_predictor(name))
+    with progress() as bar:
+        bar.add_task("ranking", total=None)
+        ranking = rank_fidelities(recorded, lambda one: latencies.of(one).latency_ms)
+    if as_json:
+        print_json("fidelity", records=str(records), table=name, **asdict(ranking))
+        return
+    for shown in _fidelity_tables(ranking, name):
+        out.print(shown)
+    if enough := [one for one in ranking.ranks if one.kendall.value >= 0.8]:
+        cheapest = min(enough, key=lambda one: one.cost)
+        out.print(f"cheapest with tau >= 0.8: {cheapest.fidelity} by {cheapest.by}", highlight=False)
+    else:
+        out.print("none reaches tau 0.8", highlight=False)
+
+
+def _fidelity_tables(ranking, table: str):
+    shown = Table(title=f"ranks beside full training (90 % intervals); latencies of {table}", box=None)
+    for column in (
+        "way of training",
+        "by",
+        "n",
+        "tau",
+        "tau within latency bins",
+        "Spearman",
+        "tau of scores",
+        "best found again",
+        "cost %",
+    ):
+        shown.add_column(column)
+    for one in sorted(ranking.ranks, key=lambda one: -one.kendall.value):
+        shown.add_row(
+            one.fidelity,
+            one.by,
+            str(one.architectures),
+            _interval(one.kendall),
+            f"{_interval(one.within_bins)} of {one.bins}",
+            _interval(one.spearman),
+            "-" if one.score_kendall is None else _interval(one.score_kendall),
+            "-" if one.top_overlap is None else f"{one.top_overlap * one.top:.0f} of {one.top}",
+            f"{100 * one.cost:.1f}",
+        )
+    yield shown
+    noise = Table(title="what another seed changes, in si-RMSE", box=None)
+    for column in ("way of training", "pairs", "between seeds", "between architectures", "of like latency"):
+        noise.add_column(column)
+    for one in ranking.noise:
+        noise.add_row(
+            one.fidelity, str(one.pairs), f"{one.sd:.4f}", f"{one.spread:.4f}", f"{one.within_bins:.4f}"
+        )
+    noise.caption = (
+        f"with seeds as the only error, tau would be {ranking.ceiling:.2f}, and "
+        f"{ranking.ceiling_within_bins:.2f} within latency bins"
+    )
+    yield noise
+    if ranking.random_start:
+        lost = Table(title="si-RMSE lost by starting from random weights (90 % intervals)", box=None)
+        for column in ("family", "n", "lost", "octaves of score", "worse"):
+            lost.add_column(column)
+        for one in ranking.random_start:
+            mean = one.si_rmse
+            lost.add_row(
+                one.family,
+                str(one.architectures),
+                f"{mean.value:.4f} ({mean.low:.4f} to {mean.high:.4f})",
+                f"{20 * mean.value:.2f}",
+                f"{one.worse} of {one.architectures}",
+            )
+        yield lost
+
+
+def _interval(one) -> str:
+    return f"{one.value:.2f} ({one.low:.2f} to {one.high:.2f})"

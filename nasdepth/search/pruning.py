@@ -1,0 +1,96 @@
+"""When a candidate's training ends early: rules by name, Optuna's own and one that knows the latency."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import optuna
+from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
+from optuna.trial import FrozenTrial, TrialState
+
+from nasdepth.errors import StudyError, nearest
+from nasdepth.score import C_PER_MS, SI_RMSE_EXPONENT
+
+# the best third of what has come as far goes on: the factor of Li et al. 2018 (Hyperband) and 2020 (ASHA)
+_REDUCTION = 3
+LATENCY_ATTRIBUTE = "latency_ms"
+
+
+class ForecastPruner(BasePruner):
+    """Ends a training whose final score, as foretold from what it has reached, would hardly be the best.
+
+    The trials that were trained to the end tell how si-RMSE goes on from a step: final si-RMSE is regressed
+    on the si-RMSE at that step. The latency of a candidate is known and enters as it is. A training ends when
+    its score would stay below the best even if it ended `optimism` standard deviations better than foretold.
+
+    Args:
+        startup: complete trials that must have reached the step before anything is foretold.
+        optimism: in standard deviations of what the regression leaves.
+    """
+
+    def __init__(self, startup: int = 8, optimism: float = 2.0) -> None:
+        self._startup, self._optimism = startup, optimism
+
+    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        """Whether the trial ends at its last reported step."""
+        step = trial.last_step
+        if step is None:
+            return False
+        complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        complete = [one for one in complete if step in one.intermediate_values]
+        if len(complete) < self._startup:
+            return False
+        reached = np.array([_si_rmse(one.intermediate_values[step], one) for one in complete])
+        final = np.array([_si_rmse(one.value, one) for one in complete])
+        spread = reached - reached.mean()
+        slope = float(spread @ final) / max(float(spread @ spread), 1e-12)
+        # a training that is ahead stays ahead, and by no more than it was
+        slope = min(max(slope, 0.2), 1.0)
+        rest = final - final.mean() - slope * spread
+        sd = math.sqrt(float(rest @ rest) / (len(complete) - 2))
+        foretold = final.mean() + slope * (_si_rmse(trial.intermediate_values[step], trial) - reached.mean())
+        luckiest = -SI_RMSE_EXPONENT * (foretold - self._optimism * sd) - _latency_term(trial)
+        return luckiest < max(one.value for one in complete)
+
+
+def _latency_term(trial: FrozenTrial) -> float:
+    return math.log2(C_PER_MS * trial.user_attrs[LATENCY_ATTRIBUTE])
+
+
+def _si_rmse(log2_score: float, trial: FrozenTrial) -> float:
+    return -(log2_score + _latency_term(trial)) / SI_RMSE_EXPONENT
+
+
+PRUNERS: dict[str, Callable[[Sequence[int]], BasePruner]] = {
+    "forecast": lambda rungs: ForecastPruner(),
+    # worse than the median of all at the same step, from the second epoch on
+    "median": lambda rungs: MedianPruner(n_startup_trials=5, n_warmup_steps=min(2, rungs[0])),
+    # not among the best third that have finished the same rung
+    "halving": lambda rungs: SuccessiveHalvingPruner(
+        min_resource=rungs[0], reduction_factor=_REDUCTION, bootstrap_count=0
+    ),
+    # several halvings side by side, some of which start late
+    "hyperband": lambda rungs: HyperbandPruner(
+        min_resource=rungs[0], max_resource=rungs[-1], reduction_factor=_REDUCTION
+    ),
+    "none": lambda rungs: NopPruner(),
+}
+"""By name, what makes a pruner for a training whose rungs end after these epochs."""
+
+
+def make_pruner(name: str, rungs: Sequence[int]) -> BasePruner:
+    """The pruner of a name.
+
+    Args:
+        rungs: epochs after which a candidate is judged, rising.
+
+    Raises:
+        StudyError: there is no such pruner.
+    """
+    if name not in PRUNERS:
+        raise StudyError(
+            f"pruner {name}: is not known{nearest(name, PRUNERS)}; there are {', '.join(PRUNERS)}"
+        )
+    return PRUNERS[name](rungs)

@@ -1,0 +1,53 @@
+"""Trainings of other runs, taken over by a search of the same data: si-RMSE does not depend on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import optuna
+
+from nasdepth.errors import StudyError
+from nasdepth.search.founding import IDENTITY
+from nasdepth.search.records import WHOLE, Outcome, TrialRecord
+from nasdepth.search.storage import STORAGE_ERRORS, open_storage, why
+
+# What si-RMSE depends on beside the architecture
+_MUST_AGREE = ("data set", "proxy recipe", "rungs", "seed")
+_TRAINED = (*WHOLE, Outcome.PRUNED, Outcome.DIVERGED)
+
+
+def earlier_trainings(
+    storage: str, study_name: str, where: str, identity: Mapping[str, str]
+) -> tuple[TrialRecord, ...]:
+    """The trainings of a study that another one may learn from.
+
+    Args:
+        storage: URL of the study.
+        study_name: of the study in that storage.
+        where: what an error calls it.
+        identity: of the search that learns; see `nasdepth.search.Search`.
+
+    Raises:
+        StudyError: it cannot be read, or trained on other data, by another proxy or from another seed; the
+            message names each difference.
+    """
+    try:
+        study = optuna.load_study(study_name=study_name, storage=open_storage(storage))
+        trials = study.get_trials(deepcopy=False)
+    except KeyError:
+        raise StudyError(f"{where}: holds no search to start from") from None
+    except STORAGE_ERRORS as error:
+        raise StudyError(f"{where}: its study cannot be read ({why(error, storage)})") from error
+    theirs = study.user_attrs.get(IDENTITY, {})
+    different = [
+        f"{what} is {theirs.get(what)}, here it is {identity[what]}"
+        for what in _MUST_AGREE
+        if theirs.get(what) != identity[what]
+    ]
+    if different:
+        raise StudyError(
+            f"{where}: its trainings cannot be taken over: {'; '.join(different)}. Search with the same "
+            "data, proxy and seed, or leave out --from"
+        )
+    records = (TrialRecord.from_trial(trial) for trial in trials)
+    return tuple(record for record in records if record is not None and record.outcome in _TRAINED)

@@ -1,0 +1,42 @@
+import platform
+import resource
+
+import pytest
+import torch
+
+from nasdepth.training.memory import freed_memory_kept
+
+pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
+CPU = torch.device("cpu")
+FLOATS = 20 * 2**20  # 80 MB
+
+
+def pages_asked_for() -> int:
+    """By two tensors of 80 MB, one after the other, once one has been there before them."""
+    torch.empty(FLOATS).fill_(0)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(2):
+        torch.empty(FLOATS).fill_(1)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+def test_large_tensors_find_the_memory_of_those_before_them():
+    # how many it is depends on the size of the system's pages
+    usual = pages_asked_for()
+    with freed_memory_kept(CPU):
+        kept = pages_asked_for()
+    assert 10 * kept < usual
+    assert pages_asked_for() > 0.5 * usual, "it goes on after its end"
+
+
+def test_it_ends_with_an_error_too():
+    usual = pages_asked_for()
+    with pytest.raises(KeyError), freed_memory_kept(CPU):
+        raise KeyError
+    assert pages_asked_for() > 0.5 * usual
+
+
+def test_a_gpu_has_memory_of_its_own():
+    usual = pages_asked_for()
+    with freed_memory_kept(torch.device("cuda")):
+        assert pages_asked_for() > 0.5 * usual
