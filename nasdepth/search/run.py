@@ -286,6 +286,7 @@ class Run:
                 {
                     "settings": settings.model_dump(mode="json", exclude={"storage"}),
                     "space": space.definition.model_dump(mode="json"),
+                    "pretrained_families": pretrained_families(space),
                 }
             )
         except BaseException:
@@ -439,6 +440,11 @@ def open_search(
         unsure_percent=settings.unsure_percent if settings.measure_when_unsure and bench else None,
         events=events or SearchEvents(),
     )
+
+
+def pretrained_families(space: SearchSpace) -> list[str]:
+    """The encoder families of a space whose ImageNet weights are at hand on this machine."""
+    return [family for family in space.definition.encoder.family if weights_here(family).pretrained]
 
 
 def describe_table(table: Table) -> dict:
