@@ -4,10 +4,9 @@
     python benchmarks/proxy_cost.py --data path/to/nyuv2 --device cuda --resident
     python benchmarks/proxy_cost.py --data path/to/nyuv2 --set cpu_bf16=true --arch litedepth
 
-Steps are timed one by one, and an epoch is the median step times their number; the validation after it is
-timed whole, the second time. On a CPU times are of the process (CPU seconds), so that what else runs on the
-machine counts less. On a GPU they are of the clock, and every part is waited for, so that the sum is more than
-a training takes.
+Steps are timed one by one; an epoch is the median step times their number, and one validation, timed whole.
+On a CPU times are of the process (CPU seconds), so that what else runs on the machine counts less. On a GPU
+they are of the clock, and every part is waited for, so that the sum is more than a training takes.
 """
 
 from __future__ import annotations

@@ -30,6 +30,10 @@ def register(app: typer.Typer) -> None:
 
 def search(
     budget: Annotated[int, typer.Option(help="Trials to train; the study's total when resuming.")] = 200,
+    training_minutes: Annotated[
+        float | None,
+        typer.Option(help="Begin no further trial once all together were trained for so many minutes."),
+    ] = None,
     space: Annotated[str | None, typer.Option(help="YAML file, or depth (default) or quick.")] = None,
     data: Annotated[str | None, typer.Option(help=DATA_HELP)] = None,
     table: Annotated[
@@ -136,6 +140,7 @@ def search(
     """
     import torch
 
+    from nasdepth.data.baselines import trivial_depth
     from nasdepth.data.scenes import parse_scenes
     from nasdepth.report.plots import plot_pareto
     from nasdepth.report.terminal import table_words, trials_table
@@ -157,6 +162,8 @@ def search(
 
     if budget < 1:
         raise StudyError(f"--budget is {budget}; at least one trial must be trained")
+    if training_minutes is not None and not training_minutes > 0:
+        raise StudyError(f"--training-minutes is {training_minutes:g}; it must be above 0")
     if max_latency_ms is not None and not max_latency_ms > 0:
         raise StudyError(f"--max-latency-ms is {max_latency_ms:g}; it must be above 0")
     if unsure_percent is not None and not unsure_percent > 0:
@@ -207,6 +214,11 @@ def search(
             f"({len(session.objective.fit)} images to train, {len(session.objective.validation)} held out), "
             f"latencies estimated from {table_words(run.table)}, sampler {run.settings.sampler}"
         )
+        trivial = trivial_depth(session.objective.fit, session.objective.validation)
+        notes.print(
+            f"without a network: the mean depth map has si-RMSE {trivial.mean_map:.4f}, a constant depth "
+            f"{trivial.constant:.4f} on the images held out"
+        )
         _say_starts(session.space.definition.encoder.family)
         if session.earlier:
             reused = sum(record.outcome is Outcome.REUSED for record in session.records)
@@ -232,9 +244,9 @@ def search(
                 )
                 again += f" --workers {workers}"
                 with others:
-                    records = session.run(budget)
+                    records = session.run(budget, training_minutes)
             else:
-                records = session.run(budget)
+                records = session.run(budget, training_minutes)
             if confirmed := min(run.settings.confirm_top, math.ceil(session.spent / 10)):
                 records = session.confirm_top(confirmed, run.settings.confirm_epochs)
             if session.bench and run.settings.measure_top:
@@ -248,10 +260,8 @@ def search(
                 session.bench.device.close()
     run.write_results(records)
     plot_pareto(records, run.folder / "pareto.png")
-    if session.spent < budget:
-        notes.print(
-            f"stopped after {session.spent} trained trials: no remaining candidate is expected to beat the best"
-        )
+    if session.spent < budget and not training_minutes:
+        notes.print(f"stopped after {session.spent} trials: no remaining candidate is expected to win")
     if as_json:
         top = best(records)
         print_json(
@@ -268,6 +278,12 @@ def search(
     out.print(trials_table("Pareto front, fastest first", pareto_front(records)))
     out.print(trials_table("Named designs under the same proxy", named(records)))
     if top := best(records):
+        if top.si_rmse >= trivial.mean_map:
+            notes.print(
+                "[red]the best network is no better than the mean depth map[/red] (si-RMSE "
+                f"{top.si_rmse:.4f} against {trivial.mean_map:.4f}): do not use it; search longer, or with "
+                "more data or epochs"
+            )
         by = "measured latency" if top.latency_source == "measured" else "estimated latency"
         out.print(trials_table(f"Best, by {by}", [top]))
     out.print(

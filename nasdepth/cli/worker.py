@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from nasdepth.cli._board import Board
-from nasdepth.cli.console import notes, progress
+from nasdepth.cli.console import Json, notes, print_json, progress
 from nasdepth.cli.data import DATA_HELP
 from nasdepth.cli.search import STORAGE_HELP
 from nasdepth.errors import StudyError
@@ -31,6 +31,7 @@ def worker(
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads of a training; every core by default.")
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Train candidates for a search that another process has started with --storage.
 
@@ -71,4 +72,12 @@ def worker(
         except KeyboardInterrupt:
             notes.print("stopped; the running candidate is put back for another worker")
             raise
+    if as_json:
+        print_json(
+            "worker",
+            study_name=session.study_name,
+            spent=session.spent,
+            spent_here=session.spent_here,
+        )
+        return
     notes.print(f"done: {session.spent} candidates are trained, {session.spent_here} of them here")

@@ -6,7 +6,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -110,11 +110,11 @@ def record_training(
         fit = fit.subset(np.linspace(0, len(fit) - 1, count).round().astype(int))
     history: list[Epoch] = []
     errors: list[np.ndarray] = []
-    busy = [time.process_time()]
     outcome = TRAINED
-    try:
-        for part, recipe in enumerate(recipes):
-            history += train(
+    for part, recipe in enumerate(recipes):
+        busy = _BusySeconds()
+        try:
+            epochs = train(
                 model,
                 fit,
                 recipe,
@@ -124,16 +124,15 @@ def record_training(
                 pretrained=start.pretrained,
                 checkpoint=checkpoint if len(recipes) == 1 else None,
                 on_validation=errors.append,
-                on_epoch=lambda _: busy.append(time.process_time()),
+                on_epoch=busy,
                 on_step=on_step,
             )
-    except DivergedError:
-        outcome = DIVERGED
-    seconds = [epoch.seconds for epoch in history]
-    if not torch.cuda.is_available():
+        except DivergedError:
+            outcome, epochs = DIVERGED, busy.epochs
         # what an interrupted training had done before is known by the clock only
-        trained_here = np.diff(busy).tolist()
-        seconds[len(seconds) - len(trained_here) :] = trained_here
+        history += [*epochs[: len(epochs) - len(busy.epochs)], *busy.epochs]
+        if outcome == DIVERGED:
+            break
     return TrainingRecord(
         architecture,
         name,
@@ -143,12 +142,27 @@ def record_training(
         start.source,
         tuple(round(epoch.si_rmse, 5) for epoch in history),
         tuple(round(epoch.loss, 5) for epoch in history),
-        tuple(round(one, 2) for one in seconds),
+        tuple(round(epoch.seconds, 2) for epoch in history),
         tuple(round(float(error), 4) for error in errors[-1]) if errors else (),
         machine_name(),
         torch.get_num_threads(),
         commit(),
     )
+
+
+class _BusySeconds:
+    """Collects epochs, with the processor's seconds in place of the clock's where a processor trains."""
+
+    def __init__(self) -> None:
+        self.epochs: list[Epoch] = []
+        self._before = time.process_time()
+
+    def __call__(self, epoch: Epoch) -> None:
+        now = time.process_time()
+        if not torch.cuda.is_available():
+            epoch = replace(epoch, seconds=now - self._before)
+        self._before = now
+        self.epochs.append(epoch)
 
 
 @cache

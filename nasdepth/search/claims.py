@@ -73,8 +73,8 @@ class Heartbeat:
                 self.lost = True
                 break
             # the next one may get through
-            except (*STORAGE_ERRORS, OSError):
-                continue
+            except STORAGE_ERRORS:
+                self._storage.silent()
         backend.remove_session()
 
 

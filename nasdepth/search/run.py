@@ -26,7 +26,7 @@ from nasdepth.search.events import SearchEvents
 from nasdepth.search.measure import CandidateBench, differences
 from nasdepth.search.objective import ProxyObjective
 from nasdepth.search.records import WHOLE, Outcome, TrialRecord, best, pareto_front
-from nasdepth.search.sampling import DEFAULT_SAMPLER
+from nasdepth.search.sampling import DEFAULT_SAMPLER, check_sampler
 from nasdepth.search.storage import HEARTBEAT_S, shown, whole_url
 from nasdepth.search.study import STUDY_NAME, Search
 from nasdepth.search.warm_start import earlier_trainings
@@ -260,10 +260,12 @@ class Run:
         Raises:
             NasdepthError: the space, the data, the table or the device cannot be used.
         """
+        check_sampler(self.settings.sampler, self.settings.objective)
         space = self._space()
         settings = self.settings
         bench = None if self.unmeasured_because else CandidateBench(self._device, self.table.card)
         split = load_split(settings.data, "train", progress=progress)
+        earlier = self._earlier(split)
         made = self._make_folder()
         try:
             search = open_search(
@@ -274,7 +276,7 @@ class Run:
                 self.storage,
                 # a study of this folder alone is the same every time
                 worker_seed=secrets.randbits(24) if settings.storage else 0,
-                earlier=self._earlier(split),
+                earlier=earlier,
                 bench=bench,
                 events=events,
             )
@@ -284,6 +286,7 @@ class Run:
                 {
                     "settings": settings.model_dump(mode="json", exclude={"storage"}),
                     "space": space.definition.model_dump(mode="json"),
+                    "pretrained_families": pretrained_families(space),
                 }
             )
         except BaseException:
@@ -320,7 +323,8 @@ class Run:
         if settings.pretrained_only:
             lacking = [family for family in wanted if not weights_here(family).pretrained]
             reasons = "; ".join(f"{family}: {weights_here(family).source}" for family in lacking)
-            if lacking and self._settings_file.exists():
+            begun = self._folder is not None and self._settings_file.exists()
+            if lacking and settings.families and begun:
                 raise StudyError(
                     f"{self.folder}: was begun with ImageNet weights that are not at hand here: {reasons}; "
                     "resume it where they are"
@@ -436,6 +440,11 @@ def open_search(
         unsure_percent=settings.unsure_percent if settings.measure_when_unsure and bench else None,
         events=events or SearchEvents(),
     )
+
+
+def pretrained_families(space: SearchSpace) -> list[str]:
+    """The encoder families of a space whose ImageNet weights are at hand on this machine."""
+    return [family for family in space.definition.encoder.family if weights_here(family).pretrained]
 
 
 def describe_table(table: Table) -> dict:

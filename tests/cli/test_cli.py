@@ -162,6 +162,13 @@ def test_show_lists_choices_and_designs(nasdepth):
         (["search", "--budget", "many"], ["--budget", "integer"]),
         (["search", "--max-latency-ms", "0"], ["max-latency-ms", "0"]),
         (["search", "--objective", "speed"], ["objective", "speed"]),
+        (["search", "--budget", "1", "--data", DATA, "--sampler", "magic"], ["magic", "latency-aware, tpe"]),
+        (
+            ["search", "--budget", "1", "--data", DATA, "--objective", "pareto", "--sampler", "evolution"],
+            ["evolution", "pareto", "nsga2"],
+        ),
+        (["search", "--budget", "1", "--data", DATA, "--from", "nowhere"], ["nowhere", "cannot be read"]),
+        (["search", "--budget", "1", "--family", "resnet"], ["resnet", "mobilenetv2"]),
         (["search", "--measure-top", "-1"], ["--measure-top"]),
         (["search", "--unsure-percent", "0"], ["--unsure-percent", "0"]),
         (["search", "--budget", "1", "--device", "toaster"], ["toaster"]),

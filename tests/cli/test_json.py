@@ -147,12 +147,16 @@ def printed(tmp_path_factory, tiny_space_file, two_space_file, table_file, lited
         "retrain": ("retrain", "--run", "runs/search-1", "--epochs", 1, "--baseline", "none"),
         "export": ("export", TINY, "tiny.tflite"),
         "evaluate": ("evaluate", litedepth_file, "--data", DATA),
+        "record": ("record", "recorded", "--data", DATA, "--space", two_space_file, "--table", table_file,
+                   "--architectures", 2, "--second-seeds", 0, "--fully", 0, "--random-starts", 0,
+                   "--max-latency-ms", 1e9, "--no-train"),
+        "worker": ("worker", "--storage", "sqlite:///runs/search-1/study.db"),
         "replay": ("replay", "--records", records_file, "--space", "quick", "--world", "support-vectors",
                    "--budget", 10, "--seeds", 1, "--sampler", "random"),
         "fidelity": ("fidelity", "--records", records_file),
         "benchmark": ("benchmark", litedepth_file, "--min-runs", 2),
     }  # fmt: skip
-    needed = {"retrain": "search"}
+    needed = {"retrain": "search", "worker": "search"}
     answers: dict[str, dict] = {}
 
     def run(command: str) -> dict:

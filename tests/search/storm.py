@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import random
-import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import IO
 
 import optuna
 from optuna.trial import TrialState
 
+from nasdepth.cli import main
 from nasdepth.search import Run, Search, Settings, TrialRecord
 from nasdepth.search.claims import given_up
 from nasdepth.search.records import SPENT, Outcome
@@ -45,7 +46,7 @@ class Storm:
     lost: int
     running: int
     seconds: float
-    exit_codes: Counter
+    exit_codes: dict
 
 
 def storm(
@@ -63,34 +64,34 @@ def storm(
     session = Run.create(folder, settings).search(progress=False)
     session.set_budget(budget)
     rng, began = random.Random(seed), time.monotonic()
-    alive: dict[int, subprocess.Popen] = {}
+    alive: dict[int, BaseProcess] = {}
     ended: Counter = Counter()
     killed = 0
-    with (folder / "workers.log").open("ab") as log:
-        try:
-            for _ in range(workers):
-                _start(alive, settings.storage, log)
-            while alive and time.monotonic() - began < limit_s:
-                time.sleep(rng.uniform(0.05, 0.3))
-                targets = sorted(at_work(session.study) & alive.keys())
-                # kills are spread over the budget, none of them after its end
-                if killed < kills and targets and session.spent >= killed * budget // (kills + 1):
-                    process = alive.pop(rng.choice(targets))
-                    process.kill()
-                    process.wait()
-                    killed += 1
-                    seconds = time.monotonic() - began
-                    progress(f"{seconds:6.1f} s, {session.spent} trained: kill {killed} of {kills}")
-                    _start(alive, settings.storage, log)
-                for pid, process in list(alive.items()):
-                    if process.poll() is not None:
-                        ended[process.returncode] += 1
-                        del alive[pid]
-        finally:
-            for process in alive.values():
+    log = folder / "workers.log"
+    try:
+        for _ in range(workers):
+            _start(alive, settings.storage, log)
+        while alive and time.monotonic() - began < limit_s:
+            time.sleep(rng.uniform(0.05, 0.3))
+            targets = sorted(at_work(session.study) & alive.keys())
+            # kills are spread over the budget, none of them after its end
+            if killed < kills and targets and session.spent >= killed * budget // (kills + 1):
+                process = alive.pop(rng.choice(targets))
                 process.kill()
-                process.wait()
-                ended["hung"] += 1
+                process.join()
+                killed += 1
+                seconds = time.monotonic() - began
+                progress(f"{seconds:6.1f} s, {session.spent} trained: kill {killed} of {kills}")
+                _start(alive, settings.storage, log)
+            for pid, process in list(alive.items()):
+                if process.exitcode is not None:
+                    ended[process.exitcode] += 1
+                    del alive[pid]
+    finally:
+        for process in alive.values():
+            process.kill()
+            process.join()
+            ended["hung"] += 1
     seconds = time.monotonic() - began
     return _figures(session, workers, killed, budget, seconds, ended)
 
@@ -103,14 +104,23 @@ def at_work(study: optuna.Study) -> set[int]:
     }
 
 
-def _start(alive: dict[int, subprocess.Popen], storage: str, log: IO[bytes]) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "nasdepth", "worker", "--threads", "1"],
-        env=os.environ | {"NASDEPTH_STORAGE": storage, "OMP_NUM_THREADS": "1"},
-        stdout=log,
-        stderr=log,
-    )
+def _start(alive: dict[int, BaseProcess], storage: str, log: Path) -> None:
+    # workers are forked from a process that has imported everything: seconds of each start that prove nothing
+    forking = multiprocessing.get_context("forkserver")
+    forking.set_forkserver_preload(["nasdepth.cli", "nasdepth.search"])
+    process = forking.Process(target=_work, args=(storage, log))
+    process.start()
     alive[process.pid] = process
+
+
+def _work(storage: str, log: Path) -> None:
+    """`nasdepth worker`, as its command line runs it."""
+    with log.open("ab") as output:
+        os.dup2(output.fileno(), 1)
+        os.dup2(output.fileno(), 2)
+    os.environ["NASDEPTH_STORAGE"] = storage
+    sys.argv = ["nasdepth", "worker", "--threads", "1"]
+    main()
 
 
 def _figures(session: Search, workers: int, kills: int, budget: int, seconds: float, ended: Counter) -> Storm:
@@ -142,5 +152,5 @@ def _figures(session: Search, workers: int, kills: int, budget: int, seconds: fl
         lost=len(lost),
         running=sum(trial.state is TrialState.RUNNING for trial in trials),
         seconds=round(seconds, 1),
-        exit_codes=ended,
+        exit_codes=dict(ended),
     )

@@ -89,7 +89,7 @@ def test_a_resume_keeps_the_sampler_and_may_change_it(tmp_path, settings):
 def test_a_sampler_that_cannot_is_refused_before_anything_is_written(tmp_path, settings, change, words):
     with pytest.raises(StudyError, match=words):
         search(Run.create(tmp_path / "run", settings.model_copy(update=change)))
-    assert not list((tmp_path / "run").glob("*"))
+    assert not (tmp_path / "run").exists()
 
 
 def test_no_global_state_is_changed(tmp_path, settings, capfd):
@@ -115,6 +115,16 @@ def test_only_families_with_weights_are_searched(tmp_path, settings, families_sp
     weights.clear()
     with pytest.raises(StudyError, match=r"weights that are not at hand here: mobilenetv2: random"):
         search(Run.open(tmp_path / "run"))
+
+
+def test_a_run_without_a_folder_of_its_own_yet_may_have_families_without_weights(
+    tmp_path, settings, families_space, weights, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    changed = settings.model_copy(update={"space": str(families_space), "pretrained_only": True})
+    run = Run.create(None, changed)
+    search(run)
+    assert Run.open(run.folder).settings.families == ("mobilenetv2",)
 
 
 def test_where_no_family_has_weights_it_says_why(tmp_path, settings, families_space, weights):

@@ -121,7 +121,7 @@ def test_trainings_of_something_else_are_refused(tmp_path, settings, first, chan
     changed = settings.model_copy(update=change | {"from_runs": (str(first[0].folder),)})
     with pytest.raises(StudyError, match=words) as error:
         begin(tmp_path / "run", changed)
-    assert str(first[0].folder) in str(error.value) and not (tmp_path / "run" / "search.json").exists()
+    assert str(first[0].folder) in str(error.value) and not (tmp_path / "run").exists()
 
 
 def test_a_folder_that_holds_no_trainings_is_named(tmp_path, settings):

@@ -16,9 +16,12 @@ import pytest
 from private_postgres import PASSWORD, PrivatePostgres, binaries
 from storm import at_work, storm
 
+import nasdepth.search.run as run_module
 from nasdepth.errors import StudyError
+from nasdepth.models.pretrained import Start
 from nasdepth.search import Outcome, Run, SearchEvents, Settings, join, new_run_folder, share_of_cores
 from nasdepth.search.records import SPENT
+from nasdepth.search.study import SHARED
 
 pytestmark = pytest.mark.filterwarnings("ignore:Heartbeat of storage is supposed")
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -176,6 +179,21 @@ def test_what_a_worker_lacks_is_named_and_may_lie_elsewhere(tmp_path, settings, 
         join(url, table=str(moved / "own.csv"), data=str(tmp_path / "nowhere"), progress=False)
 
 
+def test_a_worker_starts_from_the_weights_that_the_others_start_from(tmp_path, settings, monkeypatch):
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    search = Run.create(tmp_path / "run", settings.model_copy(update={"storage": url})).search(progress=False)
+    family = search.space.definition.encoder.family[0]
+    shared = search.study.user_attrs[SHARED]
+    search.share(shared | {"pretrained_families": [family]})
+    with pytest.raises(StudyError, match=f"trains {family} from ImageNet weights, which are not at hand"):
+        join(url, progress=False)
+    monkeypatch.setattr(run_module, "weights_here", lambda family: Start("here", pretrained=True))
+    assert join(url, progress=False)
+    search.share(shared)
+    with pytest.raises(StudyError, match=f"trains {family} from random weights, but this machine has"):
+        join(url, progress=False)
+
+
 def test_searches_share_a_storage_by_the_study_name(tmp_path, settings):
     url = f"sqlite:///{tmp_path / 'study.db'}"
     for name, seed in (("pi", 1), ("phone", 2)):
@@ -266,7 +284,7 @@ def workers_at_work(process, url, folder, count):
 @pytest.mark.slow
 def test_workers_of_one_machine(tmp_path, settings):
     """One dies, is reported, and its candidate is trained; the results are written once, by the front end."""
-    process = begin_search(tmp_path, settings, "--workers", 3, "--budget", 60)
+    process = begin_search(tmp_path, settings, "--workers", 3, "--budget", 30)
     url = f"sqlite:///{tmp_path / 'run' / 'study.db'}"
     victims = workers_at_work(process, url, tmp_path / "run", 1)
     assert victims, process.communicate()
@@ -283,7 +301,7 @@ def test_workers_of_one_machine(tmp_path, settings):
         for t in study.get_trials()
         if t.user_attrs.get("nasdepth", {}).get("outcome") in SPENT
     ]
-    assert len(spent) == len(set(spent)) == 60
+    assert len(spent) == len(set(spent)) == 30
 
 
 @pytest.mark.slow

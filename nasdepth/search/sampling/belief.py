@@ -23,7 +23,7 @@ def believed_si_rmse(study: optuna.Study, context: SamplerContext) -> dict[Archi
     reached, the more the noisier trainings are.
 
     Returns:
-        By architecture; nothing for those without features, and nothing at all after fewer than ten trainings.
+        By architecture, for those that have features; empty after fewer than ten trainings.
     """
     seen = observe(study, context.space, _NO_TRIAL, context.earlier)
     rows, has = Candidates(context).features(seen.architectures)

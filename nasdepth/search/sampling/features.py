@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache
 from typing import get_args
 
 import numpy as np
@@ -41,7 +40,6 @@ PRODUCTS = (
 )
 
 
-@lru_cache(maxsize=1)
 def feature_names() -> tuple[str, ...]:
     """Names of the columns, in order, as `group:what`."""
     return tuple(_names())

@@ -80,14 +80,14 @@ class LatencyAwareSampler(ProposingSampler):
         if not self._pool_drawn:
             self._draw(_POOL_BEGIN)
             if len(self._pool) < _POOL_LEAST:
-                self._pool += self.descend(
-                    self._pool_rng, {one.architecture for one in self._pool}, _POOL_LEAST
-                )
+                known = {one.architecture for one in self._pool}
+                self._pool += self.descend(self._pool_rng, known, _POOL_LEAST)
         self._draw(min(_POOL_BEGIN + _POOL_GROWTH * number, _POOL_END))
 
     def _draw(self, wanted: int) -> None:
         """Draw until so many were drawn for the pool."""
-        if missing := wanted - self._pool_drawn:
+        missing = wanted - self._pool_drawn
+        if missing > 0:
             self._pool_drawn = wanted
             known = {one.architecture for one in self._pool}
             drawn = self.candidates.of(self.context.space.sample(self._pool_rng) for _ in range(missing))
