@@ -51,7 +51,7 @@ def main(
     sampler: Annotated[list[str] | None, typer.Option(help="All by default.")] = None,
     workers: Annotated[int, typer.Option(min=1)] = 1,
     out: Annotated[Path, typer.Option(help="Replayed searches, as CSV.")] = Path("runs/replays.csv"),
-    plot: Annotated[Path, typer.Option()] = Path("docs/images/search_efficiency.svg"),
+    plot: Annotated[Path, typer.Option()] = Path("docs/images/search_efficiency.png"),
 ) -> None:
     samplers = sampler or SAMPLERS
     recorded = load_records(records)
@@ -122,7 +122,7 @@ def draw(traces: list[Trace], path: Path, title: str) -> None:
     by_trials.set_ylim(bottom=0)
     by_trials.legend(frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+    figure.savefig(path)
     plt.close(figure)
 
 
