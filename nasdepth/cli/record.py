@@ -47,6 +47,13 @@ def record(
     restore: Annotated[
         Path | None, typer.Option(help="Begin a new folder with the plan and the records of this .csv.gz.")
     ] = None,
+    add: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Run folder of a search on the same images by the same proxy, whose trainings are taken "
+            "over. May be given several times."
+        ),
+    ] = None,
     train: Annotated[bool, typer.Option("--train/--no-train", help="Train, or only count and write.")] = True,
     as_json: Json = False,
 ) -> None:
@@ -70,6 +77,7 @@ def record(
         load_records,
         write_records,
     )
+    from nasdepth.search import Run
 
     finished = 0
     with progress() as bar:
@@ -101,6 +109,8 @@ def record(
             RecordFolder.create(folder, plan)
         recording = RecordFolder.open(folder)
         fit, held_out = recording.open_data(data)
+        for run in map(Run.open, add or ()):
+            notes.print(f"{run.folder}: {recording.add_run(run)} trainings are new")
         if train:
             board = _Board(bar, recording)
             recording.events = RecordEvents(board.started, board.step, board.ended)

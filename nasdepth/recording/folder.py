@@ -18,9 +18,12 @@ from nasdepth.errors import NasdepthError, StudyError
 from nasdepth.files import write_json
 from nasdepth.recording.fidelities import FIDELITIES, FULL, PROXY, RANDOM_START
 from nasdepth.recording.plan import Job, RecordPlan, planned_jobs
-from nasdepth.recording.training import TRAINED, TrainingRecord, record_training
+from nasdepth.recording.training import TRAINED, TrainingRecord, commit, record_training
 from nasdepth.score import log2_score
 from nasdepth.search.objective import HELD_OUT_AT_MOST, HELD_OUT_SHARE
+from nasdepth.search.records import Outcome
+from nasdepth.search.run import Run
+from nasdepth.search.warm_start import earlier_trainings
 from nasdepth.training import StepReport
 
 _PLAN, _TRAININGS, _CLAIMS = "plan.json", "trainings", "claims"
@@ -138,6 +141,49 @@ class RecordFolder:
                     f"{path}: is damaged ({error}); delete it, and it is trained again"
                 ) from error
         return found
+
+    def add_run(self, run: Run) -> int:
+        """Take over what a search has trained to the end by the proxy.
+
+        Searches train where the good networks are, which few random architectures are. Their records hold no
+        losses, no errors of single images and no machine, since a study keeps none.
+
+        Returns:
+            How many trainings are new here.
+
+        Raises:
+            StudyError: the search trained on other images or by another proxy, or cannot be read.
+        """
+        (recipe,) = FIDELITIES[PROXY].recipes()
+        identity = {
+            "data set": self.plan.data_fingerprint,
+            "proxy recipe": recipe.fingerprint,
+            "rungs": f"({recipe.epochs},)",
+            "seed": str(run.settings.seed),
+        }
+        added = 0
+        for one in earlier_trainings(run.storage, run.settings.study_name, str(run.folder), identity):
+            path = self._file(Job(one.architecture, PROXY, run.settings.seed))
+            if one.outcome is not Outcome.TRAINED or path.exists():
+                continue
+            record = TrainingRecord(
+                architecture=one.architecture,
+                fidelity=PROXY,
+                seed=run.settings.seed,
+                outcome=TRAINED,
+                pretrained=one.start.startswith("ImageNet"),
+                start=one.start,
+                si_rmse=tuple(round(si_rmse, 5) for si_rmse in one.curve),
+                loss=(),
+                seconds=(round(one.training_s / len(one.curve), 2),) * len(one.curve),
+                image_errors=(),
+                machine="unknown (a search)",
+                threads=1,
+                commit=commit(),
+            )
+            write_json(path, record.to_dict())
+            added += 1
+        return added
 
     def run(self, fit: DepthSplit, validation: DepthSplit, minutes: float | None = None) -> int:
         """Train what nobody has trained or is training, until nothing is left.

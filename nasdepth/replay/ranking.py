@@ -166,7 +166,9 @@ def _figures(known: Known) -> dict[str, Callable[[TrainingRecord], float]]:
     """What a training may be ranked by."""
     epochs = min(len(one.si_rmse) for many in known.values() for one in many)
     figures: dict[str, Callable[[TrainingRecord], float]] = {"si-RMSE": lambda one: one.final}
-    figures["loss"] = lambda one: one.loss[-1]
+    # what a search trained says nothing of its losses
+    if all(one.loss for many in known.values() for one in many):
+        figures["loss"] = lambda one: one.loss[-1]
     for epoch in range(epochs - 1):
         figures[f"si-RMSE, epoch {epoch + 1}"] = lambda one, epoch=epoch: one.si_rmse[epoch]
     return figures

@@ -35,7 +35,9 @@ from nasdepth.recording import (
     record_training,
     write_records,
 )
+from nasdepth.search import Run, Settings
 from nasdepth.space import SearchSpace
+from nasdepth.training import load_recipe
 
 DATA = "scenes:24+6"
 LITE = Architecture.parse("64x64,mobilenetv3_small_minimal@0.5:2,none-conv-k1-w8,up-nearest-nearest")
@@ -261,3 +263,26 @@ def test_the_command_begins_goes_on_and_writes(tmp_path, tiny_space_file, table_
     assert done.returncode == 0, done.stderr
     assert "4 of 4" in done.stdout and "si-RMSE" in done.stderr
     assert len(load_records(tmp_path / "kept").trainings) == 4
+
+
+def test_what_a_search_has_trained_is_taken_over(
+    plan, tmp_path, tiny_space_file, table_file, in_shared_cache, monkeypatch
+):
+    quick = load_recipe("proxy", {"epochs": 1})
+    monkeypatch.setitem(FIDELITIES, PROXY, Fidelity(overrides={"epochs": 1}))
+    settings = Settings(space=str(tiny_space_file), data=DATA, table=str(table_file), proxy=quick, seed=7)
+    run = Run.create(tmp_path / "run", settings)
+    trained = [one for one in run.search(progress=False).run(3) if one.outcome == "trained"]
+    folder = RecordFolder.create(tmp_path / "records", plan)
+    assert folder.add_run(run) == len(trained) == 3 and folder.add_run(run) == 0
+    found = {one.architecture: one for one in folder.records()}
+    for one in trained:
+        record = found[one.architecture]
+        assert record.seed == 7 and record.final == pytest.approx(one.si_rmse, abs=1e-5)
+        assert sum(record.seconds) == pytest.approx(one.training_s, abs=0.02)
+    records = collect_records(folder, 20, 2)
+    write_records(tmp_path / "kept", records)
+    assert load_records(tmp_path / "kept") == records
+    other = plan.model_copy(update={"data_fingerprint": "another"})
+    with pytest.raises(StudyError, match=r"data set is .*, here it is another"):
+        RecordFolder.create(tmp_path / "others", other).add_run(run)
