@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import optuna
 
 from nasdepth.architecture import Architecture
@@ -14,13 +15,16 @@ from nasdepth.search.sampling.surrogates import GaussianProcess
 # fewer trainings do not tell luck from merit
 _LEAST = 10
 _NO_TRIAL = -1
+# between seeds of one architecture, as a share of its si-RMSE (docs/measurements/search.md)
+_SEED_SD = 0.015
 
 
 def believed_si_rmse(study: optuna.Study, context: SamplerContext) -> dict[Architecture, float]:
-    """si-RMSE of every trained candidate, as a Gaussian process believes it.
+    """si-RMSE of every trained candidate, with the luck of its training taken out.
 
-    A result that its features make plausible is believed; a lucky one is moved towards what its likes
-    reached, the more the noisier trainings are.
+    A Gaussian process foretells each candidate from all others. Where its own result differs, the difference
+    is partly the candidate's own and partly the luck of one training. How far two seeds of one architecture
+    differ is known, so the result is moved towards what was foretold by that share of the variance.
 
     Returns:
         By architecture, for those that have features; empty after fewer than ten trainings.
@@ -30,7 +34,11 @@ def believed_si_rmse(study: optuna.Study, context: SamplerContext) -> dict[Archi
     if has.sum() < _LEAST:
         return {}
     surrogate = GaussianProcess(list(groups().values()))
-    surrogate.fit(rows, seen.si_rmse[has], seen.relative_noise[has])
-    mean, _ = surrogate.predict(rows)
+    si_rmse, relative_noise = seen.si_rmse[has], seen.relative_noise[has]
+    surrogate.fit(rows, si_rmse, relative_noise)
+    foretold, variance = surrogate.leave_one_out()
+    noise = (_SEED_SD * si_rmse) ** 2 * relative_noise
+    own = np.maximum(variance - noise, 0)
+    believed = foretold + own / (own + noise) * (si_rmse - foretold)
     known = [one for one, there in zip(seen.architectures, has, strict=True) if there]
-    return dict(zip(known, mean.tolist(), strict=True))
+    return dict(zip(known, believed.tolist(), strict=True))

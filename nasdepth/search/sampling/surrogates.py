@@ -111,6 +111,7 @@ class GaussianProcess(Surrogate):
 
     def fit(self, features: np.ndarray, targets: np.ndarray, relative_noise: np.ndarray) -> None:
         self._centre = features.mean(axis=0)
+        self._targets = targets
         self._mean, self._spread = _location(targets, 1 / relative_noise)
         x, y = features - self._centre, (targets - self._mean) / self._spread
         part = np.arange(len(y))
@@ -136,6 +137,18 @@ class GaussianProcess(Surrogate):
         explained = (cross * cho_solve(self._factor, cross.T).T).sum(axis=1)
         sd = np.sqrt(np.maximum(prior - explained, self._JITTER))
         return self._mean + self._spread * (cross @ self._solved), self._spread * sd
+
+    def leave_one_out(self) -> tuple[np.ndarray, np.ndarray]:
+        """What each observation would have been foretold to be without itself.
+
+        Returns:
+            Means and variances of the observations, noise included, in the order of `fit`; the
+            hyperparameters are those of all observations (Rasmussen and Williams 2006, section 5.4.2).
+        """
+        precision = np.diag(cho_solve(self._factor, np.eye(len(self._solved))))
+        observed = self._targets
+        mean = observed - self._spread * self._solved / precision
+        return mean, self._spread**2 / precision
 
     def _covariance(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
         distances = _squared_distances(left * self._scale, right * self._scale)
