@@ -329,7 +329,7 @@ def test_search_retrain_and_the_rest_end_to_end(nasdepth, tmp_path, search_argum
 
     # the newest run goes on, and the space runs out at two architectures
     resumed = nasdepth("search", "--resume", "--budget", "5")
-    assert resumed.code == 0 and "nothing new after 2" in resumed.err
+    assert resumed.code == 0 and "stopped after 2 trials: no remaining candidate" in resumed.err
     assert "Best, by measured latency" in resumed.out
     assert "Pareto front" in resumed.out and "nasdepth retrain --run runs/search-1" in resumed.out
     is_error(nasdepth("search", "--resume", "--budget", "5", "--data", f"{DATA}@1"), "another data set")
