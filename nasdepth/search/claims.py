@@ -14,10 +14,9 @@ from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from nasdepth.architecture import Architecture
-from nasdepth.search.records import ATTRIBUTE, KNOWN, Outcome
+from nasdepth.search.records import ANNOUNCED, ATTRIBUTE, KNOWN, Outcome
 from nasdepth.search.storage import STORAGE_ERRORS, PatientStorage
 
-ANNOUNCED = "architecture"
 WORKER = "worker"
 _CLAIMED = "claimed"
 # Optuna's retry callback writes these into the trial that takes a dead one's place

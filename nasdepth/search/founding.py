@@ -13,6 +13,7 @@ from optuna.trial import TrialState
 
 from nasdepth.errors import StudyError
 
+STUDY_NAME = "nasdepth"
 IDENTITY = "nasdepth_identity"
 # whoever makes a study fills it in less time; if not, it died
 _PATIENCE_S = 10.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
 from optuna.trial import FrozenTrial
 
@@ -15,6 +15,7 @@ from nasdepth.models import name_of
 from nasdepth.score import log2_score, score
 
 ATTRIBUTE = "nasdepth"
+ANNOUNCED = "architecture"
 
 
 class Outcome(StrEnum):
@@ -173,6 +174,17 @@ class TrialRecord:
                 "rungs": tuple(stored.get("rungs", ())),
             },
         )
+
+
+def trial_attributes(record: TrialRecord) -> dict[str, Any]:
+    """What a trial keeps of a record: all of it, and what the dashboard shows."""
+    attributes = {
+        ATTRIBUTE: record.to_attribute(),
+        "si_rmse": record.si_rmse,
+        "latency_ms": record.latency_ms,
+        ANNOUNCED: str(record.architecture),
+    }
+    return attributes | {"design": record.name} if record.name else attributes
 
 
 def leader(records: Iterable[TrialRecord]) -> TrialRecord | None:

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
@@ -20,17 +20,25 @@ from optuna.trial import FrozenTrial, TrialState
 from nasdepth.architecture import Architecture
 from nasdepth.errors import DeviceError, StudyError
 from nasdepth.latency import LatencyEstimate
-from nasdepth.models import name_of
 from nasdepth.score import log2_score, si_rmse_worth
 from nasdepth.search.candidate import train_candidate
-from nasdepth.search.claims import ANNOUNCED, WORKER, Heartbeat, Recovery, TrialLost, holder, in_flight
+from nasdepth.search.claims import WORKER, Heartbeat, Recovery, TrialLost, holder, in_flight
 from nasdepth.search.confirm import confirm, confirmations, with_confirmations
 from nasdepth.search.events import SearchEvents
-from nasdepth.search.founding import found, settle
+from nasdepth.search.founding import STUDY_NAME, found, settle
 from nasdepth.search.measure import CandidateBench, judged, keep_measurement, measurements
 from nasdepth.search.objective import Objective
 from nasdepth.search.pruning import make_pruner
-from nasdepth.search.records import ATTRIBUTE, KNOWN, SPENT, WHOLE, Outcome, TrialRecord, leader, ranked
+from nasdepth.search.records import (
+    KNOWN,
+    SPENT,
+    WHOLE,
+    Outcome,
+    TrialRecord,
+    leader,
+    ranked,
+    trial_attributes,
+)
 from nasdepth.search.sampling import (
     DEFAULT_SAMPLER,
     SamplerContext,
@@ -40,11 +48,11 @@ from nasdepth.search.sampling import (
 )
 from nasdepth.search.stopping import Idle
 from nasdepth.search.storage import HEARTBEAT_S, STORAGE_ERRORS, open_storage, shown, why
+from nasdepth.search.warm_start import reused
 from nasdepth.space import SearchSpace
 from nasdepth.training import StepReport
 
 Mode = Literal["score", "pareto"]
-STUDY_NAME = "nasdepth"
 SHARED = "nasdepth_settings"
 _BUDGET, _MINUTES = "nasdepth_budget", "nasdepth_training_minutes"
 _LOOK_AGAIN_S = 1.0
@@ -453,7 +461,7 @@ class Search:
         return top.si_rmse - si_rmse_worth(latency_ms / top.latency_ms)
 
     def _tell(self, trial: optuna.Trial, record: TrialRecord, as_outcome: Outcome) -> TrialRecord:
-        for name, value in _attributes(record).items():
+        for name, value in trial_attributes(record).items():
             trial.set_user_attr(name, value)
         try:
             self._end(trial, record, as_outcome)
@@ -496,47 +504,18 @@ class Search:
         )
 
     def _reuse(self) -> None:
-        """Tell the study of architectures that another run trained to the end, under this search's latencies.
-
-        What the device refuses, what is above the limit and what lies outside the space is left out.
-        """
+        """Tell the study what another run trained to the end, under the latencies of this search."""
         known = {one.architecture for one in self._as_told if one.outcome in KNOWN}
-        whole = {one.architecture: one for one in self.earlier if one.outcome in WHOLE}
-        fresh = [one for one in whole if one not in known and self.space.contains(one)]
-        runs = [one for one in fresh if not self.objective.refusal(one)]
-        for architecture, estimate in zip(runs, self.objective.latencies(runs), strict=True):
-            limit = self.max_latency_ms
-            if estimate is None or (limit is not None and estimate.latency_ms > limit):
-                continue
-            other = whole[architecture]
-            record = replace(
-                other,
-                outcome=Outcome.REUSED,
-                measured_latency_ms=None,
-                training_s=0.0,
-                total_s=0.0,
-                note=f"{other.note or f'trial {other.number}'} of another run",
-            ).with_estimate(estimate)
+        unknown = [one for one in self.earlier if one.architecture not in known]
+        for record in reused(unknown, self.space, self.objective, self.max_latency_ms):
             self.study.add_trial(
                 optuna.trial.create_trial(
-                    params=self.space.parameters(architecture),
-                    distributions=self.space.distributions(architecture),
-                    user_attrs=_attributes(record),
+                    params=self.space.parameters(record.architecture),
+                    distributions=self.space.distributions(record.architecture),
+                    user_attrs=trial_attributes(record),
                     values=self._values(record),
                 )
             )
-
-
-def _attributes(record: TrialRecord) -> dict[str, Any]:
-    """What a trial keeps of a record: all of it, and what the dashboard shows."""
-    attributes = {
-        ATTRIBUTE: record.to_attribute(),
-        "si_rmse": record.si_rmse,
-        "latency_ms": record.latency_ms,
-        ANNOUNCED: str(record.architecture),
-    }
-    name = name_of(record.architecture)
-    return attributes | {"design": name} if name else attributes
 
 
 def _first_line(error: BaseException) -> str:

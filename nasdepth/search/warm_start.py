@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import optuna
 
 from nasdepth.errors import StudyError
 from nasdepth.search.founding import IDENTITY
+from nasdepth.search.objective import Objective
 from nasdepth.search.records import WHOLE, Outcome, TrialRecord
 from nasdepth.search.storage import STORAGE_ERRORS, open_storage, why
+from nasdepth.space import SearchSpace
 
 # What si-RMSE depends on beside the architecture
 _MUST_AGREE = ("data set", "proxy recipe", "rungs", "seed")
@@ -51,3 +54,26 @@ def earlier_trainings(
         )
     records = (TrialRecord.from_trial(trial) for trial in trials)
     return tuple(record for record in records if record is not None and record.outcome in _TRAINED)
+
+
+def reused(
+    earlier: Sequence[TrialRecord], space: SearchSpace, objective: Objective, max_latency_ms: float | None
+) -> Iterator[TrialRecord]:
+    """What other runs trained to the end, under the latencies of this search.
+
+    What the device refuses, what is above the limit and what lies outside the space is left out.
+    """
+    whole = {one.architecture: one for one in earlier if one.outcome in WHOLE}
+    runs = [one for one in whole if space.contains(one) and not objective.refusal(one)]
+    for architecture, estimate in zip(runs, objective.latencies(runs), strict=True):
+        if estimate is None or (max_latency_ms is not None and estimate.latency_ms > max_latency_ms):
+            continue
+        other = whole[architecture]
+        yield replace(
+            other,
+            outcome=Outcome.REUSED,
+            measured_latency_ms=None,
+            training_s=0.0,
+            total_s=0.0,
+            note=f"{other.note or f'trial {other.number}'} of another run",
+        ).with_estimate(estimate)

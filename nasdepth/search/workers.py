@@ -24,9 +24,11 @@ from nasdepth.errors import NasdepthError, StudyError
 from nasdepth.models.pretrained import weights_here
 from nasdepth.packs import load_predictor
 from nasdepth.search.events import SearchEvents
-from nasdepth.search.run import Settings, open_search, pretrained_families
+from nasdepth.search.founding import STUDY_NAME
+from nasdepth.search.run import open_search, pretrained_families
+from nasdepth.search.settings import Settings
 from nasdepth.search.storage import STORAGE_ERRORS, open_storage, shown, why
-from nasdepth.search.study import SHARED, STUDY_NAME, Search
+from nasdepth.search.study import SHARED, Search
 from nasdepth.space import SearchSpace
 from nasdepth.space.schema import SpaceDefinition
 

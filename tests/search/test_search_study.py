@@ -31,7 +31,8 @@ from nasdepth.search import (
     new_run_folder,
     pareto_front,
 )
-from nasdepth.search.study import ATTRIBUTE, STUDY_NAME
+from nasdepth.search.founding import STUDY_NAME
+from nasdepth.search.records import ATTRIBUTE
 
 DATA = "scenes:24+6"
 REPOSITORY = Path(__file__).resolve().parents[2]
