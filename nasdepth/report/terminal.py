@@ -43,9 +43,16 @@ def table_words(table: packs.Table) -> str:
 
 
 def trials_table(title: str, records: Iterable[TrialRecord]) -> Table:
-    """Trials with their proxy si-RMSE, their estimated latency and its interval, and what was measured."""
+    """Trials with their proxy si-RMSE, their estimated latency and its interval, and what was measured.
+
+    Where some were trained once more, what that reached stands beside the proxy's figures.
+    """
+    records = list(records)
+    again = any(record.confirmed_score is not None for record in records)
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     for heading in ("trial", "score (proxy)", "si-RMSE (proxy)"):
+        table.add_column(heading, justify="right")
+    for heading in ("score (again)", "si-RMSE (again)") if again else ():
         table.add_column(heading, justify="right")
     for heading in ("latency ms (est.)", "90 % interval (est.)", "measured ms"):
         table.add_column(heading, justify="right")
@@ -56,6 +63,7 @@ def trials_table(title: str, records: Iterable[TrialRecord]) -> Table:
             str(record.number),
             figure(record.score, 1),
             figure(record.si_rmse, 4),
+            *((figure(record.confirmed_score, 1), figure(record.confirmed_si_rmse, 4)) if again else ()),
             figure(record.estimated_latency_ms, 3),
             interval(record.estimated_latency_low_ms, record.estimated_latency_high_ms),
             figure(record.measured_latency_ms, 3),
