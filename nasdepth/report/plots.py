@@ -83,7 +83,7 @@ def plot_pareto(records: Sequence[TrialRecord], path: Path) -> None:
     axes.set_ylim(limits[1])
     axes.set_xlabel("latency in ms")
     axes.set_ylabel("si-RMSE under the proxy, held-out training images")
-    axes.legend(loc="upper right")
+    axes.legend(loc="best")
     axes.grid(alpha=0.2)
     with whole_file(path) as temporary:
         figure.savefig(temporary, format="png", dpi=130)
