@@ -13,14 +13,14 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from nasdepth.architecture import Architecture
-from nasdepth.data import DepthSplit, hold_out, load_split
+from nasdepth.data import DepthSplit, load_split
 from nasdepth.errors import NasdepthError, StudyError
 from nasdepth.files import write_json
 from nasdepth.recording.fidelities import FIDELITIES, FULL, PROXY, RANDOM_START
 from nasdepth.recording.plan import Job, RecordPlan, planned_jobs
 from nasdepth.recording.training import TRAINED, TrainingRecord, commit, record_training
 from nasdepth.score import log2_score
-from nasdepth.search.objective import HELD_OUT_AT_MOST, HELD_OUT_SHARE
+from nasdepth.search.objective import hold_out_validation
 from nasdepth.search.records import Outcome
 from nasdepth.search.run import Run
 from nasdepth.search.warm_start import earlier_trainings
@@ -106,7 +106,7 @@ class RecordFolder:
                 f"{source}: its fingerprint is {split.fingerprint}, the records in {self.path} are of "
                 f"{self.plan.data_fingerprint}; give the same images with --data"
             )
-        return hold_out(split, HELD_OUT_SHARE, HELD_OUT_AT_MOST, seed=0)
+        return hold_out_validation(split)
 
     def jobs(self) -> list[Job]:
         """All trainings that are known to be wanted so far, most urgent first.

@@ -22,6 +22,7 @@ from nasdepth.errors import DivergedError
 from nasdepth.models import build
 from nasdepth.models.pretrained import Start, load_pretrained
 from nasdepth.recording.fidelities import Fidelity
+from nasdepth.search.objective import SEEDS_BETWEEN_RUNGS
 from nasdepth.training import Epoch, StepReport, train
 
 TRAINED, DIVERGED = "trained", "diverged"
@@ -118,8 +119,7 @@ def record_training(
                 model,
                 fit,
                 recipe,
-                # a later part must not see the first one's order of images again
-                seed=seed + 1000 * part,
+                seed=seed + SEEDS_BETWEEN_RUNGS * part,
                 validation=validation,
                 pretrained=start.pretrained,
                 checkpoint=checkpoint if len(recipes) == 1 else None,

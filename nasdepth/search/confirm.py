@@ -9,13 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
-import numpy as np
 import optuna
-from scipy.stats import wilcoxon
 
 from nasdepth.architecture import Architecture
 from nasdepth.errors import DivergedError
-from nasdepth.score import si_rmse_worth
 from nasdepth.search.objective import Objective
 from nasdepth.search.records import TrialRecord
 from nasdepth.training import Epoch, StepReport
@@ -78,26 +75,6 @@ def confirm(
         result = Confirmation(None, (), objective.rungs[-1], sum(seconds))
     study.set_user_attr(f"{_ATTRIBUTE}{architecture}", asdict(result))
     return result
-
-
-def chance_of_luck(
-    best: TrialRecord, other: TrialRecord, confirmed: dict[Architecture, Confirmation]
-) -> float:
-    """How probable it is that the better of two confirmed candidates is no better than the other.
-
-    Wilcoxon's signed-rank test over the held-out images, of the si-RMSE with the difference of the latencies
-    counted in. It knows the chance of the images, not that of the training's seed.
-
-    Returns:
-        The one-sided p-value; 1 where the images of one are not known.
-    """
-    errors = [np.array(confirmed[one.architecture].image_errors) for one in (best, other)]
-    if not len(errors[0]) or len(errors[0]) != len(errors[1]):
-        return 1.0
-    gain = errors[1] - errors[0] + si_rmse_worth(other.latency_ms / best.latency_ms)
-    if not np.any(gain):
-        return 1.0
-    return float(wilcoxon(gain, alternative="greater").pvalue)
 
 
 def with_confirmations(

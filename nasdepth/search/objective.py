@@ -17,10 +17,15 @@ from nasdepth.models import build
 from nasdepth.models.pretrained import Start, load_pretrained, weights_here
 from nasdepth.training import Epoch, Recipe, StepReport, train
 
-HELD_OUT_SHARE = 0.1
-HELD_OUT_AT_MOST = 80
+_HELD_OUT_SHARE = 0.1
+_HELD_OUT_AT_MOST = 80
 # a later rung must not see an earlier one's order of images again
-_SEEDS_BETWEEN_RUNGS = 1000
+SEEDS_BETWEEN_RUNGS = 1000
+
+
+def hold_out_validation(split: DepthSplit) -> tuple[DepthSplit, DepthSplit]:
+    """Divide a training split into the images that candidates train on and those that judge them."""
+    return hold_out(split, _HELD_OUT_SHARE, _HELD_OUT_AT_MOST, seed=0)
 
 
 @dataclass(frozen=True)
@@ -115,7 +120,7 @@ class ProxyObjective:
         Args:
             options: the other attributes.
         """
-        fit, validation = hold_out(split, HELD_OUT_SHARE, HELD_OUT_AT_MOST, seed=0)
+        fit, validation = hold_out_validation(split)
         return cls(fit, validation, recipe, predictor, **options)
 
     @property
@@ -211,7 +216,7 @@ class ProxyTraining:
             self.model,
             objective.fit,
             objective.recipe.with_(epochs=epochs),
-            seed=objective.seed + _SEEDS_BETWEEN_RUNGS * index,
+            seed=objective.seed + SEEDS_BETWEEN_RUNGS * index,
             validation=objective.validation,
             pretrained=self.start.pretrained,
             on_epoch=ended,

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from nasdepth.architecture import OUTPUT_HW, Architecture
-from nasdepth.data import DepthSplit, ImageSplit, Mixture, Portion, hold_out, open_split
+from nasdepth.data import DepthSplit, ImageSplit, Mixture, Portion, open_split
 from nasdepth.deploy import evaluate, evaluate_tflite, export_tflite
 from nasdepth.devices import Device, Measurement
 from nasdepth.errors import DeviceError, NasdepthError
@@ -20,6 +20,7 @@ from nasdepth.latency import LatencyEstimate, Predictor, architecture_kernels
 from nasdepth.models import AnyNetwork, Teacher, build_any, name_of, start_from_imagenet
 from nasdepth.models.pretrained import Start
 from nasdepth.score import score
+from nasdepth.search.objective import hold_out_validation
 from nasdepth.training import Epoch, Recipe, StepReport, train
 from nasdepth.training.batches import Extra
 from nasdepth.training.distill import TeacherCache, load_start
@@ -28,7 +29,6 @@ from nasdepth.training.labels import Labels
 
 RECIPE_FILE = "recipe.yaml"
 METRICS = ("si_rmse", "rmse_m", "log10", "rel", "whdr", "pairs", "aligned_rmse")
-_HELD_OUT_SHARE, _HELD_OUT_AT_MOST = 0.1, 80
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def open_training(source: str, recipe: Recipe, seed: int = 0) -> tuple[Mixture, 
     """
     first, validation = open_split(source, "train"), None
     if recipe.early_stop_epochs is not None and isinstance(first, DepthSplit):
-        first, validation = hold_out(first, _HELD_OUT_SHARE, _HELD_OUT_AT_MOST)
+        first, validation = hold_out_validation(first)
     portions = [Portion(first, 1.0, source)]
     portions += [Portion(open_split(name, "train"), weight, name) for name, weight in recipe.mixture.items()]
     return (

@@ -1,14 +1,12 @@
 """The best candidates are trained again, and what they reach then decides."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
 from nasdepth.errors import DivergedError
 from nasdepth.models import resolve
 from nasdepth.search import Outcome, Run, SearchEvents, Settings, TrialRecord, best
-from nasdepth.search.confirm import Confirmation, chance_of_luck, confirmations
+from nasdepth.search.confirm import confirmations
 from nasdepth.search.records import leader
 
 DATA = "scenes:24+6"
@@ -79,22 +77,3 @@ def test_one_that_diverges_makes_room_for_the_next(tmp_path, settings, in_shared
     records = search.confirm_top(1, 1)
     assert next(one for one in records if one.architecture == first).outcome is Outcome.DIVERGED
     assert best(records).architecture != first and best(records).confirmed_score
-
-
-def test_luck_is_told_from_a_difference():
-    one, other, _ = records_of((0.20, 2.0), (0.21, 2.0), (0.3, 2.0))
-    rng = np.random.default_rng(0)
-    errors = rng.uniform(0.1, 0.3, 80)
-
-    def chance(second, ms=2.0):
-        confirmed = {
-            one.architecture: Confirmation(0.2, tuple(errors), 9, 1.0),
-            other.architecture: Confirmation(0.2, tuple(second), 9, 1.0),
-        }
-        return chance_of_luck(one, replace(other, latency_ms=ms), confirmed)
-
-    assert chance(errors + rng.normal(0.02, 0.01, 80)) < 1e-6
-    assert 0.01 < chance(errors + rng.normal(0, 0.05, 80)) < 0.99
-    # equal errors at 1.2 times the latency are no luck
-    assert chance(errors + rng.normal(0, 0.001, 80), ms=2.4) < 1e-6
-    assert chance(errors) == 1 and chance(errors[:3]) == 1
