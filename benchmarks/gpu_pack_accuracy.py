@@ -16,13 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
-from nasdepth.packs.calibrate import figures
+from nasdepth.latency.predict.load import table_path
 from nasdepth.packs.gpu.card import GpuPack
 from nasdepth.packs.gpu.delegate import load_delegate
-from nasdepth.packs.gpu.families import families
 from nasdepth.packs.gpu.prior import gpu_priors
+from nasdepth.packs.gpu.published_families import families
 from nasdepth.packs.gpu.validation import Held, check_pack, folds, left_out
-from nasdepth.packs.loading import table_path
+from nasdepth.packs.physical.calibrate import figures
 from nasdepth.packs.published_operations import read_end_to_end, read_models
 
 _DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "published_latency"

@@ -31,7 +31,7 @@ from sklearn.ensemble import RandomForestRegressor
 from nasdepth.cli.console import notes, out
 from nasdepth.devices import open_device
 from nasdepth.latency import Kernel, LatencyTable, TablePredictor
-from nasdepth.latency.validate import Checked, validate
+from nasdepth.latency.measure import Checked, validate_table
 from nasdepth.space import SearchSpace
 
 
@@ -49,7 +49,7 @@ def main() -> None:
     device = open_device(args.device, table.card.threads)
     with Progress(console=notes, transient=True) as bar, tempfile.TemporaryDirectory() as cache:
         task = bar.add_task("measuring", total=None)
-        report = validate(
+        report = validate_table(
             table,
             device,
             cache,

@@ -27,9 +27,9 @@ from nasdepth.latency import architecture_kernels
 from nasdepth.models import named_designs
 from nasdepth.packs import CalibratedPredictor, load_predictor, read_anchors, read_prior
 from nasdepth.packs.anchors import Anchor
-from nasdepth.packs.belief import Belief
-from nasdepth.packs.calibrate import LeftOut, Seen, calibrated, families, folds, left_out
-from nasdepth.packs.fit import fit, predict
+from nasdepth.packs.physical.belief import Belief
+from nasdepth.packs.physical.calibrate import LeftOut, Seen, calibrated, families, folds, left_out
+from nasdepth.packs.physical.fit import fit, predict
 from nasdepth.space import SearchSpace
 from nasdepth.testing import enlarged
 

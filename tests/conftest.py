@@ -95,11 +95,11 @@ def two_space_file(tmp_path_factory) -> Path:
 def table_file(tmp_path_factory, tiny_space_file) -> Path:
     """A latency table measured on this machine; it answers for both small spaces."""
     from nasdepth.devices import LocalDevice
-    from nasdepth.latency.build import build
+    from nasdepth.latency.measure import build_table
     from nasdepth.space import SearchSpace
 
     folder = tmp_path_factory.mktemp("tables")
-    build(LocalDevice(1), SearchSpace.load(tiny_space_file), folder, "here", calibration=0, validate=0)
+    build_table(LocalDevice(1), SearchSpace.load(tiny_space_file), folder, "here", calibration=0, validate=0)
     return folder / "here.csv"
 
 

@@ -60,7 +60,7 @@ def build(
     `nasdepth latency build --device ssh://pi@raspberrypi --threads 4`
     """
     from nasdepth.devices import open_device
-    from nasdepth.latency.build import build as build_table
+    from nasdepth.latency.measure import build_table
     from nasdepth.space import SearchSpace
 
     with progress() as bar:
@@ -128,8 +128,8 @@ def validate(
     from nasdepth.devices import open_device
     from nasdepth.errors import TableError
     from nasdepth.latency import LatencyTable
-    from nasdepth.latency.validate import validate as validate_table
-    from nasdepth.packs.loading import table_path
+    from nasdepth.latency.measure import validate_table
+    from nasdepth.latency.predict.load import table_path
     from nasdepth.report.validation import plot_validation
     from nasdepth.space import SearchSpace
 

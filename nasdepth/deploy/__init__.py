@@ -2,6 +2,6 @@
 
 from nasdepth.deploy.evaluate import evaluate, evaluate_tflite
 from nasdepth.deploy.export import Export, export_tflite
-from nasdepth.deploy.runtime import TFLiteDepth
+from nasdepth.tflite.depth_model import TFLiteDepth
 
 __all__ = ["Export", "TFLiteDepth", "evaluate", "evaluate_tflite", "export_tflite"]

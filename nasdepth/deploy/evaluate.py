@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image
 
 from nasdepth.data import DepthSplit, ImageSplit, OrdinalSplit, RelativeSplit
-from nasdepth.deploy.runtime import TFLiteDepth
 from nasdepth.errors import DataError, ModelFileError
 from nasdepth.metrics import DepthMetrics, OrdinalMetrics, RelativeMetrics
+from nasdepth.tflite.depth_model import TFLiteDepth
 
 _BATCH = 16
 

@@ -1,11 +1,11 @@
 """Device packs: estimates of latency on devices not at hand, calibrated on whole networks measured there."""
 
+from nasdepth.latency.predict.load import Table, load_predictor, load_table, shipped_tables
 from nasdepth.packs.anchors import Anchor, model_kernels, read_anchors, write_anchors
-from nasdepth.packs.calibrate import calibrate
-from nasdepth.packs.card import Pack, PackCard, Source
-from nasdepth.packs.loading import Table, load_predictor, load_table, shipped_tables
-from nasdepth.packs.predictor import CalibratedPredictor
-from nasdepth.packs.prior import Prior, prior_names, read_prior
+from nasdepth.packs.physical.calibrate import calibrate
+from nasdepth.packs.physical.card import Pack, PackCard, Source
+from nasdepth.packs.physical.predictor import CalibratedPredictor
+from nasdepth.packs.physical.prior import Prior, prior_names, read_prior
 from nasdepth.packs.public_models import public_kernels
 
 __all__ = [

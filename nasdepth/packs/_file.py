@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nasdepth.errors import TableError
 from nasdepth.files import write_text
-from nasdepth.latency.card import DeviceSetting
-from nasdepth.latency.kernels import Kernel
+from nasdepth.kernels.kernel import Kernel
+from nasdepth.latency.predict.card import DeviceSetting
 
 _DIGITS = 5
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nasdepth.latency._graph import Node, canonical, fuse
-from nasdepth.latency.kernels import Kernel
-from nasdepth.latency.rules import load_rules
+from nasdepth.kernels.graph import Node, canonical, fuse
+from nasdepth.kernels.kernel import Kernel
+from nasdepth.kernels.rules import load_rules
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ from pathlib import Path
 from nasdepth.devices import DeviceInfo, Measurement
 from nasdepth.errors import NasdepthError, SpaceError, TableError
 from nasdepth.files import write_text
+from nasdepth.kernels.kernel import Kernel
 from nasdepth.latency.extract import architecture_kernels, tflite_kernels
-from nasdepth.latency.kernels import Kernel
 from nasdepth.packs.public_models import EXAMPLES, family_of, public_kernels
 from nasdepth.packs.published_operations import PublishedModel
 

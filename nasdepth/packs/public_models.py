@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from nasdepth.errors import TableError
 from nasdepth.families import round_channels
-from nasdepth.latency.kernels import Kernel
+from nasdepth.kernels.kernel import Kernel
 from nasdepth.packs._layers import Layers, Value
 
 # (repeats, kernel, stride, expansion, channels)

@@ -11,7 +11,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from nasdepth import packs
-    from nasdepth.packs.card import CrossValidation
+    from nasdepth.packs.physical.card import CrossValidation
 
 
 def checks_table(title: str, check: CrossValidation) -> Table:

@@ -11,7 +11,7 @@ from rich.table import Table
 if TYPE_CHECKING:  # a table costs no second of torch's import
     from nasdepth import packs
     from nasdepth.latency import LatencyEstimate
-    from nasdepth.latency.validate import Checked
+    from nasdepth.latency.measure import Checked
     from nasdepth.search import Retrained, TrialRecord
 
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 
 from nasdepth.files import whole_file
-from nasdepth.latency.validate import Checked
+from nasdepth.latency.measure import Checked
 
 _BAND = 0.1
 

@@ -8,11 +8,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from nasdepth.latency.card import DeviceSetting, Validation
+from nasdepth.latency.predict.card import DeviceSetting, Validation
 from nasdepth.packs._file import NotNegative, PackFile, Positive, Strict, read_card
-from nasdepth.packs.card import CrossValidation, Source
 from nasdepth.packs.gpu.delegate import load_delegates
 from nasdepth.packs.gpu.terms import FORMS
+from nasdepth.packs.physical.card import CrossValidation, Source
 
 MODEL = "gpu-delegate"
 
@@ -23,7 +23,8 @@ class FormFit(Strict):
     Attributes:
         operations: published ones that it was fitted to; 0 for a physical prior.
         relative_sd: of one operation's time, on models left out.
-        sizes: {dimension: (lowest, highest)} of those operations; see `nasdepth.packs.gpu.model.DIMENSIONS`.
+        sizes: {dimension: (lowest, highest)} of those operations; see `DIMENSIONS` in
+            `nasdepth.packs.gpu.operation_times`.
         ms: {term: coefficient}, in ms of the term's amount.
     """
 

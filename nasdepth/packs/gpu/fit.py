@@ -10,15 +10,15 @@ import numpy as np
 from scipy.optimize import nnls
 
 from nasdepth.errors import TableError
-from nasdepth.latency.kernels import Kernel
+from nasdepth.kernels.kernel import Kernel
 from nasdepth.packs._file import digits
-from nasdepth.packs.card import Source
 from nasdepth.packs.gpu.card import FormFit, GpuPack, GpuPackCard
 from nasdepth.packs.gpu.delegate import Delegate, load_delegate
-from nasdepth.packs.gpu.families import family_of
-from nasdepth.packs.gpu.model import DIMENSIONS, OperationModel, as_run, dimensions, form_of
-from nasdepth.packs.gpu.network import NetworkModel, Sums, adapted, add_up, fit_network, from_card
+from nasdepth.packs.gpu.network_time import NetworkModel, Sums, adapted, add_up, fit_network, from_card
+from nasdepth.packs.gpu.operation_times import DIMENSIONS, OperationModel, as_run, dimensions, form_of
+from nasdepth.packs.gpu.published_families import family_of
 from nasdepth.packs.gpu.terms import FORMS, winograd_work
+from nasdepth.packs.physical.card import Source
 from nasdepth.packs.published_operations import PublishedModel
 
 _FOLDS = 5

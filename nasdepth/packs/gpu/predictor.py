@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from nasdepth.errors import UnknownKernelError
-from nasdepth.latency.kernels import Kernel
-from nasdepth.latency.predictor import LatencyEstimate, Predictor, Source, runtime_of
-from nasdepth.latency.rules import load_rules
+from nasdepth.kernels.kernel import Kernel
+from nasdepth.kernels.rules import load_rules
+from nasdepth.latency.predict.predictor import LatencyEstimate, Predictor, Source, runtime_of
 from nasdepth.packs.gpu.card import GpuPack
 from nasdepth.packs.gpu.delegate import load_delegate
-from nasdepth.packs.gpu.model import OperationModel
-from nasdepth.packs.gpu.network import Sums, add_up, from_card
+from nasdepth.packs.gpu.network_time import Sums, add_up, from_card
+from nasdepth.packs.gpu.operation_times import OperationModel
 
 
 @dataclass(frozen=True, slots=True)

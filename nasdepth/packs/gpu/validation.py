@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nasdepth.packs.calibrate import figures
-from nasdepth.packs.card import CrossValidation, FamilyError
 from nasdepth.packs.gpu.card import Agreement, GpuPack
 from nasdepth.packs.gpu.delegate import Delegate, load_delegate
-from nasdepth.packs.gpu.families import families
 from nasdepth.packs.gpu.fit import fit_both, sums_of, timed_operations
-from nasdepth.packs.gpu.model import OperationModel
-from nasdepth.packs.gpu.network import NetworkModel, from_card
+from nasdepth.packs.gpu.network_time import NetworkModel, from_card
+from nasdepth.packs.gpu.operation_times import OperationModel
+from nasdepth.packs.gpu.published_families import families
+from nasdepth.packs.physical.calibrate import figures
+from nasdepth.packs.physical.card import CrossValidation, FamilyError
 from nasdepth.packs.published_operations import PublishedModel
 
 FOLDS = 10
@@ -22,7 +22,7 @@ FOLDS = 10
 
 @dataclass(frozen=True, slots=True)
 class _Named:
-    """What `nasdepth.packs.calibrate.figures` reads of an anchor."""
+    """What `nasdepth.packs.physical.calibrate.figures` reads of an anchor."""
 
     name: str
     latency_ms: float

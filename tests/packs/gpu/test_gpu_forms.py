@@ -7,9 +7,9 @@ from gpu_samples import BASE_US, INFLATION, convolution_us, depthwise_us, fully_
 from nasdepth.errors import TableError
 from nasdepth.latency import Kernel
 from nasdepth.packs.gpu.delegate import load_delegate, load_delegates
-from nasdepth.packs.gpu.families import families, family_of
 from nasdepth.packs.gpu.fit import fit_both, fit_operations, timed_operations
-from nasdepth.packs.gpu.network import GROUP_NAMES, add_up, fit_network, from_card
+from nasdepth.packs.gpu.network_time import GROUP_NAMES, add_up, fit_network, from_card
+from nasdepth.packs.gpu.published_families import families, family_of
 from nasdepth.packs.gpu.terms import FORMS
 from nasdepth.packs.gpu.validation import folds
 from nasdepth.testing.predictors import enlarged

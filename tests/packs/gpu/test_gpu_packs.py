@@ -11,8 +11,8 @@ import yaml
 from nasdepth.architecture import DecoderStage
 from nasdepth.decoder_blocks import BLOCKS
 from nasdepth.errors import TableError, UnknownKernelError
+from nasdepth.kernels.rules import load_rules
 from nasdepth.latency import Kernel, LatencyTable, architecture_kernels
-from nasdepth.latency.rules import load_rules
 from nasdepth.models import named_designs
 from nasdepth.packs import load_predictor, load_table
 from nasdepth.packs.gpu import GpuPack, GpuPredictor
