@@ -81,7 +81,7 @@ def calibrate(
         | {name: values[-1] for name, values in _pairs(setting, "--set").items()},
         sources=[_source(one) for one in source or ()],
     )
-    path = pack.save(out_file)
+    path = pack.save(out_file.parent)
     if as_json:
         print_json("pack", **pack_json(pack), path=str(path))
         return
@@ -105,7 +105,7 @@ def devices(
 
     Example: `nasdepth latency devices latency_tables`
     """
-    from nasdepth.latency.predict.load import every_table
+    from nasdepth.latency.predict.files import every_table
     from nasdepth.packs import load_table
     from nasdepth.report.packs import device_row, devices_table
 

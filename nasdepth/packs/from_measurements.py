@@ -7,16 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nasdepth.errors import NasdepthError, TableError
-from nasdepth.latency.predict.load import load_table
-from nasdepth.latency.predict.predictor import runtime_of
-from nasdepth.latency.predict.table import LatencyTable
+from nasdepth.latency.predict import CardFile, load_table, runtime_of
 from nasdepth.packs.anchors import Anchor, read_anchors
-from nasdepth.packs.gpu import GpuPack, GpuPrior, gpu_priors, read_gpu_prior
+from nasdepth.packs.gpu import GpuPack, GpuPackCard, GpuPrior, gpu_priors, read_gpu_prior
 from nasdepth.packs.gpu.calibrate import adapt_gpu, calibrate_gpu
-from nasdepth.packs.physical.calibrate import calibrate, setting_of
-from nasdepth.packs.physical.card import Pack, Source
+from nasdepth.packs.physical.calibrate import calibrate_pack, setting_of
+from nasdepth.packs.physical.card import Pack, PackCard
 from nasdepth.packs.physical.prior import Prior, prior_names, read_prior
 from nasdepth.packs.published_operations import read_models
+from nasdepth.packs.source import Source
 
 
 @dataclass(frozen=True)
@@ -70,9 +69,11 @@ def make_pack(
         return calibrate_gpu(name, start, anchors.path, anchors.operations, setting or {}, sources)
     fields = setting_of(start, setting)
     measured = anchors.read(runtime_of(str(fields["delegate"])))
-    if isinstance(start, GpuPack):
+    if isinstance(start, CardFile) and isinstance(start.card, GpuPackCard):
         return adapt_gpu(name, start, measured, fields, sources)
-    return calibrate(name, measured, start, setting=fields, sources=sources, latency=anchors.latency_column)
+    return calibrate_pack(
+        name, measured, start, setting=fields, sources=sources, latency=anchors.latency_column
+    )
 
 
 def _prior(name: str) -> Prior | Pack | GpuPrior | GpuPack:
@@ -90,6 +91,6 @@ def _prior(name: str) -> Prior | Pack | GpuPrior | GpuPack:
         raise
     except NasdepthError as error:
         raise TableError(f"{error}; priors are {priors}") from None
-    if isinstance(table, LatencyTable):
-        raise TableError(f"{name}: a measured table is no prior; there are {priors}, and packs")
+    if not isinstance(table.card, PackCard | GpuPackCard):
+        raise TableError(f"{name}: a {table.card.kind} table is no prior; there are {priors}, and packs")
     return table

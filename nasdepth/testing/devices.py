@@ -146,7 +146,7 @@ class DeviceConformance(ABC):
         with pytest.raises(KeyboardInterrupt):
             build_table(first, space, folder, "table", **everything, progress=stop)
         kept = {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()}
-        assert kept and "table.csv" not in kept
+        assert kept and "table.csv.gz" not in kept
         seen: list[int] = []
         resumed = build_table(
             second, space, folder, "table", **everything, progress=lambda done, *_: seen.append(done)

@@ -21,11 +21,9 @@ from nasdepth.latency.measure.journal import Journal
 from nasdepth.latency.measure.networks import MeasurableNetwork, draw_architectures
 from nasdepth.latency.measure.plan import least_sure, ordered, uses_of
 from nasdepth.latency.measure.random_kernels import random_kernels
-from nasdepth.latency.measure.validate import Checked, summarise
-from nasdepth.latency.predict.calibration import calibrate
-from nasdepth.latency.predict.card import DeviceCard
-from nasdepth.latency.predict.predictor import TablePredictor, runtime_of
-from nasdepth.latency.predict.table import LatencyTable, Timing
+from nasdepth.latency.measure.validate import Checked, validation_of
+from nasdepth.latency.predict import DeviceCard, LatencyTable, TablePredictor, Timing, runtime_of
+from nasdepth.latency.predict.calibration import fit_calibration
 
 if TYPE_CHECKING:
     from nasdepth.space import SearchSpace
@@ -91,7 +89,7 @@ def build_table(
     info = device.describe()
     name = name or table_name(info)
     runtime = runtime_of(info.delegate)
-    before = LatencyTable.load_if_there(Path(out_folder) / f"{name}.csv")
+    before = LatencyTable.load_if_there(out_folder, name)
     if before is not None:
         before.card.require_same(info, before.name)
     uses = uses_of(space, seed, runtime)
@@ -224,7 +222,9 @@ def _calibrated(
     ran = _answered(predictor, networks, measured)
     latencies = [measured[network.name].usual_ms(table.card.reference_ms) for network in ran]
     decomposed = [predictor.decompose(network.kernels) for network in ran]
-    return table.with_card(calibration=calibrate(decomposed, latencies, [network.sort for network in ran]))
+    return table.with_card(
+        calibration=fit_calibration(decomposed, latencies, [network.sort for network in ran])
+    )
 
 
 def _validated(
@@ -235,4 +235,4 @@ def _validated(
         Checked.of(network.name, predictor.estimate(network.kernels), measured[network.name], table)
         for network in _answered(predictor, networks, measured)
     ]
-    return table.with_card(validation=summarise(checked))
+    return table.with_card(validation=validation_of(checked))

@@ -16,7 +16,7 @@ from nasdepth.latency.extract import architecture_kernels
 from nasdepth.latency.predict.interpolate import dimensions
 
 if TYPE_CHECKING:
-    from nasdepth.latency.predict.predictor import TablePredictor
+    from nasdepth.latency.predict import TablePredictor
     from nasdepth.space import SearchSpace
 
 _ENUMERABLE = 5000

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import hashlib
 import tempfile
 from collections.abc import Sequence
@@ -12,18 +11,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-import numpy as np
-from scipy.stats import spearmanr
-
-from nasdepth.devices import Device, Measurement
+from nasdepth.devices import Device
 from nasdepth.errors import UnknownKernelError
+from nasdepth.latency.accuracy import Guess, Validation, summarise
 from nasdepth.latency.extract import architecture_kernels, tflite_kernels
 from nasdepth.latency.measure.bench import Bench, Progress, Whole
 from nasdepth.latency.measure.journal import Journal
 from nasdepth.latency.measure.networks import draw_architectures, export_untrained
-from nasdepth.latency.predict.card import Validation
-from nasdepth.latency.predict.predictor import LatencyEstimate, TablePredictor
-from nasdepth.latency.predict.table import LatencyTable
+from nasdepth.latency.predict import LatencyEstimate, LatencyTable, TablePredictor
 
 if TYPE_CHECKING:
     from nasdepth.architecture import Architecture
@@ -37,37 +32,20 @@ class Checked:
     """A model, what was predicted of it and what was measured.
 
     Attributes:
-        name: architecture string or file name.
+        guess: latency, interval and what was measured, on a machine as fast as when the table was built.
         estimate: from the table.
-        measurement: on the device, as the clock said.
-        drift: how many times slower the reference networks ran beside it than when the table was built.
     """
 
-    name: str
+    guess: Guess
     estimate: LatencyEstimate
-    measurement: Measurement
-    drift: float = 1.0
 
     @classmethod
     def of(cls, name: str, estimate: LatencyEstimate, whole: Whole, table: LatencyTable) -> Self:
         """A model that was measured among reference networks, against those of a table's build."""
-        return cls(name, estimate, whole.measurement, whole.drift(table.card.reference_ms))
-
-    @property
-    def measured_ms(self) -> float:
-        """Measured, on a machine as fast as when the table was built."""
-        return self.measurement.latency_ms / self.drift
-
-    @property
-    def error(self) -> float:
-        """Signed relative error of the prediction."""
-        return self.estimate.latency_ms / self.measured_ms - 1
-
-    @property
-    def inside(self) -> bool:
-        """Whether the measurement lies in the 90 % interval."""
-        low, high = self.estimate.interval_90
-        return low <= self.measured_ms <= high
+        drift = whole.drift(table.card.reference_ms)
+        measured_ms = whole.measurement.latency_ms / drift
+        guess = Guess(name, estimate.latency_ms, estimate.interval_90, measured_ms, drift=drift)
+        return cls(guess, estimate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,30 +118,13 @@ def validate_table(
             refused[name] = error
         else:
             checked.append(Checked.of(name, estimate, measured[keys[name]], table))
-    checked.sort(key=lambda one: -abs(one.error))
-    return Report(tuple(checked), refused, summarise(checked))
+    checked.sort(key=lambda one: -abs(one.guess.error))
+    return Report(tuple(checked), refused, validation_of(checked))
 
 
-def summarise(checked: Sequence[Checked]) -> Validation | None:
+def validation_of(checked: Sequence[Checked]) -> Validation | None:
     """The figures of a validation; None for fewer than 3 models."""
-    if len(checked) < _FEWEST:
-        return None
-    errors = 100 * np.array([one.error for one in checked])
-    ranks = spearmanr([one.estimate.latency_ms for one in checked], [one.measured_ms for one in checked])
-    within = {
-        f"within_{limit}_percent": round(float(np.mean(np.abs(errors) <= limit) * 100), 1)
-        for limit in (5, 10, 15)
-    }
-    return Validation(
-        date=datetime.date.today(),
-        models=len(checked),
-        mape_percent=round(float(np.abs(errors).mean()), 2),
-        bias_percent=round(float(errors.mean()), 2),
-        spearman=round(float(np.nan_to_num(ranks.statistic)), 4),
-        interval_90_coverage_percent=round(100 * float(np.mean([one.inside for one in checked])), 1),
-        drift=round(float(np.median([one.drift for one in checked])), 4),
-        **within,
-    )
+    return summarise([one.guess for one in checked]) if len(checked) >= _FEWEST else None
 
 
 def _drawn(space: SearchSpace | None, count: int, seed: int) -> list[Architecture]:

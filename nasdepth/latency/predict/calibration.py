@@ -19,6 +19,7 @@ import numpy as np
 from scipy.optimize import lsq_linear
 
 from nasdepth.kernels.kernel import Kernel
+from nasdepth.latency.accuracy import SD_OF_INTERVAL_90, nine_in_ten
 from nasdepth.latency.predict.card import Calibration
 
 # Factors differ by about this much between groups, partitions cost about this much (ms of a 1 ms network)
@@ -34,7 +35,6 @@ _RATE_MACS, _RATE_QUANTILE = 1e6, 0.1
 _HALF_COLD_BYTES = (2.5e6, 5e6, 1e7, 2e7, 4e7)
 _PRIOR_COLD_SD = 0.3
 _MOST_COLD = 2.0
-_NORMAL_90 = 1.6449
 _FEWEST = 6
 
 
@@ -79,7 +79,7 @@ def coldness(network_bytes: int, half_cold_bytes: float) -> float:
     return network_bytes / (network_bytes + half_cold_bytes)
 
 
-def calibrate(
+def fit_calibration(
     networks: Sequence[Decomposition], latencies_ms: Sequence[float], sorts: Sequence[str] = ()
 ) -> Calibration | None:
     """Fit factors to measured networks; the error comes from leaving each of them out in turn.
@@ -121,15 +121,9 @@ def calibrate(
         partition_ms=round(float(solution[-1]), 6),
         relative_sd=round(unexplained, 4),
         sd_factor=round(
-            max(_nine_in_ten(standardised[sort_of == one]) for one in set(sort_of)) / _NORMAL_90, 4
+            max(nine_in_ten(standardised[sort_of == one]) for one in set(sort_of)) / SD_OF_INTERVAL_90, 4
         ),
     )
-
-
-def _nine_in_ten(deviations: np.ndarray) -> float:
-    """The smallest sample quantile that covers nine in ten of networks not yet seen (split conformal)."""
-    rank = min(int(np.ceil(0.9 * (len(deviations) + 1))), len(deviations)) - 1
-    return float(np.sort(deviations)[rank])
 
 
 def _best_rate(networks: Sequence[Decomposition]) -> float:

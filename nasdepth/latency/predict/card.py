@@ -1,16 +1,23 @@
-"""Device cards: what a latency table was measured on, and how far it can be trusted."""
+"""Cards: what a latency table or a device pack was measured on, and how far it can be trusted.
+
+A card is a YAML file. Its field `model`, or `kind` where it has none, says of which type it is: measured
+tables have a `DeviceCard`, packs have types of their own. `parse_card` reads all of them and `to_yaml`
+writes them.
+"""
 
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from nasdepth.devices import DeviceInfo
 from nasdepth.errors import TableError
+from nasdepth.latency.accuracy import NotNegative, Positive, Strict, Validation
 
 SCHEMA_VERSION = 2
 
@@ -29,40 +36,8 @@ SETTING = (
     "gpu",
 )
 
-_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-_NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-_Percent = Annotated[float, Field(allow_inf_nan=False)]
 
-
-class Validation(BaseModel):
-    """Error on whole models that the table and its calibration never saw.
-
-    Attributes:
-        date: when they were measured.
-        models: how many.
-        mape_percent, bias_percent: mean absolute and mean signed error, of the measured latency.
-        within_5_percent, within_10_percent, within_15_percent: share of the models, in percent.
-        spearman: rank correlation.
-        interval_90_coverage_percent: share of the models inside their 90 % interval.
-        drift: how many times slower reference networks ran than when the table was built, in the median; each
-            measured latency was divided by that of its own passes.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    date: datetime.date
-    models: Annotated[int, Field(ge=1)]
-    mape_percent: _NotNegative
-    bias_percent: _Percent
-    within_5_percent: _Percent
-    within_10_percent: _Percent
-    within_15_percent: _Percent
-    spearman: Annotated[float, Field(ge=-1, le=1)]
-    interval_90_coverage_percent: _Percent
-    drift: _Positive = 1.0
-
-
-class Calibration(BaseModel):
+class Calibration(Strict):
     """From a sum of kernels to a network's latency; see `nasdepth.latency.predict.calibration`.
 
     Attributes:
@@ -76,21 +51,19 @@ class Calibration(BaseModel):
         sd_factor: makes nine in ten of the left-out networks fall into their 90 % interval.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     networks: Annotated[int, Field(ge=1)]
-    factors: dict[str, _Positive]
-    default_factor: _Positive
-    cold: dict[str, _NotNegative] = {}
-    cold_ms_per_tap: _NotNegative = 0.0
-    half_cold_bytes: _NotNegative = 0.0
-    base_ms: _NotNegative
-    partition_ms: _NotNegative
-    relative_sd: _Positive
-    sd_factor: _Positive
+    factors: dict[str, Positive]
+    default_factor: Positive
+    cold: dict[str, NotNegative] = Field(default_factory=dict)
+    cold_ms_per_tap: NotNegative = 0.0
+    half_cold_bytes: NotNegative = 0.0
+    base_ms: NotNegative
+    partition_ms: NotNegative
+    relative_sd: Positive
+    sd_factor: Positive
 
 
-class DeviceSetting(BaseModel):
+class DeviceSetting(Strict):
     """What every card says of a device and its setting.
 
     Attributes:
@@ -99,7 +72,8 @@ class DeviceSetting(BaseModel):
         kind: `measured` on the device, or `calibrated` on whole networks measured on it.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Dates are YAML dates in cards of measured tables and text in others: fingerprints hold both to it
+    dump_mode: ClassVar[Literal["python", "json"]] = "json"
 
     schema_version: Literal[2] = SCHEMA_VERSION
     device: str
@@ -117,6 +91,24 @@ class DeviceSetting(BaseModel):
     gpu: str = ""
     date: datetime.date
     kind: Literal["measured", "calibrated"]
+
+    @property
+    def terms(self) -> int:
+        """Number of fitted coefficients of a kernel's time."""
+        return 0
+
+    def known_precisions(self) -> list[str]:
+        """Precisions of the kernels that the card's coefficients answer for, sorted."""
+        return ["float32"]
+
+    def figures(self) -> Validation | None:
+        """Errors on models that the table or pack was not fitted to; None where nobody looked."""
+        return None
+
+    def to_yaml(self) -> str:
+        """The card as YAML text."""
+        content = self.model_dump(mode=self.dump_mode)
+        return yaml.dump(content, Dumper=_Compact, sort_keys=False, width=110, allow_unicode=True)
 
     def require_same(
         self, other: DeviceSetting | DeviceInfo, table: str, other_name: str = "the device"
@@ -153,44 +145,81 @@ class DeviceCard(DeviceSetting):
         validation: None where no whole model was measured.
     """
 
+    dump_mode: ClassVar[Literal["python", "json"]] = "python"
+
     space: str
     kernels: Annotated[int, Field(ge=1)]
-    overhead_ms: _NotNegative
-    reference_ms: dict[str, _Positive] = {}
+    overhead_ms: NotNegative
+    reference_ms: dict[str, Positive] = Field(default_factory=dict)
     calibration: Calibration | None = None
     validation: Validation | None = None
 
-    def to_yaml(self) -> str:
-        """The card as YAML text."""
-        return yaml.safe_dump(self.model_dump(), sort_keys=False)
+    def figures(self) -> Validation | None:
+        return self.validation
 
-    @classmethod
-    def read(cls, path: Path) -> DeviceCard:
-        """Read a card.
 
-        Raises:
-            TableError: missing, or wrong in a field; the message names it.
-        """
-        try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise TableError(
-                f"{path}: the table's device card cannot be read ({error.strerror}); without it the times "
-                "mean nothing. Copy it from where the table came from, or build the table again."
-            ) from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise TableError(f"{path}: not YAML ({error}); restore it or build the table again") from None
-        if not isinstance(content, dict):
-            raise TableError(f"{path}: expected fields such as 'device: ...'; restore it or build again")
-        if (version := content.get("schema_version")) != SCHEMA_VERSION:
-            raise TableError(
-                f"{path}: schema_version is {version!r}, this nasdepth reads {SCHEMA_VERSION}; build the "
-                "table again with `nasdepth latency build`"
-            )
-        try:
-            return cls(**content)
-        except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(map(str, first["loc"]))
-            value = "" if first["type"] == "missing" else f" is {first['input']!r}"
-            raise TableError(f"{path}: {field}{value}: {first['msg'].lower()}") from None
+def read_card(path: Path) -> dict[str, Any]:
+    """Read the fields of any card, without looking at them.
+
+    Raises:
+        TableError: the file is missing or no YAML of fields; the message names it.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise TableError(
+            f"{path}: the table's device card cannot be read ({error.strerror}); without it the times "
+            "mean nothing. Copy it from where the table came from, or build the table again."
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise TableError(f"{path}: not YAML ({error}); restore it or build the table again") from None
+    if not isinstance(content, dict):
+        raise TableError(f"{path}: expected fields such as 'device: ...'; restore it or build again")
+    return content
+
+
+def parse_card[Card: DeviceSetting](path: Path, content: Mapping[str, Any], card_type: type[Card]) -> Card:
+    """Check the fields of a card.
+
+    Args:
+        path: of the file, for messages.
+        content: what `read_card` read.
+        card_type: what the card is to be.
+
+    Raises:
+        TableError: a field is missing or wrong; the message names file, field and value.
+    """
+    if (version := content.get("schema_version")) != SCHEMA_VERSION:
+        raise TableError(
+            f"{path}: schema_version is {version!r}, this nasdepth reads {SCHEMA_VERSION}; build the "
+            "table again with `nasdepth latency build`"
+        )
+    try:
+        return card_type(**content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        value = "" if first["type"] in ("missing", "value_error") else f" is {first['input']!r}"
+        raise TableError(f"{path}: {field}{value}: {first['msg'].lower()}") from None
+
+
+def with_five_digits(value: float) -> float:
+    """A coefficient as cards of packs have it."""
+    return float(f"{float(value):.5g}")
+
+
+class _Compact(yaml.SafeDumper):
+    """Numbers of a list, and one coefficient, on one line."""
+
+
+def _flow(dumper: yaml.SafeDumper, value: list) -> yaml.Node:
+    plain = all(isinstance(one, (int, float)) for one in value)
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", value, flow_style=plain)
+
+
+def _flow_mapping(dumper: yaml.SafeDumper, value: dict) -> yaml.Node:
+    return dumper.represent_mapping("tag:yaml.org,2002:map", value, flow_style="prior_ms" in value)
+
+
+_Compact.add_representer(list, _flow)
+_Compact.add_representer(dict, _flow_mapping)

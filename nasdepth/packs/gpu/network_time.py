@@ -17,7 +17,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.optimize import nnls
 
-from nasdepth.packs._file import digits
+from nasdepth.latency.accuracy import SD_OF_INTERVAL_90, nine_in_ten
+from nasdepth.latency.predict.card import with_five_digits
 from nasdepth.packs.gpu.card import NetworkFit
 from nasdepth.packs.gpu.operation_times import GROUPS
 
@@ -27,7 +28,6 @@ _SHARED = 0.3
 # Factors differ by about this much between groups
 _FACTOR_SD = 0.15
 _NOISE = 0.04
-_NORMAL_90 = 1.6449
 _FEWEST = 6
 _SHARES = np.array([0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.07, 0.1, 0.15])
 _ABSOLUTES = np.array([0, 0.005, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3])
@@ -112,26 +112,21 @@ class NetworkModel:
         rest = (self.relative_sd * latency_ms) ** 2 + self.absolute_sd_ms**2
         return (own + sums.variance + rest) ** 0.5
 
-    def interval(self, latency_ms: float, sd_ms: float) -> tuple[float, float]:
-        """(low, high) in ms that hold nine in ten."""
-        half = _NORMAL_90 * sd_ms
-        return max(latency_ms - half, 0.0), latency_ms + half
-
     def to_card(self) -> NetworkFit:
         """As a card has it, with five digits."""
-        factors = {name: digits(value) for name, value in self.factors.values.items()}
+        factors = {name: with_five_digits(value) for name, value in self.factors.values.items()}
         return NetworkFit(
             networks=self.networks,
-            base_ms=digits(self.weights[0]),
-            kernel_ms=digits(self.weights[1]),
+            base_ms=with_five_digits(self.weights[0]),
+            kernel_ms=with_five_digits(self.weights[1]),
             factors=factors,
             covariance=tuple(
-                tuple(digits(value) for value in row[: index + 1])
+                tuple(with_five_digits(value) for value in row[: index + 1])
                 for index, row in enumerate(self.covariance)
             ),
-            relative_sd=digits(self.relative_sd),
-            absolute_sd_ms=digits(self.absolute_sd_ms),
-            sd_factor=digits(self.sd_factor),
+            relative_sd=with_five_digits(self.relative_sd),
+            absolute_sd_ms=with_five_digits(self.absolute_sd_ms),
+            sd_factor=with_five_digits(self.sd_factor),
         )
 
 
@@ -182,9 +177,7 @@ def fit_network(
     errors = guesses - latencies
     share, absolute = _noise(errors, guesses, own + spread**2, float(np.median(latencies)))
     sd = np.sqrt(own + spread**2 + (share * guesses) ** 2 + absolute**2)
-    # the smallest sample quantile that covers nine in ten of networks not yet seen (split conformal)
-    rank = min(int(np.ceil(0.9 * (len(errors) + 1))), len(errors)) - 1
-    factor = float(np.sort(np.abs(errors) / sd)[rank] / _NORMAL_90)
+    factor = nine_in_ten(np.abs(errors) / sd) / SD_OF_INTERVAL_90
     weights, covariance = _solve(rows, latencies)
     return NetworkModel(weights, covariance, share, absolute, factor, len(latencies))
 

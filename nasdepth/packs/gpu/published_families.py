@@ -25,7 +25,7 @@ def family_of(model: str) -> str:
     return next((family for family, pattern in _FAMILIES.items() if re.match(pattern, model)), model)
 
 
-def families(names: Sequence[str]) -> dict[str, list[str]]:
+def names_by_family(names: Sequence[str]) -> dict[str, list[str]]:
     """Names by family."""
     parts: dict[str, list[str]] = {}
     for name in names:

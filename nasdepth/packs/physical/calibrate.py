@@ -3,49 +3,38 @@
 from __future__ import annotations
 
 import datetime
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.stats import spearmanr
 
 from nasdepth.errors import TableError
-from nasdepth.latency.predict.card import SETTING, Validation
+from nasdepth.latency.accuracy import (
+    SD_OF_INTERVAL_90,
+    CrossValidation,
+    Guess,
+    family_errors,
+    nine_in_ten,
+    summarise,
+)
+from nasdepth.latency.predict.card import SETTING
 from nasdepth.latency.predict.predictor import DELEGATES, runtime_of
 from nasdepth.packs.anchors import Anchor
 from nasdepth.packs.physical.belief import Belief
-from nasdepth.packs.physical.card import CrossValidation, FamilyError, Fit, Pack, PackCard, Source
+from nasdepth.packs.physical.card import Fit, Pack, PackCard
 from nasdepth.packs.physical.fit import Observation, Prediction, fit, predict
 from nasdepth.packs.physical.prior import Prior
+from nasdepth.packs.source import Source
 
 FOLDS = 10
 # Fewer networks than this say nothing about how wide an interval has to be; then the prior's scale stands
 _ENOUGH = 15
 _FEWEST_CHECKED = 3
-_NORMAL_90 = 1.6449
 _SD_FACTORS = (0.6, 3.0)
 _MOST_NOVELTY_SD = 2.0
 _FIELDS = ("device", "os", *SETTING)
 _INTEGERS = ("cores", "threads", "os_bits")
-
-
-@dataclass(frozen=True, slots=True)
-class LeftOut:
-    """An anchor, and what a fit without it said."""
-
-    anchor: Anchor
-    latency_ms: float
-    relative_sd: float
-
-    @property
-    def error(self) -> float:
-        """Signed relative error."""
-        return self.latency_ms / self.anchor.latency_ms - 1
-
-    @property
-    def inside(self) -> bool:
-        """Whether the measurement lies in the 90 % interval."""
-        return abs(np.log(self.anchor.latency_ms / self.latency_ms)) <= _NORMAL_90 * self.relative_sd
 
 
 @dataclass(frozen=True)
@@ -77,27 +66,33 @@ def calibrated(seen: Seen, prior: Belief) -> Belief:
     if len(seen.anchors) < _ENOUGH:
         return belief
     tested = _residuals(seen, prior, folds(seen.anchors))
-    ratios = np.sort([abs(error) / one.inner_sd for error, one in tested]) / _NORMAL_90
-    factor = float(np.clip(ratios[_rank(len(ratios))], *_SD_FACTORS))
+    needed = nine_in_ten([abs(error) / one.inner_sd for error, one in tested]) / SD_OF_INTERVAL_90
+    factor = float(np.clip(needed, *_SD_FACTORS))
     beyond = []
-    for error, one in _residuals(seen, prior, families(seen.anchors)):
-        needed = (error / (_NORMAL_90 * factor)) ** 2 - one.inner_sd**2
+    for error, one in _residuals(seen, prior, by_family(seen.anchors)):
+        needed = (error / (SD_OF_INTERVAL_90 * factor)) ** 2 - one.inner_sd**2
         beyond.append(max(needed, 0.0) ** 0.5 / max(one.novelty, 1e-3))
     if beyond:
-        novelty_sd = float(np.sort(beyond)[_rank(len(beyond))])
-        belief = replace(belief, novelty_sd=min(novelty_sd, _MOST_NOVELTY_SD))
+        belief = replace(belief, novelty_sd=min(nine_in_ten(beyond), _MOST_NOVELTY_SD))
     return replace(belief, sd_factor=factor)
 
 
-def left_out(seen: Seen, prior: Belief, parts: Sequence[Sequence[int]]) -> list[LeftOut]:
+def left_out(seen: Seen, prior: Belief, parts: Sequence[Sequence[int]]) -> list[Guess]:
     """Every part predicted by `calibrated` on the others."""
     answers = []
     for part, kept in _splits(seen, parts):
         belief = calibrated(seen.chosen(kept), prior)
-        for index in part:
-            guess = predict(seen.observations[index], belief)
-            answers.append(LeftOut(seen.anchors[index], guess.latency_ms, guess.relative_sd(belief)))
+        answers += [guess_of(seen, index, belief) for index in part]
     return answers
+
+
+def guess_of(seen: Seen, index: int, belief: Belief) -> Guess:
+    """What a belief says of an anchor."""
+    anchor, guess = seen.anchors[index], predict(seen.observations[index], belief)
+    # errors of coefficients multiply: the interval is even on a logarithmic scale
+    spread = math.exp(SD_OF_INTERVAL_90 * guess.relative_sd(belief))
+    interval = (guess.latency_ms / spread, guess.latency_ms * spread)
+    return Guess(anchor.name, guess.latency_ms, interval, anchor.latency_ms, anchor.family)
 
 
 def folds(anchors: Sequence[Anchor], count: int = FOLDS, seed: int = 0) -> list[list[int]]:
@@ -111,48 +106,23 @@ def folds(anchors: Sequence[Anchor], count: int = FOLDS, seed: int = 0) -> list[
     return parts
 
 
-def families(anchors: Sequence[Anchor]) -> list[list[int]]:
+def by_family(anchors: Sequence[Anchor]) -> list[list[int]]:
     """Indices of anchors by family; none where there is one family only."""
     names = sorted({one.family for one in anchors})
     return [[i for i, one in enumerate(anchors) if one.family == name] for name in names if len(names) > 1]
-
-
-def figures(checked: Sequence[LeftOut], date: datetime.date) -> Validation:
-    """What a card says of left-out anchors."""
-    errors = 100 * np.array([one.error for one in checked])
-    ranks = spearmanr([one.latency_ms for one in checked], [one.anchor.latency_ms for one in checked])
-    within = {
-        f"within_{limit}_percent": round(100 * float(np.mean(np.abs(errors) <= limit)), 1)
-        for limit in (5, 10, 15)
-    }
-    return Validation(
-        date=date,
-        models=len(checked),
-        mape_percent=round(float(np.abs(errors).mean()), 2),
-        bias_percent=round(float(errors.mean()), 2),
-        spearman=round(float(np.nan_to_num(ranks.statistic)), 4),
-        interval_90_coverage_percent=round(100 * float(np.mean([one.inside for one in checked])), 1),
-        **within,
-    )
 
 
 def cross_validation(seen: Seen, prior: Belief, date: datetime.date) -> CrossValidation | None:
     """Ten folds, and every family left out; None for fewer than 3 networks."""
     if len(seen.anchors) < _FEWEST_CHECKED:
         return None
-    by_family: dict[str, list[LeftOut]] = {}
-    for one in left_out(seen, prior, families(seen.anchors)):
-        by_family.setdefault(one.anchor.family, []).append(one)
     return CrossValidation(
-        folds=figures(left_out(seen, prior, folds(seen.anchors)), date),
-        families={
-            name: FamilyError(**figures(checked, date).model_dump(include=set(FamilyError.model_fields)))
-            for name, checked in by_family.items()
-        },
+        folds=summarise(left_out(seen, prior, folds(seen.anchors)), date),
+        families=family_errors(left_out(seen, prior, by_family(seen.anchors)), date),
     )
 
 
-def calibrate(
+def calibrate_pack(
     name: str,
     anchors: Sequence[Anchor],
     prior: Prior | Pack,
@@ -265,8 +235,3 @@ def _splits(seen: Seen, parts: Sequence[Sequence[int]]) -> Iterator[tuple[Sequen
     for part in parts:
         out = set(part)
         yield part, [index for index in range(len(seen.anchors)) if index not in out]
-
-
-def _rank(count: int) -> int:
-    """Index of the smallest quantile that holds nine in ten of what comes (split conformal)."""
-    return min(int(np.ceil(0.9 * (count + 1))), count) - 1

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
-from nasdepth.errors import TableError
-from nasdepth.latency.predict.card import DeviceSetting, Validation
-from nasdepth.packs._file import NotNegative, PackFile, Positive, Strict, digits, read_card
+from nasdepth.latency.accuracy import CrossValidation, NotNegative, Positive, Strict, Validation
+from nasdepth.latency.predict.card import DeviceSetting, with_five_digits
+from nasdepth.latency.predict.table import CardFile
 from nasdepth.packs.physical.belief import Belief, Roofline
 from nasdepth.packs.physical.terms import TERMS
+from nasdepth.packs.source import Source
 
 MODEL = "physical-terms"
-
-
-class Source(Strict):
-    """Where figures come from: what was used of it, its address, its licence."""
-
-    used: str
-    url: str
-    licence: str
 
 
 class Coefficient(Strict):
@@ -42,28 +33,6 @@ class Coefficient(Strict):
     prior_ms: Positive
     anchored: bool
     shares: tuple[float, float]
-
-
-class FamilyError(Strict):
-    """On the networks of one family, fitted to those of all others; see `Validation` for the fields."""
-
-    models: Annotated[int, Field(ge=1)]
-    mape_percent: NotNegative
-    bias_percent: float
-    within_10_percent: NotNegative
-    interval_90_coverage_percent: NotNegative
-
-
-class CrossValidation(Strict):
-    """Errors on networks that a fit had not seen, the scale of its intervals included.
-
-    Attributes:
-        folds: networks dealt into ten parts at random, each left out in turn; None for too few.
-        families: the same, a family at a time.
-    """
-
-    folds: Validation | None
-    families: dict[str, FamilyError] = Field(default_factory=dict)
 
 
 class Fit(Strict):
@@ -90,6 +59,23 @@ class Fit(Strict):
     covariance: tuple[tuple[float, ...], ...]
     validation: CrossValidation | None = None
 
+    @field_validator("terms")
+    @classmethod
+    def _known_terms(cls, terms: dict[str, Coefficient]) -> dict[str, Coefficient]:
+        if unknown := [name for name in terms if name not in TERMS]:
+            raise ValueError(f"{unknown[0]!r} is no term known here; get a newer nasdepth")
+        return terms
+
+    @model_validator(mode="after")
+    def _lower_triangle(self) -> Self:
+        count = len(self.terms)
+        if [len(row) for row in self.covariance] != list(range(1, count + 1)):
+            raise ValueError(
+                f"covariance: expected the lower triangle of {count} terms, "
+                f"a row of 1 to {count} numbers each"
+            )
+        return self
+
     @classmethod
     def of(cls, belief: Belief, prior: Belief, networks: int, **more: Any) -> Fit:
         """A belief as a card has it, with five digits."""
@@ -98,9 +84,9 @@ class Fit(Strict):
         for index, name in enumerate(belief.terms):
             low, high = belief.shares.get(name, (0.0, 0.0))
             terms[name] = Coefficient(
-                ms=digits(np.exp(belief.mean[index])),
-                relative_sd=digits(sd[index]),
-                prior_ms=digits(np.exp(prior.mean[index])),
+                ms=with_five_digits(np.exp(belief.mean[index])),
+                relative_sd=with_five_digits(sd[index]),
+                prior_ms=with_five_digits(np.exp(prior.mean[index])),
                 anchored=name in belief.anchored,
                 shares=(round(low, 4), round(high, 4)),
             )
@@ -108,12 +94,12 @@ class Fit(Strict):
             networks=networks,
             peak_gflops=belief.roofline.gflops,
             bandwidth_gb_s=belief.roofline.bandwidth_gb_s,
-            noise=digits(belief.noise),
-            novelty_sd=digits(belief.novelty_sd),
-            sd_factor=digits(belief.sd_factor),
+            noise=with_five_digits(belief.noise),
+            novelty_sd=with_five_digits(belief.novelty_sd),
+            sd_factor=with_five_digits(belief.sd_factor),
             terms=terms,
             covariance=tuple(
-                tuple(digits(value) for value in row[: index + 1])
+                tuple(with_five_digits(value) for value in row[: index + 1])
                 for index, row in enumerate(belief.covariance)
             ),
             **more,
@@ -164,6 +150,9 @@ class PackCard(DeviceSetting):
         checks = (fit.validation for fit in self.precisions.values() if fit.validation)
         return next((check.folds for check in checks if check.folds), None)
 
+    def figures(self) -> Validation | None:
+        return self.validation
+
     @property
     def checks(self) -> dict[str, CrossValidation]:
         """What was checked, by precision."""
@@ -174,32 +163,12 @@ class PackCard(DeviceSetting):
         """Number of coefficients."""
         return sum(len(fit.terms) for fit in self.precisions.values())
 
+    def known_precisions(self) -> list[str]:
+        return sorted(self.precisions)
 
-@dataclass(frozen=True)
-class Pack(PackFile[PackCard]):
-    """A pack of physical terms; see `PackFile`."""
 
-    @classmethod
-    def load(cls, path: str | Path) -> Pack:
-        """Read a pack.
-
-        Raises:
-            TableError: missing, or wrong in a field; the message names it.
-        """
-        path = Path(path)
-        card = read_card(path, PackCard, ("kind", "calibrated"), "device pack")
-        for precision, fit in card.precisions.items():
-            if unknown := [name for name in fit.terms if name not in TERMS]:
-                raise TableError(
-                    f"{path}: precisions.{precision}.terms: {unknown[0]!r} is no term known here; "
-                    "get a newer nasdepth"
-                )
-            if [len(row) for row in fit.covariance] != list(range(1, len(fit.terms) + 1)):
-                raise TableError(
-                    f"{path}: precisions.{precision}.covariance: expected the lower triangle of "
-                    f"{len(fit.terms)} terms, a row of 1 to {len(fit.terms)} numbers each"
-                )
-        return cls(path.stem, card)
+# A device pack of physical terms
+Pack = CardFile[PackCard]
 
 
 def _positive(matrix: np.ndarray) -> np.ndarray:

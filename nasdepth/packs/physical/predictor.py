@@ -10,12 +10,12 @@ import numpy as np
 
 from nasdepth.errors import UnknownKernelError
 from nasdepth.kernels.kernel import Kernel
+from nasdepth.latency.accuracy import SD_OF_INTERVAL_90
+from nasdepth.latency.predict.kinds import register_predictor
 from nasdepth.latency.predict.predictor import LatencyEstimate, Predictor, Source, runtime_of
 from nasdepth.packs.anchors import block_of
-from nasdepth.packs.physical.card import Pack
+from nasdepth.packs.physical.card import MODEL, Pack, PackCard
 from nasdepth.packs.physical.fit import kernel_amounts, network_amounts
-
-_INTERVAL_90_IN_SD = 1.645
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,7 @@ class _Part:
     source: Source
 
 
+@register_predictor(MODEL, card=PackCard)
 class CalibratedPredictor(Predictor):
     """Sums of physical terms, with the pack's coefficients and their errors.
 
@@ -39,6 +40,8 @@ class CalibratedPredictor(Predictor):
         table: the pack.
         runtime: whose fusion and partition rules apply.
     """
+
+    table: Pack
 
     def __init__(self, pack: Pack) -> None:
         self.table = pack
@@ -101,7 +104,7 @@ def _answer(
     total_ms = kernels_ms + rest_ms
     floor_ms = sum(part.floor_ms for part in parts)
     # errors of coefficients multiply: the interval is even on a logarithmic scale
-    spread = math.exp(_INTERVAL_90_IN_SD * sd_ms / total_ms) if total_ms else 1.0
+    spread = math.exp(SD_OF_INTERVAL_90 * sd_ms / total_ms) if total_ms else 1.0
     return LatencyEstimate(
         latency_ms=total_ms,
         sd_ms=sd_ms,

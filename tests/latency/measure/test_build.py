@@ -117,7 +117,7 @@ def test_interrupted_build_resumes_without_measuring_again(space, tmp_path):
     assert [done for done, _, _ in seen] == list(range(1, kernels + 2))
     assert {total for _, total, _ in seen} == {kernels + 1}
     assert set(table.timings) == set(plan_kernels(space)) and table.card.validation is None
-    assert sorted(path.suffix for path in out.iterdir()) == [".csv", ".yaml"]
+    assert sorted(path.suffix for path in out.iterdir()) == [".gz", ".yaml"]
     loaded = LatencyTable.load(out / f"{table.name}.csv")
     assert loaded.card == table.card and list(loaded.timings) == list(table.timings)
 
@@ -144,7 +144,7 @@ def test_ctrl_c_in_a_real_process_keeps_what_was_measured(space, tmp_path):
     assert process.returncode != 0 and "KeyboardInterrupt" in stderr
     lines = (tmp_path / "one.partial.jsonl").read_text().splitlines()
     assert len(lines) >= 2 and all(map(json.loads, lines))
-    assert not (tmp_path / "one.csv").exists()
+    assert not (tmp_path / "one.csv.gz").exists()
 
 
 def test_journal_of_another_setting_is_refused(space, tmp_path):

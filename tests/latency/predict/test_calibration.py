@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from nasdepth.latency.predict.calibration import Decomposition, calibrate
+from nasdepth.latency.predict.calibration import Decomposition, fit_calibration
 
 FACTORS = {"conv1x1": 1.3, "resize_nearest": 1.0, "add": 1.15}
 
@@ -31,7 +31,7 @@ def _predict(calibration, network) -> float:
 
 
 def test_factors_are_found():
-    calibration = calibrate(*_networks(60, 0.01))
+    calibration = fit_calibration(*_networks(60, 0.01))
     for group, factor in FACTORS.items():
         assert calibration.factors[group] == pytest.approx(factor, rel=0.05)
     assert calibration.networks == 60
@@ -57,7 +57,7 @@ def _with_convolutions(count: int, half_cold_bytes: float):
 
 
 def test_the_cold_of_a_network_adds_to_convolutions():
-    calibration = calibrate(*_with_convolutions(80, 1e7))
+    calibration = fit_calibration(*_with_convolutions(80, 1e7))
     assert calibration.cold["conv1x1"] == pytest.approx(0.6, rel=0.2)
     assert calibration.factors["conv1x1"] == pytest.approx(FACTORS["conv1x1"], rel=0.05)
     assert calibration.cold_ms_per_tap == pytest.approx(1e5 * BEST_MS_PER_MAC, rel=0.01)
@@ -65,7 +65,7 @@ def test_the_cold_of_a_network_adds_to_convolutions():
 
 
 def test_the_interval_covers_nine_in_ten_of_networks_not_seen():
-    calibration = calibrate(*_networks(60, 0.05))
+    calibration = fit_calibration(*_networks(60, 0.05))
     unseen, latencies = _networks(400, 0.05, seed=1)
     half = 1.645 * calibration.relative_sd * calibration.sd_factor
     inside = [
@@ -80,8 +80,8 @@ def test_networks_of_which_too_little_is_claimed_do_not_narrow_the_interval_of_o
     sure = [replace(one, variance=(0.01 * ms) ** 2) for one, ms in zip(networks, latencies, strict=True)]
     humble = [replace(one, variance=(0.5 * ms) ** 2) for one, ms in zip(networks, latencies, strict=True)]
     mixed = [*sure[:30], *humble[30:]]
-    together = calibrate(mixed, latencies)
-    apart = calibrate(mixed, latencies, ["whole"] * 30 + ["core"] * 30)
+    together = fit_calibration(mixed, latencies)
+    apart = fit_calibration(mixed, latencies, ["whole"] * 30 + ["core"] * 30)
     assert apart.sd_factor > 1.1 * together.sd_factor
     assert apart.factors == together.factors
 
@@ -89,9 +89,9 @@ def test_networks_of_which_too_little_is_claimed_do_not_narrow_the_interval_of_o
 def test_a_group_that_one_network_alone_has_keeps_to_the_others():
     networks, latencies = _networks(30, 0.01)
     odd = Decomposition({**networks[0].groups, "softmax": 5.0}, 1, 0.0)
-    calibration = calibrate([odd, *networks[1:]], [latencies[0] + 5.0 * 2.4, *latencies[1:]])
+    calibration = fit_calibration([odd, *networks[1:]], [latencies[0] + 5.0 * 2.4, *latencies[1:]])
     assert "softmax" not in calibration.factors and 1.0 < calibration.default_factor < 1.4
 
 
 def test_few_networks_are_no_calibration():
-    assert calibrate(*_networks(5, 0.01)) is None
+    assert fit_calibration(*_networks(5, 0.01)) is None

@@ -1,7 +1,9 @@
 """Tables: round trip, and a clear word for every way of being damaged."""
 
 import datetime
+import gzip
 
+import pandas
 import pytest
 import yaml
 from latency_samples import EVERY_OPERATION, table
@@ -14,7 +16,12 @@ FIRST, SECOND, THIRD = EVERY_OPERATION[:3]
 
 @pytest.fixture
 def saved(tmp_path):
-    return table({FIRST: 1.25, SECOND: 0.003}, {THIRD: "no such\nop"}).save(tmp_path)
+    """A table whose rows can be edited as text."""
+    path = table({FIRST: 1.25, SECOND: 0.003}, {THIRD: "no such\nop"}).save(tmp_path)
+    plain = path.with_suffix("")
+    plain.write_bytes(gzip.decompress(path.read_bytes()))
+    path.unlink()
+    return plain
 
 
 def test_round_trip(tmp_path):
@@ -35,7 +42,31 @@ def test_round_trip(tmp_path):
     assert list(loaded.timings) == list(EVERY_OPERATION)
     assert loaded.timings[FIRST].latency_ms == pytest.approx(0.123456789, rel=1e-5)
     assert loaded.fingerprint == original.fingerprint
-    assert loaded.save(tmp_path / "again").read_bytes() == (tmp_path / "pi-xnnpack-1t.csv").read_bytes()
+    assert loaded.save(tmp_path / "again").read_bytes() == (tmp_path / "pi-xnnpack-1t.csv.gz").read_bytes()
+
+
+def test_rows_are_compressed_unless_they_lie_there_uncompressed(saved, tmp_path):
+    loaded = LatencyTable.load(saved)
+    assert loaded.save(tmp_path) == saved and not saved.with_name(saved.name + ".gz").exists()
+    compressed = loaded.save(tmp_path / "other")
+    assert compressed.name == "pi-xnnpack-1t.csv.gz"
+    assert gzip.decompress(compressed.read_bytes()) == saved.read_bytes()
+    for name in ("pi-xnnpack-1t.csv.gz", "pi-xnnpack-1t.csv", "pi-xnnpack-1t.yaml"):
+        assert LatencyTable.load(compressed.with_name(name)) == loaded
+    assert len(pandas.read_csv(compressed)) == 3
+
+
+def test_a_cut_off_archive_is_named(saved, tmp_path):
+    compressed = LatencyTable.load(saved).save(tmp_path / "other")
+    compressed.write_bytes(compressed.read_bytes()[:-20])
+    with pytest.raises(TableError, match=r"pi-xnnpack-1t\.csv\.gz: cannot be read"):
+        LatencyTable.load(compressed)
+
+
+def test_a_card_without_rows_is_named(saved):
+    saved.unlink()
+    with pytest.raises(TableError, match=r"pi-xnnpack-1t\.yaml: is the card of a measured table, but no"):
+        LatencyTable.load(saved.with_suffix(".yaml"))
 
 
 def test_rejected_kernels_survive(saved):

@@ -9,7 +9,7 @@ from nasdepth.latency import Kernel
 from nasdepth.packs.gpu.delegate import load_delegate, load_delegates
 from nasdepth.packs.gpu.fit import fit_both, fit_operations, timed_operations
 from nasdepth.packs.gpu.network_time import GROUP_NAMES, add_up, fit_network, from_card
-from nasdepth.packs.gpu.published_families import families, family_of
+from nasdepth.packs.gpu.published_families import family_of, names_by_family
 from nasdepth.packs.gpu.terms import FORMS
 from nasdepth.packs.gpu.validation import folds
 from nasdepth.testing.predictors import enlarged
@@ -142,7 +142,7 @@ def test_folds_and_families_part_every_model_once():
     assert sorted(name for part in folds(names) for name in part) == sorted(names)
     assert family_of("sepreresnet16") == family_of("resnet18_wd2") != family_of("resnext14_16x4d")
     assert family_of("mobilenetv2b_w1") != family_of("mobilenetb_wd2") == family_of("fdmobilenet_w1")
-    assert families(["bagnet9", "resnet10", "resnet12"]) == {
+    assert names_by_family(["bagnet9", "resnet10", "resnet12"]) == {
         "bagnet9": ["bagnet9"],
         "resnet": ["resnet10", "resnet12"],
     }

@@ -15,7 +15,7 @@ from nasdepth.kernels.rules import load_rules
 from nasdepth.latency import Kernel, LatencyTable, architecture_kernels
 from nasdepth.models import named_designs
 from nasdepth.packs import load_predictor, load_table
-from nasdepth.packs.gpu import GpuPack, GpuPredictor
+from nasdepth.packs.gpu import GpuPredictor
 from nasdepth.packs.gpu.delegate import load_delegate
 from nasdepth.packs.gpu.fit import adapt, fit_pack
 from nasdepth.packs.gpu.prior import gpu_priors, read_gpu_prior
@@ -147,9 +147,9 @@ def test_what_the_delegate_refuses_is_named(predictor):
 
 
 def test_a_pack_answers_alike_after_a_round_trip(predictor, tmp_path):
-    path = predictor.table.save(tmp_path / "again.yaml")
+    path = predictor.table.save(tmp_path)
     kernels = architecture_kernels(named_designs()["lite0-plain"], "gpu")
-    assert GpuPredictor(GpuPack.load(path)).estimate(kernels) == predictor.estimate(kernels)
+    assert load_predictor(path).estimate(kernels) == predictor.estimate(kernels)
     assert path.stat().st_size < 20_000
 
 

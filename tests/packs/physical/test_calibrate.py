@@ -9,7 +9,7 @@ from nasdepth.errors import TableError
 from nasdepth.packs import (
     CalibratedPredictor,
     Source,
-    calibrate,
+    calibrate_pack,
     load_predictor,
     public_kernels,
     read_anchors,
@@ -33,8 +33,8 @@ def anchors(published):
 
 @pytest.fixture(scope="module")
 def pack(anchors):
-    return calibrate("again", anchors, read_prior("cortex-a72-ruy"), setting={"runtime_version": "2.5.0"},
-                     sources=[Source(used="all", url="https://a.org", licence="MIT")])  # fmt: skip
+    setting, source = {"runtime_version": "2.5.0"}, Source(used="all", url="https://a.org", licence="MIT")
+    return calibrate_pack("again", anchors, read_prior("cortex-a72-ruy"), setting=setting, sources=[source])
 
 
 def test_the_shipped_pack_is_what_the_measurements_give(anchors, pack):
@@ -63,7 +63,7 @@ def test_ten_networks_adapt_the_pack(published, anchors):
         where={"runtime": ["tflite-v2.7.1-ruy"], "precision": ["float32"]},
     )
     adapted = CalibratedPredictor(
-        calibrate("mine", others[::4], load_predictor(PI).table, setting={"threads": 4})
+        calibrate_pack("mine", others[::4], load_predictor(PI).table, setting={"threads": 4})
     )
     rest = [one for index, one in enumerate(others) if index % 4]
     errors = [adapted.estimate(one.kernels).latency_ms / one.latency_ms - 1 for one in rest]
@@ -91,11 +91,11 @@ def test_no_published_measurement_is_in_a_pack(published):
 
 def test_few_networks_keep_the_priors_scale(anchors):
     prior = read_prior("cortex-a72-ruy")
-    few = calibrate("few", anchors[:5], prior, setting={"runtime_version": "2.5.0"},
+    few = calibrate_pack("few", anchors[:5], prior, setting={"runtime_version": "2.5.0"},
                     sources=[Source(used="all", url="https://a.org", licence="MIT")])  # fmt: skip
     fit = few.card.precisions["float32"]
     assert fit.validation.folds.models == 5
-    two = calibrate("two", anchors[:2], load_predictor(PI).table)
+    two = calibrate_pack("two", anchors[:2], load_predictor(PI).table)
     assert two.card.precisions["float32"].validation is None
     assert fit.sd_factor == prior.precisions["float32"].belief().sd_factor
     assert FOLDS == 10 and yaml.safe_load(few.to_yaml())["precisions"]["float32"]["networks"] == 5
@@ -103,8 +103,8 @@ def test_few_networks_keep_the_priors_scale(anchors):
 
 def test_what_the_card_lacks_is_named(anchors):
     with pytest.raises(TableError, match="field runtime_version is not known; give it with --set"):
-        calibrate("x", anchors, read_prior("cortex-a72-ruy"))
+        calibrate_pack("x", anchors, read_prior("cortex-a72-ruy"))
     with pytest.raises(TableError, match="'colour' is no field of a device card"):
-        calibrate("x", anchors, read_prior("cortex-a72-ruy"), setting={"colour": "red"})
+        calibrate_pack("x", anchors, read_prior("cortex-a72-ruy"), setting={"colour": "red"})
     with pytest.raises(TableError, match="field threads is 'four'; it must be an integer"):
-        calibrate("x", anchors, read_prior("cortex-a72-ruy"), setting={"threads": "four"})
+        calibrate_pack("x", anchors, read_prior("cortex-a72-ruy"), setting={"threads": "four"})

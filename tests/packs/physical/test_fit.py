@@ -8,7 +8,7 @@ import pytest
 from nasdepth.packs import public_kernels, read_prior
 from nasdepth.packs.anchors import Anchor
 from nasdepth.packs.physical.belief import Roofline
-from nasdepth.packs.physical.calibrate import Seen, calibrated, families, folds, left_out
+from nasdepth.packs.physical.calibrate import Seen, by_family, calibrated, folds, left_out
 from nasdepth.packs.physical.fit import Observation, fit, predict
 from nasdepth.packs.public_models import family_of
 
@@ -75,7 +75,7 @@ def test_left_out_networks_lie_in_their_intervals(prior, seen):
 
 
 def test_a_family_is_left_out_as_a_whole_and_folds_deal_every_network_once(seen):
-    parts = families(seen.anchors)
+    parts = by_family(seen.anchors)
     assert {tuple({seen.anchors[index].family for index in part}) for part in parts} == {
         (name,) for name in {one.family for one in seen.anchors}
     }
