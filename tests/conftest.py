@@ -94,7 +94,7 @@ def two_space_file(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def table_file(tmp_path_factory, tiny_space_file) -> Path:
-    """A latency table measured on this machine; it answers for both small spaces. Its rows lie uncompressed."""
+    """A latency table measured on this machine; it answers for both small spaces. It is uncompressed."""
     from nasdepth.devices import LocalDevice
     from nasdepth.latency.measure import build_table
     from nasdepth.space import SearchSpace

@@ -90,8 +90,8 @@ def kind_of(content: Mapping[str, Any], path: Path) -> PredictorKind:
     name = content.get(field)
     if name not in _KINDS:
         raise TableError(
-            f"{path}: {field} is {name!r}; it must be one of {', '.join(sorted(_KINDS))}. A predictor of your own is "
-            "known once the module that registers it is imported"
+            f"{path}: {field} is {name!r}; it must be one of {', '.join(sorted(_KINDS))}. A predictor of "
+            "your own is known once the module that registers it is imported"
         )
     return _KINDS[name]
 

@@ -1,4 +1,4 @@
-"""Tables, which predictors predict from: a `LatencyTable` of measured kernels or a `CardFile`, a card alone."""
+"""Tables, which predictors predict from: a `LatencyTable` of measured kernels, or a `CardFile` alone."""
 
 from __future__ import annotations
 
