@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from nasdepth.kernels.kernel import hwc, operand_of, same_padding
-
-if TYPE_CHECKING:
-    from nasdepth.latency.extract.from_torch import Trace
+from nasdepth.latency.extract.recorder import Recorder
 
 _aten = torch.ops.aten
 HANDLERS: dict[Any, Callable] = {}
@@ -34,7 +32,7 @@ def _pair(values: list[int]) -> tuple[int, int]:
     return (values[0], values[-1])
 
 
-def _pad(trace: Trace, x: torch.Tensor, pads: tuple[int, int, int, int]) -> torch.Tensor:
+def _pad(trace: Recorder, x: torch.Tensor, pads: tuple[int, int, int, int]) -> torch.Tensor:
     """Zero padding by (top, bottom, left, right)."""
     shape = (1, x.shape[1], x.shape[2] + pads[0] + pads[1], x.shape[3] + pads[2] + pads[3])
     return trace.node("pad", [x], shape, pads=pads)

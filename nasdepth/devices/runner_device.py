@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, closing
 from functools import cached_property
 from pathlib import Path
 
-from nasdepth.devices._probe import probe_model
 from nasdepth.devices.base import MODELS_AT_ONCE, Device, DeviceInfo, Measurement
 from nasdepth.devices.diagnosis import Diagnosis, judge
+from nasdepth.devices.probe import PROBE
 from nasdepth.devices.uri import DeviceUri
 from nasdepth.errors import DeviceError
 
@@ -80,14 +79,11 @@ class RunnerDevice(Device):
 
     def diagnose(self) -> Diagnosis:
         info = self.describe()
-        with tempfile.TemporaryDirectory(prefix="nasdepth-") as folder:
-            probe = Path(folder) / "probe.tflite"
-            probe.write_bytes(probe_model())
-            facts = self._persistently(lambda: self._facts(probe))
+        facts = self._persistently(self._facts)
         return Diagnosis(self.uri, info, judge(info, facts))
 
-    def _facts(self, probe: Path) -> dict:
-        with self._placed([probe]) as names:
+    def _facts(self) -> dict:
+        with self._placed([PROBE]) as names:
             job = self._job(names, min_runs=_PROBE_RUNS, min_seconds=_PROBE_SECONDS)
             run = self._start({**job, "task": "diagnose"})
             for event, line in self._events(run):
