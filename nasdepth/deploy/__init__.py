@@ -1,6 +1,6 @@
 """Deployment: export to .tflite, run it, score it."""
 
-from nasdepth.deploy.evaluate import evaluate, evaluate_tflite
+from nasdepth.deploy.evaluation import evaluate, evaluate_tflite
 from nasdepth.deploy.export import Export, export_tflite
 from nasdepth.tflite.depth_model import TFLiteDepth
 
