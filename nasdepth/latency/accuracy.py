@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from scipy.stats import spearmanr
 
 # A normal distribution lies within so many standard deviations of its mean nine times in ten
-SD_OF_INTERVAL_90 = 1.645
+SD_OF_INTERVAL_90 = 1.6449
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]

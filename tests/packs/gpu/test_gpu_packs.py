@@ -163,7 +163,7 @@ def test_a_pack_answers_alike_after_a_round_trip(predictor, tmp_path):
     ],
 )
 def test_a_damaged_pack_is_named_by_file_field_and_value(change, words, tmp_path):
-    content = yaml.safe_load(load_table(MALI).to_yaml()) | change
+    content = yaml.safe_load(load_table(MALI).card.to_yaml()) | change
     (tmp_path / "bad.yaml").write_text(yaml.safe_dump(content))
     with pytest.raises(TableError, match=words) as caught:
         load_table(tmp_path / "bad.yaml")
@@ -175,7 +175,7 @@ def test_a_coefficient_that_is_negative_or_of_no_term_is_refused(tmp_path):
         ({"launch": -1.0}, r"forms\.generic\.ms\.launch is -1"),
         ({"fish": 1.0}, "'fish' is no term"),
     ):
-        content = yaml.safe_load(load_table(MALI).to_yaml())
+        content = yaml.safe_load(load_table(MALI).card.to_yaml())
         content["forms"]["generic"]["ms"] |= change
         (tmp_path / "bad.yaml").write_text(yaml.safe_dump(content))
         with pytest.raises(TableError, match=words):

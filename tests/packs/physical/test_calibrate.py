@@ -84,7 +84,7 @@ def test_no_published_measurement_is_in_a_pack(published):
         table = load_predictor(name).table
         if table.card.kind == "measured":
             continue
-        content = table.to_yaml()
+        content = table.card.to_yaml()
         assert not raw & set(re.findall(r"\d+\.\d+", content)), name
         assert [one for one in models if re.search(rf"^\s*{re.escape(one)},", content, re.MULTILINE)] == []
 
@@ -98,7 +98,7 @@ def test_few_networks_keep_the_priors_scale(anchors):
     two = calibrate_pack("two", anchors[:2], load_predictor(PI).table)
     assert two.card.precisions["float32"].validation is None
     assert fit.sd_factor == prior.precisions["float32"].belief().sd_factor
-    assert FOLDS == 10 and yaml.safe_load(few.to_yaml())["precisions"]["float32"]["networks"] == 5
+    assert FOLDS == 10 and yaml.safe_load(few.card.to_yaml())["precisions"]["float32"]["networks"] == 5
 
 
 def test_what_the_card_lacks_is_named(anchors):
