@@ -31,7 +31,7 @@ def kernel_amounts(kernel: Kernel, terms: tuple[str, ...]) -> np.ndarray:
     """(n,) float64: how much of every term one kernel has; 0 for terms of networks."""
     amounts = np.zeros(len(terms))
     for index, one in _terms_of(kernel.op, terms):
-        amounts[index] = one.amount(kernel)
+        amounts[index] = one.of(kernel)
     return amounts
 
 
