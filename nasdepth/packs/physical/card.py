@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from nasdepth.latency.accuracy import CrossValidation, NotNegative, Positive, Strict, Validation
 from nasdepth.latency.predict.card import DeviceSetting, with_five_digits
 from nasdepth.latency.predict.table import CardFile
-from nasdepth.packs.physical.belief import Belief, Roofline
+from nasdepth.packs.physical.coefficients import Belief, Roofline
 from nasdepth.packs.physical.terms import TERMS
 from nasdepth.packs.source import Source
 

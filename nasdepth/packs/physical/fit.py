@@ -17,7 +17,7 @@ import numpy as np
 from scipy.optimize import least_squares
 
 from nasdepth.kernels.kernel import Kernel
-from nasdepth.packs.physical.belief import Belief
+from nasdepth.packs.physical.coefficients import Belief
 from nasdepth.packs.physical.terms import TERMS, Term
 
 _NOISE_ROUNDS = 3

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field, ValidationError
 
 from nasdepth.errors import TableError
 from nasdepth.latency.accuracy import Positive, Strict
-from nasdepth.packs.physical.belief import Belief, Roofline
+from nasdepth.packs.physical.coefficients import Belief, Roofline
 from nasdepth.packs.physical.terms import TERMS
 
 _FOLDER = Path(__file__).parent / "priors"
