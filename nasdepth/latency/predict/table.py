@@ -95,8 +95,9 @@ class Table[Card: DeviceSetting](ABC):
             for suffix, text in self.texts().items():
                 path = Path(folder) / f"{self.name}{suffix}"
                 content = text.encode()
-                if suffix == ".csv" and not path.exists():
-                    path, content = path.with_name(f"{path.name}.gz"), gzip.compress(content, mtime=0)
+                if suffix == ".csv":
+                    path = rows_path(path) or path.with_name(f"{path.name}.gz")
+                    content = gzip.compress(content, mtime=0) if path.suffix == ".gz" else content
                 files.enter_context(whole_file(path)).write_bytes(content)
                 first = first or path
         assert first is not None  # every table has a card
