@@ -38,9 +38,9 @@ class RooflinePredictor(Predictor):
 
 
 @pytest.fixture
-def registered(monkeypatch):
-    monkeypatch.setattr(kinds, "_KINDS", dict(kinds._KINDS))
-    return register_predictor("test-roofline", card=RooflineCard)(RooflinePredictor)
+def registered():
+    yield register_predictor("test-roofline", card=RooflineCard)(RooflinePredictor)
+    del kinds._KINDS["test-roofline"]
 
 
 @pytest.fixture
