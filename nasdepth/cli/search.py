@@ -140,7 +140,6 @@ def search(
     """
     import torch
 
-    from nasdepth.data.baselines import trivial_depth
     from nasdepth.data.scenes import parse_scenes
     from nasdepth.report.plots import plot_pareto
     from nasdepth.report.terminal import table_words, trials_table
@@ -214,7 +213,7 @@ def search(
             f"({len(session.objective.fit)} images to train, {len(session.objective.validation)} held out), "
             f"latencies estimated from {table_words(run.table)}, sampler {run.settings.sampler}"
         )
-        trivial = trivial_depth(session.objective.fit, session.objective.validation)
+        trivial = session.objective.trivial
         notes.print(
             f"without a network: the mean depth map has si-RMSE {trivial.mean_map:.4f}, a constant depth "
             f"{trivial.constant:.4f} on the images held out"
@@ -278,10 +277,10 @@ def search(
     out.print(trials_table("Pareto front, fastest first", pareto_front(records)))
     out.print(trials_table("Named designs under the same proxy", named(records)))
     if top := best(records):
-        if top.si_rmse >= trivial.mean_map:
+        if not top.useful:
             notes.print(
-                "[red]the best network is no better than the mean depth map[/red] (si-RMSE "
-                f"{top.si_rmse:.4f} against {trivial.mean_map:.4f}): do not use it; search longer, or with "
+                "[red]no network is better than the mean depth map[/red] (si-RMSE "
+                f"{top.si_rmse:.4f} against {trivial.mean_map:.4f}): do not use any; search longer, or with "
                 "more data or epochs"
             )
         by = "measured latency" if top.latency_source == "measured" else "estimated latency"

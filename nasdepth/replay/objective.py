@@ -61,6 +61,11 @@ class ReplayObjective:
         return found
 
     @property
+    def mean_map_si_rmse(self) -> float | None:
+        """What the mean depth map reached on the images of the records; None if it was not recorded."""
+        return self.world.surrogate.records.card.mean_map_si_rmse
+
+    @property
     def runtime(self) -> str:
         """Whose kernels the device executes."""
         return self.world.latencies.predictor.runtime

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -169,7 +170,7 @@ class Replay:
             sampler=sampler,
             seed=seed,
             best_known=max(*map(world.log2_score, self.best), *true.values()),
-            observed=_so_far(spent, true, lambda one: one.log2_score),
+            observed=_so_far(spent, true, lambda one: (one.useful, one.log2_score)),
             found=_so_far(spent, true, lambda one: true[one.architecture]),
             seconds=tuple(np.cumsum([one.training_s for one in spent]).tolist()),
             believed=tuple(believed),
@@ -193,7 +194,7 @@ class Replay:
 
 
 def _so_far(
-    spent: Sequence[TrialRecord], true: dict[Architecture, float], rank: Callable[[TrialRecord], float]
+    spent: Sequence[TrialRecord], true: dict[Architecture, float], rank: Callable[[TrialRecord], Any]
 ) -> tuple[float, ...]:
     """After each trial, the true score of the trained candidate that ranks highest."""
     best, so_far = None, []
@@ -206,5 +207,6 @@ def _so_far(
 
 def _fingerprint(records: Records, space: SearchSpace, table, setting: Setting) -> str:
     trainings = [f"{one.architecture} {one.fidelity} {one.seed} {one.si_rmse}" for one in records.trainings]
-    whole = [space.fingerprint, table.fingerprint, replace(setting, space="", table="")]
+    mean_map = records.card.mean_map_si_rmse
+    whole = [space.fingerprint, table.fingerprint, replace(setting, space="", table=""), mean_map]
     return hashlib.sha256(repr([*sorted(trainings), *whole]).encode()).hexdigest()[:12]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -11,6 +13,7 @@ import torch
 
 from nasdepth.architecture import Architecture
 from nasdepth.data import DepthSplit, hold_out
+from nasdepth.data.baselines import TrivialDepth, trivial_depth
 from nasdepth.errors import UnknownKernelError
 from nasdepth.latency import Kernel, LatencyEstimate, Predictor, architecture_kernels
 from nasdepth.models import build
@@ -65,6 +68,10 @@ class Objective(Protocol):
     """What a search asks of a candidate: its latency for nothing, its si-RMSE for a training."""
 
     rungs: tuple[int, ...]
+
+    @property
+    def mean_map_si_rmse(self) -> float | None:
+        """What the mean depth map of the training images reaches on those that judge; None if unknown."""
 
     @property
     def runtime(self) -> str:
@@ -122,6 +129,16 @@ class ProxyObjective:
         """
         fit, validation = hold_out_validation(split)
         return cls(fit, validation, recipe, predictor, **options)
+
+    @cached_property
+    def trivial(self) -> TrivialDepth:
+        """What predictions reach that need no network."""
+        return trivial_depth(self.fit, self.validation)
+
+    @property
+    def mean_map_si_rmse(self) -> float | None:
+        """What the mean depth map of the training images reaches; None without a known pixel."""
+        return self.trivial.mean_map if math.isfinite(self.trivial.mean_map) else None
 
     @property
     def runtime(self) -> str:

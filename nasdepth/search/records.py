@@ -15,6 +15,7 @@ from nasdepth.models import name_of
 from nasdepth.score import log2_score, score
 
 ATTRIBUTE = "nasdepth"
+_EQUAL = 1e-9
 ANNOUNCED = "architecture"
 
 
@@ -56,6 +57,7 @@ class TrialRecord:
         curve: si-RMSE after every validated epoch.
         rungs: si-RMSE at the end of every finished rung, where a training has several.
         confirmed_si_rmse: of a second, longer training from another seed; None where there was none.
+        mean_map_si_rmse: of the mean depth map on the same images, which needs no network; None if unknown.
         start: where the encoder's first weights came from.
         training_s, total_s: seconds in training and validation, and from asking to telling.
     """
@@ -75,6 +77,7 @@ class TrialRecord:
     curve: tuple[float, ...] = ()
     rungs: tuple[float, ...] = ()
     confirmed_si_rmse: float | None = None
+    mean_map_si_rmse: float | None = None
     start: str = ""
     training_s: float = 0.0
     total_s: float = 0.0
@@ -132,6 +135,12 @@ class TrialRecord:
         return score(self.confirmed_si_rmse, self.latency_ms)
 
     @property
+    def useful(self) -> bool:
+        """Whether it predicts depth better than the mean depth map does, which does not look at the image."""
+        reached = self.si_rmse if self.confirmed_si_rmse is None else self.confirmed_si_rmse
+        return reached is not None and (self.mean_map_si_rmse is None or reached < self.mean_map_si_rmse)
+
+    @property
     def name(self) -> str | None:
         """The named design that this is, if it is one."""
         return name_of(self.architecture)
@@ -187,16 +196,33 @@ def trial_attributes(record: TrialRecord) -> dict[str, Any]:
     return attributes | {"design": record.name} if record.name else attributes
 
 
+def constraints(record: TrialRecord) -> dict[str, float]:
+    """What Optuna's samplers must know beside the value: how much worse than the mean depth map it is.
+
+    Above 0, Optuna counts the trial as infeasible.
+    """
+    if record.mean_map_si_rmse is None or record.si_rmse is None:
+        return {}
+    # equal is not better
+    return {"si_rmse above the mean map": record.si_rmse - record.mean_map_si_rmse + _EQUAL}
+
+
 def leader(records: Iterable[TrialRecord]) -> TrialRecord | None:
-    """The fully trained record of the highest score under the proxy."""
-    trained = [record for record in records if record.outcome in WHOLE]
+    """The fully trained and useful record of the highest score under the proxy."""
+    trained = [record for record in records if record.outcome in WHOLE and record.useful]
     return max(trained, key=lambda record: record.log2_score, default=None)
 
 
 def ranked(records: Iterable[TrialRecord]) -> list[TrialRecord]:
-    """The fully trained records, best first: the confirmed ones, then the others by the proxy's score."""
+    """The fully trained records, best first: the confirmed ones, then the others by the proxy's score.
+
+    The score rewards speed so much that a fast network may win without having learnt anything; so the ones
+    that are no better than the mean depth map come last.
+    """
     trained = [record for record in records if record.outcome in WHOLE]
-    return sorted(trained, key=lambda one: (one.confirmed_score or 0.0, one.log2_score), reverse=True)
+    return sorted(
+        trained, key=lambda one: (one.useful, one.confirmed_score or 0.0, one.log2_score), reverse=True
+    )
 
 
 def best(records: Iterable[TrialRecord]) -> TrialRecord | None:
@@ -205,8 +231,12 @@ def best(records: Iterable[TrialRecord]) -> TrialRecord | None:
 
 
 def pareto_front(records: Iterable[TrialRecord]) -> list[TrialRecord]:
-    """The fully trained records that no other beats in both latency and si-RMSE, fastest first."""
+    """The fully trained records that no other beats in both latency and si-RMSE, fastest first.
+
+    Those that are no better than the mean depth map are left out, unless all are like that.
+    """
     trained = [record for record in records if record.outcome in WHOLE]
+    trained = [record for record in trained if record.useful] or trained
     front: list[TrialRecord] = []
     for record in sorted(trained, key=lambda record: (record.latency_ms, record.si_rmse)):
         if not front or record.si_rmse < front[-1].si_rmse:

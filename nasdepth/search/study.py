@@ -35,6 +35,7 @@ from nasdepth.search.records import (
     WHOLE,
     Outcome,
     TrialRecord,
+    constraints,
     leader,
     ranked,
     trial_attributes,
@@ -290,8 +291,12 @@ class Search:
             raise self._cannot_write(error) from error
 
     def believed_best(self, count: int) -> list[TrialRecord]:
-        """The trained candidates that are believed to be best, the best first."""
+        """The trained candidates that are believed to be best, the best first.
+
+        None is among them that is no better than the mean depth map, unless all are like that.
+        """
         trained = [record for record in self.records if record.outcome in WHOLE]
+        trained = [record for record in trained if record.useful] or trained
         return sorted(trained, key=self._belief())[:count]
 
     def _belief(self) -> Callable[[TrialRecord], float]:
@@ -343,7 +348,12 @@ class Search:
             with Heartbeat(self._storage, trial) as heartbeat:
                 self._heartbeat = heartbeat
                 trial.set_user_attr(WORKER, self._worker)
-                record = TrialRecord(trial.number, self.space.suggest(trial), Outcome.FAILED)
+                record = TrialRecord(
+                    trial.number,
+                    self.space.suggest(trial),
+                    Outcome.FAILED,
+                    mean_map_si_rmse=self.objective.mean_map_si_rmse,
+                )
                 return self._judge(trial, record, budget)
         except (KeyboardInterrupt, DeviceError):
             # what was asked for is asked for again, by this or another process
@@ -458,11 +468,15 @@ class Search:
         top = leader(self.records)
         if self.mode == "pareto" or top is None:
             return math.inf
-        return top.si_rmse - si_rmse_worth(latency_ms / top.latency_ms)
+        needed = top.si_rmse - si_rmse_worth(latency_ms / top.latency_ms)
+        return needed if top.mean_map_si_rmse is None else min(needed, top.mean_map_si_rmse)
 
     def _tell(self, trial: optuna.Trial, record: TrialRecord, as_outcome: Outcome) -> TrialRecord:
         for name, value in trial_attributes(record).items():
             trial.set_user_attr(name, value)
+        if as_outcome in WHOLE:
+            for name, value in constraints(record).items():
+                trial.set_constraint(name, value)
         try:
             self._end(trial, record, as_outcome)
         except (UpdateFinishedTrialError, ValueError) as error:
@@ -501,6 +515,7 @@ class Search:
             refusal=self.objective.refusal,
             too_slow=self._too_slow,
             pretrained=self.objective.pretrained,
+            mean_map_si_rmse=self.objective.mean_map_si_rmse,
         )
 
     def _reuse(self) -> None:
@@ -513,6 +528,7 @@ class Search:
                     params=self.space.parameters(record.architecture),
                     distributions=self.space.distributions(record.architecture),
                     user_attrs=trial_attributes(record),
+                    constraints=constraints(record),
                     values=self._values(record),
                 )
             )

@@ -73,6 +73,7 @@ def reused(
             other,
             outcome=Outcome.REUSED,
             measured_latency_ms=None,
+            mean_map_si_rmse=objective.mean_map_si_rmse,
             training_s=0.0,
             total_s=0.0,
             note=f"{other.note or f'trial {other.number}'} of another run",

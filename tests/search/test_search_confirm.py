@@ -62,7 +62,7 @@ def test_a_search_confirms_the_best_and_remembers(tmp_path, settings, in_shared_
 
 def test_one_that_diverges_makes_room_for_the_next(tmp_path, settings, in_shared_cache, monkeypatch):
     search = Run.create(tmp_path, settings).search(progress=False)
-    first = leader(search.run(3)).architecture
+    first = best(search.run(3)).architecture
     longer = search.objective.longer(1)
 
     class Fails:

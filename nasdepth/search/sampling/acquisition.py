@@ -13,6 +13,8 @@ from nasdepth.score import C_PER_MS, SI_RMSE_EXPONENT
 _LOG_SQRT_2_PI = 0.5 * math.log(2 * math.pi)
 # In standard deviations below the best: where one form loses its digits, the next has them
 _FAR, _VERY_FAR = -5.0, -30.0
+# A candidate that is of no use stands this many octaves below the others
+_USELESS_OCTAVES = 100.0
 # The hypervolume is bounded this far beyond the worst of what is believed, in its unit
 _MARGIN_OCTAVES = 0.5
 
@@ -41,23 +43,32 @@ class ScoreImprovement(Acquisition):
 
     Expected improvement is of Jones, Schonlau and Welch 1998, "Efficient Global Optimization of Expensive
     Black-Box Functions". The score's latency term is the estimate; only si-RMSE and what the estimate is
-    unsure by are uncertain.
+    unsure by are uncertain. An improvement counts as far as the candidate is expected to be of use (Gardner
+    et al. 2014, "Bayesian Optimization with Inequality Constraints"): the score alone would take the fastest
+    network, even one that has learnt nothing.
 
     Args:
-        si_rmse, latency_ms: (trained candidates,) believed si-RMSE, and latency; the best is to beat.
+        si_rmse, latency_ms: (trained candidates,) believed si-RMSE, and latency; the best useful one is to
+            beat, or any where none is useful.
+        useful_below: si-RMSE from which a candidate is of no use.
     """
 
-    def __init__(self, si_rmse: np.ndarray, latency_ms: np.ndarray) -> None:
-        self._best = float(log2_scores(si_rmse, latency_ms).max())
+    def __init__(self, si_rmse: np.ndarray, latency_ms: np.ndarray, useful_below: float = math.inf) -> None:
+        self._useful_below = useful_below
+        useful = si_rmse < useful_below
+        scores = log2_scores(si_rmse, latency_ms)
+        self._best = float(scores[useful].max() if useful.any() else scores.min())
 
     def gain(
         self, mean: np.ndarray, sd: np.ndarray, latency_ms: np.ndarray, latency_sd: np.ndarray
     ) -> np.ndarray:
         spread = np.hypot(SI_RMSE_EXPONENT * sd, latency_sd)
-        return log_expected_excess(log2_scores(mean, latency_ms) - self._best, spread)
+        gain = log_expected_excess(log2_scores(mean, latency_ms) - self._best, spread)
+        return gain + log_ndtr((self._useful_below - mean) / sd)
 
     def standing(self, si_rmse: np.ndarray, latency_ms: np.ndarray) -> np.ndarray:
-        return log2_scores(si_rmse, latency_ms)
+        useless = si_rmse >= self._useful_below
+        return log2_scores(si_rmse, latency_ms) - _USELESS_OCTAVES * useless
 
 
 class HypervolumeImprovement(Acquisition):
@@ -70,10 +81,15 @@ class HypervolumeImprovement(Acquisition):
     Args:
         si_rmse, latency_ms: (trained candidates,) believed si-RMSE, and latency.
         max_latency_ms: where the area ends; half an octave above the slowest trained candidate by default.
+        useful_below: si-RMSE where the area ends.
     """
 
     def __init__(
-        self, si_rmse: np.ndarray, latency_ms: np.ndarray, max_latency_ms: float | None = None
+        self,
+        si_rmse: np.ndarray,
+        latency_ms: np.ndarray,
+        max_latency_ms: float | None = None,
+        useful_below: float = math.inf,
     ) -> None:
         octaves = np.log2(latency_ms)
         end = float(octaves.max()) + _MARGIN_OCTAVES if max_latency_ms is None else np.log2(max_latency_ms)
@@ -83,7 +99,7 @@ class HypervolumeImprovement(Acquisition):
         self._ends = np.concatenate([octaves[order], [max(end, float(octaves.max()))]])
         # faster than all that is trained, anything counts down from the worst
         worst = float(si_rmse.max()) + _MARGIN_OCTAVES / SI_RMSE_EXPONENT
-        self._levels = np.concatenate([[worst], lowest])
+        self._levels = np.minimum(np.concatenate([[worst], lowest]), useful_below)
 
     def gain(
         self, mean: np.ndarray, sd: np.ndarray, latency_ms: np.ndarray, latency_sd: np.ndarray

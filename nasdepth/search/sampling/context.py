@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -35,6 +36,8 @@ class SamplerContext:
         refusal: why the device cannot run an architecture; empty if it can.
         too_slow: why a candidate of this latency (ms) would not be trained; empty if it would be.
         pretrained: whether ImageNet weights of a family are at hand.
+        mean_map_si_rmse: what predicting the mean depth map reaches; a candidate above it is of no use,
+            however fast. None if unknown.
     """
 
     space: SearchSpace
@@ -48,3 +51,9 @@ class SamplerContext:
     refusal: Callable[[Architecture], str] = lambda _: ""
     too_slow: Callable[[float], str] = lambda _: ""
     pretrained: Callable[[str], bool] = _has_weights
+    mean_map_si_rmse: float | None = None
+
+    @property
+    def useful_below(self) -> float:
+        """The si-RMSE that a candidate must stay below to be of any use."""
+        return math.inf if self.mean_map_si_rmse is None else self.mean_map_si_rmse

@@ -33,14 +33,14 @@ class RegularisedEvolutionSampler(ProposingSampler):
     def propose(self, seen: Observations, number: int, rng: random.Random) -> Architecture:
         scores = log2_scores(seen.si_rmse, seen.latency_ms)
         living = [
-            (float(score), one)
-            for score, one in zip(scores, seen.architectures, strict=True)
+            (bool(si_rmse < self.context.useful_below), float(score), one)
+            for si_rmse, score, one in zip(seen.si_rmse, scores, seen.architectures, strict=True)
             if np.isfinite(score) and self.context.space.contains(one)
         ][-self._population :]
         if len(living) < self._population:
             return self.sample(rng, seen.known)
         drawn = rng.sample(living, min(self._tournament, len(living)))
-        parent = max(drawn, key=lambda one: one[0])[1]
+        parent = max(drawn, key=lambda one: one[:2])[2]
         for _ in range(_DRAWS):
             child = self.context.space.mutate(parent, rng)
             if child not in seen.known and self.candidates.of([child]):

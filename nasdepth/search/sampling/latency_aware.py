@@ -45,7 +45,7 @@ class LatencyAwareSampler(ProposingSampler):
     pool that is drawn once, children of the best so far, and neighbours of the best of these. The improvement
     is of the score with the candidate's own latency put in; with `mode="pareto"` it is of the dominated
     hypervolume. What the improvement is measured from is the best as the surrogate believes it, so a lucky
-    training does not stop the search.
+    training does not stop the search. It counts as far as a candidate is expected to beat the mean depth map.
 
     Args:
         context: of the search.
@@ -121,9 +121,11 @@ class LatencyAwareSampler(ProposingSampler):
         if not counts.any():
             return None
         if context.mode == "score":
-            acquisition = ScoreImprovement(mean[counts], latency_ms[counts])
+            acquisition = ScoreImprovement(mean[counts], latency_ms[counts], context.useful_below)
         else:
-            acquisition = HypervolumeImprovement(mean[counts], latency_ms[counts], context.max_latency_ms)
+            acquisition = HypervolumeImprovement(
+                mean[counts], latency_ms[counts], context.max_latency_ms, context.useful_below
+            )
         # what looked good and what is believed to be good both have children
         standing = np.maximum(
             acquisition.standing(mean[ours], latency_ms[ours]),

@@ -96,3 +96,28 @@ def test_standing_is_how_far_below_the_front():
     acquisition = HypervolumeImprovement(np.array([0.3, 0.25]), np.array([1.0, 2.0]))
     standing = acquisition.standing(np.array([0.3, 0.25, 0.28]), np.array([1.0, 2.0, 2.0]))
     assert standing == pytest.approx([0.0, 0.0, -0.03])
+
+
+def test_what_is_hardly_of_use_gains_little():
+    limit, sd = 0.3, np.full(3, 0.01)
+    trained, latency_ms = np.array([0.2, 0.31]), np.array([4.0, 0.1])
+    # what is to beat is the useful one, though the other scores more
+    acquisition = ScoreImprovement(trained, latency_ms, limit)
+    plain = ScoreImprovement(trained[:1], latency_ms[:1])
+    mean, ms = np.array([0.2, 0.3, 0.35]), np.array([2.0, 0.5, 0.05])
+    gain = acquisition.gain(mean, sd, ms, np.full(3, 0.05))
+    chance = np.log(norm.cdf((limit - mean) / sd))
+    assert gain == pytest.approx(plain.gain(mean, sd, ms, np.full(3, 0.05)) + chance)
+    assert gain.argmax() == 0
+    order = np.argsort(-acquisition.standing(np.array([0.2, 0.25, 0.31]), np.array([4.0, 4.0, 0.01])))
+    assert order.tolist() == [0, 1, 2]
+
+
+def test_the_area_ends_where_nothing_is_of_use():
+    trained, latency_ms = np.array([0.2, 0.31]), np.array([4.0, 0.5])
+    acquisition = HypervolumeImprovement(trained, latency_ms, useful_below=0.3)
+    sd = np.full(2, 1e-6)
+    useless, useful = acquisition.gain(np.array([0.301, 0.29]), sd, np.array([0.3, 0.3]), sd)
+    assert useless == pytest.approx(0, abs=1e-6)
+    # from 0.3 ms to the good one at 4 ms, and no further down than the limit
+    assert useful == pytest.approx(0.01 * np.log2(4.0 / 0.3), rel=1e-3)
