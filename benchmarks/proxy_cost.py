@@ -22,7 +22,7 @@ import torch
 
 from nasdepth.data import Mixture, hold_out, load_split
 from nasdepth.models import build, resolve
-from nasdepth.search.objective import HELD_OUT_AT_MOST, HELD_OUT_SHARE
+from nasdepth.searching.objective import HELD_OUT_AT_MOST, HELD_OUT_SHARE
 from nasdepth.space import SearchSpace
 from nasdepth.training import Recipe, load_recipe, validate
 from nasdepth.training.batches import make_batch

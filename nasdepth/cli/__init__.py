@@ -22,10 +22,10 @@ from nasdepth.cli import (
     worker,
     zoo,
 )
-from nasdepth.cli.console import notes
+from nasdepth.cli.console import App, notes
 from nasdepth.errors import NasdepthError
 
-app = typer.Typer(
+app = App(
     name="nasdepth",
     help="Neural architecture search for single-image depth, constrained by measured latency.\n\n"
     "Three steps: latency build (measure your device), search, retrain.",

@@ -77,7 +77,7 @@ def record(
         load_records,
         write_records,
     )
-    from nasdepth.search import Run
+    from nasdepth.searching import Run
 
     finished = 0
     with progress() as bar:

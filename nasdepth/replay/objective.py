@@ -14,13 +14,13 @@ from nasdepth.latency import LatencyEstimate, architecture_kernels
 from nasdepth.models.pretrained import Start
 from nasdepth.recording import FIDELITIES, PROXY
 from nasdepth.replay.world import World
-from nasdepth.search.objective import Rung
+from nasdepth.searching.objective import Rung
 from nasdepth.training import Epoch, StepReport
 
 
 @dataclass(frozen=True)
 class ReplayObjective:
-    """Answers as `nasdepth.search.objective.ProxyObjective` does, from a world and without training.
+    """Answers as `nasdepth.searching.objective.ProxyObjective` does, from a world and without training.
 
     An epoch's seconds are those of the world's clock; only what is trained before a search stops costs any.
 

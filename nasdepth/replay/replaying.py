@@ -22,10 +22,10 @@ from nasdepth.replay.objective import ReplayObjective
 from nasdepth.replay.oracle import best_of_space
 from nasdepth.replay.surrogate import Surrogate
 from nasdepth.replay.world import Latencies, World
-from nasdepth.search import Outcome, Search, SearchEvents, TrialRecord
-from nasdepth.search import best as best_of
-from nasdepth.search.records import SPENT
-from nasdepth.search.storage import MEMORY
+from nasdepth.searching import Outcome, Search, SearchEvents, TrialRecord
+from nasdepth.searching import best as best_of
+from nasdepth.searching.records import SPENT
+from nasdepth.searching.storage import MEMORY
 from nasdepth.space import SearchSpace
 
 CHECKPOINTS = (10, 25, 50, 100, 200)
@@ -43,7 +43,7 @@ class Setting:
         world: the regression that stands for what was not recorded, one of `REGRESSORS`.
         budget: trials of a search that are trained, wholly or until they are pruned.
         max_latency_ms: as `nasdepth search --max-latency-ms`.
-        pruner: rule by which a search ends trainings early, see `nasdepth.search.pruning`.
+        pruner: rule by which a search ends trainings early, see `nasdepth.searching.pruning`.
         rungs: epochs after which a candidate is judged, beside the proxy's own.
         continued: whether a rung goes on from the weights of the one before it, or starts again.
     """

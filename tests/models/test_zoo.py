@@ -22,7 +22,7 @@ from nasdepth.latency import architecture_kernels, module_kernels, tflite_kernel
 from nasdepth.latency.rules import load_rules, partitions
 from nasdepth.models import build, name_of, named_designs, resolve
 from nasdepth.models.zoo import designs, get_design
-from nasdepth.search.survey import MIB, Surveyed
+from nasdepth.searching.survey import MIB, Surveyed
 from nasdepth.space import SearchSpace
 from nasdepth.training import Recipe, train
 

@@ -35,7 +35,7 @@ from nasdepth.recording import (
     record_training,
     write_records,
 )
-from nasdepth.search import Run, Settings
+from nasdepth.searching import Run, Settings
 from nasdepth.space import SearchSpace
 from nasdepth.training import load_recipe
 
