@@ -62,19 +62,17 @@ class App(typer.Typer):
 
 class _Command(TyperCommand):
     def invoke(self, ctx: typer.Context) -> Any:
-        _flags.set(
-            {
-                one.name.removesuffix("_folder"): next(
-                    (option for option in one.opts if option.startswith("--")), one.name.upper()
-                )
-                for one in self.params
-            }
-        )
+        _flags.set({one.name.removesuffix("_folder"): _flag(one) for one in self.params})
         try:
             return super().invoke(ctx)
         except NasdepthError as error:
             error.args = (with_flags(str(error)), *error.args[1:])
             raise
+
+
+def _flag(parameter: Any) -> str:
+    """How a user writes a parameter of a command."""
+    return next((one for one in parameter.opts if one.startswith("--")), parameter.name.upper())
 
 
 def with_flags(text: str) -> str:

@@ -131,8 +131,9 @@ def _say_what_is_trained(retraining: Retraining, recipe: str) -> None:
 
     mixture, test_split = retraining.mixture, retraining.test_split
     images = " + ".join(f"{len(portion.split)} of {portion.name}" for portion in mixture.portions)
+    tested = "none" if test_split is None else len(test_split)
     notes.print(
-        f"{images} to train, {len(test_split) if test_split is not None else 'none'} to test; recipe {recipe} "
+        f"{images} to train, {tested} to test; recipe {recipe} "
         f"({retraining.recipe.fingerprint}), {retraining.recipe.epochs} epochs of {mixture.steps_per_epoch} "
         f"steps; {retraining.folder}; latencies estimated from {table_words(retraining.table)}"
     )

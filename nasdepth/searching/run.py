@@ -312,7 +312,8 @@ class Run:
             raise StudyError(f"{path}: no readable results; finish the search first ({error})") from error
         if not content.get("best"):
             raise StudyError(
-                f"{path}: no trial was trained to the end; continue with: nasdepth search --resume --out {self.folder}"
+                f"{path}: no trial was trained to the end; continue with: nasdepth search --resume --out "
+                f"{self.folder}"
             )
         return Architecture.parse(content["best"]["architecture"])
 

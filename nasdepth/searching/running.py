@@ -36,7 +36,8 @@ class SearchResult:
         storage: URL of the study.
         spent: how many candidates were trained, wholly or in part.
         exhausted: the search ended before its budget, because no remaining candidate is expected to win.
-        warning: what a reader must know of the latencies before believing a score; empty for a measured table.
+        warning: what a reader must know of the latencies before believing a score; empty where they are
+            of a measured table.
     """
 
     folder: Path

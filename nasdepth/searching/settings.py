@@ -48,7 +48,8 @@ class SearchOptions(TypedDict, total=False):
 class Settings(BaseModel):
     """What a search was asked to do; a resume reads it back.
 
-    Names of what ships stay names; other sources become absolute, since a resume may come from another folder.
+    Names of what ships stay names; other sources become absolute, since a resume may come from another
+    folder.
 
     Attributes:
         space: search space, a YAML file or the name of one that ships.

@@ -264,8 +264,8 @@ def recipe_for(
             )
     if recipe.distils and not (recipe.teacher and recipe.teacher.model):
         raise NasdepthError(
-            f"{where}: teacher.model: names no teacher to learn from (value: ''); give `teacher` a checkpoint, "
-            "or `no_teacher` to train without"
+            f"{where}: teacher.model: names no teacher to learn from (value: ''); give `teacher` a "
+            "checkpoint, or `no_teacher` to train without"
         )
     return recipe
 
