@@ -280,11 +280,11 @@ def parse_overrides(texts: Iterable[str]) -> dict[str, Any]:
     for text in texts:
         path, equals, value = text.partition("=")
         if not (equals and path.strip()):
-            raise NasdepthError(f"{text}: must be FIELD=VALUE, as in loss.gradient.weight=0.5")
+            raise NasdepthError(f"`changes` {text}: must be FIELD=VALUE, as in loss.gradient.weight=0.5")
         try:
             overrides[path.strip()] = yaml.safe_load(value)
         except yaml.YAMLError as error:
-            raise NasdepthError(f"{text}: the value is no YAML: {error}") from error
+            raise NasdepthError(f"`changes` {text}: the value is no YAML: {error}") from error
     return overrides
 
 
