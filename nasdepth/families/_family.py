@@ -206,9 +206,34 @@ _FAMILIES: dict[str, Family] = {}
 
 
 def register_family(family: Family) -> Family:
-    """Add a family; its name is what architectures and search spaces spell."""
+    """Add a family; its name is what architectures and search spaces spell.
+
+    Raises:
+        ValueError: the name is taken or cannot be spelt, or a stage does not read; the message names it.
+    """
+    if not re.fullmatch(r"\w+", family.name):
+        raise ValueError(f"encoder family {family.name!r}: a name has letters, digits and underscores only")
     if family.name in _FAMILIES:
         raise ValueError(f"encoder family {family.name!r} is registered twice")
+    for number, stage in enumerate(family.stages, 1):
+        for text in stage:
+            _, *parts = text.split("_")
+            if not (parts and all(re.fullmatch(r"[a-z]+[\d.]*", part) for part in parts)):
+                raise ValueError(
+                    f"encoder family {family.name!r}, stage {number}: {text!r} is no block; write for "
+                    "example 'ir_r2_k3_s2_e6_c24'"
+                )
+            if not any(re.fullmatch(r"c\d+", part) for part in parts):
+                raise ValueError(
+                    f"encoder family {family.name!r}, stage {number}: {text!r} does not say its output "
+                    "channels, as 'c24' does"
+                )
+    strides = family.stage_strides()
+    if any(stride not in (1, 2, 4, 8, 16, 32) for stride in strides):
+        raise ValueError(
+            f"encoder family {family.name!r}: its strides are {', '.join(map(str, strides))}; each must be a "
+            "power of 2 up to 32"
+        )
     _FAMILIES[family.name] = family
     return family
 
