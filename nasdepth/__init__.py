@@ -1,3 +1,3 @@
 """Neural architecture search for single-image depth, constrained by measured latency."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -162,7 +162,11 @@ def _blocks(family: Family) -> tuple[tuple[BlockSpec, ...], ...]:
 
 
 def round_channels(channels: float, divisor: int = 8) -> int:
-    """Nearest multiple of `divisor` that loses at most 10 % (the rule of the MobileNet papers)."""
+    """The multiple of `divisor` nearest to `channels` that loses at most 10 %, as the MobileNets round.
+
+    >>> round_channels(24 * 0.75), round_channels(24 * 0.4)
+    (24, 16)
+    """
     rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < 0.9 * channels else rounded
 

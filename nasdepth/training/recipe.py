@@ -267,6 +267,9 @@ def parse_overrides(texts: Iterable[str]) -> dict[str, Any]:
 
     Raises:
         NasdepthError: one is not of that form.
+
+    >>> parse_overrides(["epochs=100", "loss_hw=[60, 80]", "ema_decay=null"])
+    {'epochs': 100, 'loss_hw': [60, 80], 'ema_decay': None}
     """
     overrides = {}
     for text in texts:
