@@ -215,6 +215,12 @@ class Architecture:
 
         Raises:
             SpaceError: not an architecture; the message names the part that does not read.
+
+        >>> one = Architecture.parse("128x160,mobilenetv2@0.50:6,none-dsconv-k1-w32,up-nearest-nearest")
+        >>> str(one)  # canonical: a depthwise 1x1 before a 1x1 is a 1x1
+        '128x160,mobilenetv2@0.5:6,none-conv-k1-w32,up-nearest-nearest'
+        >>> one.encoder.stride, one.encoder.channels[16]
+        (32, 48)
         """
         parts = text.strip().split(",")
         if len(parts) < 4:

@@ -49,7 +49,7 @@ def show(space: Space = "depth", as_json: Json = False) -> None:
 def sample(
     space: Space = "depth",
     count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many.")] = 10,
-    seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed of the draw.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Draw architectures at random, one string a line.

@@ -12,16 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import yaml
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
     FloatDistribution,
     IntDistribution,
 )
-from pydantic import ValidationError
 
 from nasdepth.architecture import OUTPUT_HW, Architecture, DecoderStage, Encoder
+from nasdepth.config import read_model
 from nasdepth.decoder_blocks import BLOCKS
 from nasdepth.errors import SpaceError
 from nasdepth.families import get_family
@@ -55,20 +54,7 @@ class SearchSpace:
     def load(cls, name_or_path: str | Path) -> SearchSpace:
         """Read a YAML file, or a space that ships with nasdepth by its name."""
         path = find_shipped("search_spaces", name_or_path, ".yaml")
-        try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise SpaceError(f"{path}: is no YAML: {error}") from error
-        if not isinstance(content, dict):
-            raise SpaceError(f"{path}: expected a mapping of name, input, encoder, decoder and head")
-        try:
-            return cls(SpaceDefinition.model_validate(content))
-        except ValidationError as error:
-            lines = [
-                f"{path}: field {'.'.join(map(str, one['loc']))}: {one['msg']} (value: {one['input']!r})"
-                for one in error.errors()
-            ]
-            raise SpaceError("\n".join(lines)) from error
+        return cls(read_model(path, SpaceDefinition, example="name: my_space", error=SpaceError))
 
     @cached_property
     def fingerprint(self) -> str:

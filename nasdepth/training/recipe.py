@@ -6,11 +6,12 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny
 
+from nasdepth.config import read_fields, validated
 from nasdepth.errors import NasdepthError, nearest
 from nasdepth.training.augment import Augmentation
 from nasdepth.training.balance import BalanceRecipe, Fixed, Intermediate
@@ -219,15 +220,8 @@ def load_recipe(name_or_path: str | Path, overrides: Mapping[str, Any] | None = 
             message names the recipe, the field, the value and the mend.
     """
     where = f"recipe {name_or_path}"
-    try:
-        fields = yaml.safe_load(recipe_file(name_or_path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise NasdepthError(f"{where}: cannot be read ({error})") from error
-    except yaml.YAMLError as error:
-        raise NasdepthError(f"{where}: is no YAML: {error}") from error
-    if not isinstance(fields, dict):
-        raise NasdepthError(f"{where}: must list fields such as `epochs: 30` (value: {fields!r})")
-    return _changed(_validated(fields, where), overrides or {}, where)
+    fields = read_fields(recipe_file(name_or_path), example="epochs: 30", where=where)
+    return _changed(validated(Recipe, fields, where), overrides or {}, where)
 
 
 def recipe_for(
@@ -275,6 +269,9 @@ def parse_overrides(texts: Iterable[str]) -> dict[str, Any]:
 
     Raises:
         NasdepthError: one is not of that form.
+
+    >>> parse_overrides(["epochs=100", "loss_hw=[60, 80]", "ema_decay=null"])
+    {'epochs': 100, 'loss_hw': [60, 80], 'ema_decay': None}
     """
     overrides = {}
     for text in texts:
@@ -305,7 +302,7 @@ def _changed(recipe: Recipe, changes: Mapping[str, Any], where: str) -> Recipe:
             # sources of data have dots in their names
             keys = [inside] if section == "mixture" else inside.split(".")
             _put(fields, [section, *keys], value, where)
-    return _validated(fields, where)
+    return validated(Recipe, fields, where)
 
 
 def _put(fields: dict[str, Any], keys: list[str], value: Any, where: str) -> None:
@@ -321,39 +318,6 @@ def _put(fields: dict[str, Any], keys: list[str], value: Any, where: str) -> Non
             )
         place[key] = place = dict(inner or {})
     place[keys[-1]] = value
-
-
-def _validated(fields: dict[str, Any], where: str) -> Recipe:
-    try:
-        return Recipe.model_validate(fields)
-    except NasdepthError as error:  # of a loss term
-        raise NasdepthError(f"{where}: {error}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        loc = [str(part) for part in first["loc"]]
-        if loc[0] == "balance" and len(loc) > 2:
-            del loc[1]  # pydantic puts the kind there
-        if first["type"] == "extra_forbidden":
-            known = _field_names(loc[:-1], first["loc"])
-            raise NasdepthError(
-                f"{where}: {'.'.join(loc)}: unknown field (value: {first['input']!r})"
-                f"{nearest(loc[-1], known)}; there are {', '.join(known)}"
-            ) from error
-        raise NasdepthError(
-            f"{where}: {'.'.join(loc)}: {first['msg']} (value: {first['input']!r})"
-        ) from error
-
-
-def _field_names(section: list[str], loc: tuple[int | str, ...]) -> list[str]:
-    """The fields of a section; `loc` tells the kind of a balance."""
-    if not section:
-        return list(Recipe.model_fields)
-    annotation = Recipe.model_fields[section[0]].annotation
-    models = [one for one in (annotation, *get_args(annotation)) if isinstance(one, type)]
-    models = [one for one in models if issubclass(one, BaseModel)]
-    if section[0] == "balance":
-        models = [one for one in models if loc[1] in get_args(one.model_fields["kind"].annotation)]
-    return [name for model in models for name in model.model_fields]
 
 
 def _plain(value: Any) -> Any:

@@ -6,12 +6,10 @@ import torch
 from torch import nn
 
 from nasdepth.models.blocks._layers import ConvNormAct
-from nasdepth.models.blocks._registry import register_block
 
 DILATIONS = (3, 6, 12, 18, 24)
 
 
-@register_block("aspp")
 class DenseASPP(nn.Module):
     """BTS's dense ASPP (arXiv:1907.10326, figure 2): every dilated convolution sees all before it.
 
