@@ -11,11 +11,10 @@ from nasdepth.architecture import Architecture
 from nasdepth.defaults import DEFAULT_TABLE
 from nasdepth.deploy import Export, export_tflite
 from nasdepth.devices import open_device
-from nasdepth.latency import LatencyEstimate, LatencyTable
-from nasdepth.latency.build import Progress
-from nasdepth.latency.build import build as _build
+from nasdepth.latency import LatencyEstimate, LatencyTable, load_predictor, load_table
+from nasdepth.latency.measure import build_table as measure_table
 from nasdepth.models import Teacher, build_any, parse_any, resolve
-from nasdepth.packs import load_predictor, load_table, model_kernels
+from nasdepth.packs import model_kernels
 from nasdepth.report.plots import plot_pareto
 from nasdepth.searching import (
     RetrainEvents,
@@ -226,7 +225,7 @@ def build_table(
     calibration: int = 60,
     validation: int = 24,
     general: bool = True,
-    progress: Progress = lambda *_: None,
+    progress: Callable[[int, int, str], None] = lambda *_: None,
 ) -> LatencyTable:
     """Measure the kernels that a space needs on a device, and write a table with its device card.
 
@@ -250,7 +249,7 @@ def build_table(
         TableError: a table of another device or setting lies there already.
     """
     with open_device(device, threads) as opened:
-        return _build(
+        return measure_table(
             opened,
             load_space(space),
             Path(out),

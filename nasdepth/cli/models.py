@@ -261,10 +261,10 @@ def benchmark(
 
     Example: `nasdepth benchmark depth.tflite --device local --threads 1`
     """
-    from nasdepth.deploy.tflite_file import read_model
     from nasdepth.devices import open_device
     from nasdepth.packs import write_anchors
     from nasdepth.report.terminal import figures_table
+    from nasdepth.tflite.flatbuffer import read_model
 
     for path in models:
         read_model(path)

@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nasdepth.errors import TableError
-from nasdepth.latency.kernels import Kernel, same_padding
+from nasdepth.kernels.kernel import Kernel, same_padding
 
 _COLUMNS = (
     "model",

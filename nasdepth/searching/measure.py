@@ -14,7 +14,7 @@ from nasdepth.architecture import Architecture
 from nasdepth.deploy import export_tflite
 from nasdepth.devices import Device, DeviceInfo, Measurement
 from nasdepth.errors import DeviceError
-from nasdepth.latency.card import SETTING, DeviceSetting
+from nasdepth.latency.predict.card import SETTING, DeviceSetting
 from nasdepth.models import build
 from nasdepth.searching.records import WHOLE, Outcome, TrialRecord
 

@@ -162,6 +162,6 @@ def _check(budget: int, training_minutes: float | None, workers: int, settings: 
         raise StudyError(f"`workers` is {workers}; at least one process must train")
     if workers > 1 and settings.measure_when_unsure:
         raise StudyError(
-            "`measure_when_unsure` measures while others train, which would disturb it; search with `workers` "
-            "1, or leave it to `measure_top`, which measures when all trainings are done"
+            "`measure_when_unsure` measures while others train, which would disturb it; search with "
+            "`workers` 1, or leave it to `measure_top`, which measures when all trainings are done"
         )

@@ -16,16 +16,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from nasdepth.architecture import OUTPUT_HW, Architecture
 from nasdepth.deploy import export_tflite
-from nasdepth.deploy.tflite_file import read_model
 from nasdepth.devices import Device, Measurement
 from nasdepth.errors import UnknownKernelError
 from nasdepth.families import get_family
 from nasdepth.files import cache_folder
+from nasdepth.kernels.rules import load_rules, partitions
 from nasdepth.latency import Kernel, LatencyEstimate, Predictor, architecture_kernels, tflite_kernels
-from nasdepth.latency.rules import load_rules, partitions
 from nasdepth.models import DepthNet, build
 from nasdepth.models.zoo import Design, designs, get_design
 from nasdepth.space import SearchSpace
+from nasdepth.tflite.flatbuffer import read_model
 
 MIB = 2**20
 

@@ -18,8 +18,8 @@ from nasdepth.data import DepthSplit
 from nasdepth.decoder_blocks import BLOCKS
 from nasdepth.deploy import TFLiteDepth, export_tflite
 from nasdepth.errors import SpaceError
+from nasdepth.kernels.rules import load_rules, partitions
 from nasdepth.latency import architecture_kernels, module_kernels, tflite_kernels
-from nasdepth.latency.rules import load_rules, partitions
 from nasdepth.models import build, name_of, named_designs, resolve
 from nasdepth.models.zoo import designs, get_design
 from nasdepth.searching.survey import MIB, Surveyed

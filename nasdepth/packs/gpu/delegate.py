@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nasdepth.errors import NasdepthError
-from nasdepth.latency.kernels import Kernel
+from nasdepth.kernels.kernel import Kernel
 
 Choice = Literal[
     "winograd", "constants", "generic", "grouped", "depthwise_3x3", "depthwise", "fully_connected", "other"

@@ -14,8 +14,8 @@ import numpy as np
 from nasdepth.architecture import Architecture, Attention, HeadUpsampling, Reparam, Skip
 from nasdepth.decoder_blocks import BLOCKS
 from nasdepth.families import families, get_family
+from nasdepth.kernels.kernel import CONVOLUTIONS
 from nasdepth.latency import Kernel, architecture_kernels, encoder_kernels
-from nasdepth.latency.kernels import CONVOLUTIONS
 
 _STRIDES = (32, 16, 8, 4, 2, 1)
 # Where the scales begin: a network of about a millisecond on a phone

@@ -8,8 +8,8 @@ import optuna
 import pytest
 
 from nasdepth.architecture import Architecture
+from nasdepth.kernels.kernel import CONVOLUTIONS
 from nasdepth.latency import architecture_kernels
-from nasdepth.latency.kernels import CONVOLUTIONS
 from nasdepth.packs import load_predictor
 from nasdepth.score import log2_score
 from nasdepth.searching import Outcome, TrialRecord
