@@ -17,7 +17,7 @@ from nasdepth.defaults import DEFAULT_TABLE
 from nasdepth.searching import Settings
 from nasdepth.training import Recipe
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "search"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "searching"))
 from private_postgres import PrivatePostgres
 from storm import storm
 

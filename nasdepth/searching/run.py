@@ -195,7 +195,7 @@ class Run:
         settings = self.settings
         bench = None if self.unmeasured_because else CandidateBench(self._device, self.table.card)
         split = load_split(settings.data, "train", progress=progress)
-        earlier = self._earlier(split)
+        earlier = trainings_of_runs(settings, split)
         made = self._make_folder()
         try:
             search = open_search(
@@ -269,18 +269,6 @@ class Run:
         self.settings = settings.changed(families=restricted.definition.encoder.family)
         return restricted
 
-    def _earlier(self, split: DepthSplit) -> tuple[TrialRecord, ...]:
-        """Trainings of the runs that this one starts from."""
-        found: list[TrialRecord] = []
-        for folder in self.settings.from_runs:
-            other = Run.open(folder)
-            if not other.settings.storage and not (other.folder / "study.db").is_file():
-                raise StudyError(f"{other.folder / 'study.db'}: is not there; {folder} holds no trainings")
-            found += earlier_trainings(
-                other.storage, other.settings.study_name, folder, self.settings.training_identity(split)
-            )
-        return tuple(found)
-
     def write_results(self, records: Iterable[TrialRecord]) -> None:
         """Write `trials.csv` (every trial), `pareto.csv` and `results.json` (front, best, named designs)."""
         records = list(records)
@@ -321,6 +309,23 @@ class Run:
         frame = pd.DataFrame([record.to_row() for record in records])
         with whole_file(self.folder / name) as temporary:
             frame.to_csv(temporary, index=False)
+
+
+def trainings_of_runs(settings: Settings, split: DepthSplit) -> tuple[TrialRecord, ...]:
+    """Trainings of the runs that a search starts from.
+
+    Raises:
+        StudyError: a run is not there, or its trainings cannot be taken over.
+    """
+    found: list[TrialRecord] = []
+    for folder in settings.from_runs:
+        other = Run.open(folder)
+        if not other.settings.storage and not (other.folder / "study.db").is_file():
+            raise StudyError(f"{other.folder / 'study.db'}: is not there; {folder} holds no trainings")
+        found += earlier_trainings(
+            other.storage, other.settings.study_name, folder, settings.training_identity(split)
+        )
+    return tuple(found)
 
 
 def open_search(

@@ -15,7 +15,7 @@ from typing import Literal
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from nasdepth.architecture import Architecture
 from nasdepth.errors import DeviceError, StudyError
@@ -35,10 +35,8 @@ from nasdepth.searching.records import (
     WHOLE,
     Outcome,
     TrialRecord,
-    constraints,
     leader,
     ranked,
-    trial_attributes,
 )
 from nasdepth.searching.sampling import (
     DEFAULT_SAMPLER,
@@ -49,6 +47,7 @@ from nasdepth.searching.sampling import (
 )
 from nasdepth.searching.stopping import Idle
 from nasdepth.searching.storage import HEARTBEAT_S, STORAGE_ERRORS, open_storage, shown, why
+from nasdepth.searching.verdicts import Verdicts
 from nasdepth.searching.warm_start import reused
 from nasdepth.space import SearchSpace
 from nasdepth.training import StepReport
@@ -129,7 +128,11 @@ class Search:
             )
             self._recovery = Recovery(self.study, self._storage)
             self._recovery()
-            self._reuse()
+            self._verdicts = Verdicts(self.study, self.mode, self.events, self._recovery)
+            known = {one.architecture for one in self._as_told if one.outcome in KNOWN}
+            unknown = [one for one in self.earlier if one.architecture not in known]
+            for record in reused(unknown, self.space, self.objective, self.max_latency_ms):
+                self._verdicts.add(record, self.space)
             self._said = {record.number for record in self._as_told}
             self.study.sampler = make_sampler(self.sampler, self._sampler_context())
         except STORAGE_ERRORS as error:
@@ -358,7 +361,7 @@ class Search:
         except (KeyboardInterrupt, DeviceError):
             # what was asked for is asked for again, by this or another process
             with suppress(*STORAGE_ERRORS, UpdateFinishedTrialError), self._storage.without_patience():
-                self._put_back(trial, record)
+                self._verdicts.put_back(trial, record)
             raise
         except (TrialLost, UpdateFinishedTrialError):
             if record is None:
@@ -375,12 +378,12 @@ class Search:
         started = time.perf_counter()
         try:
             if held := holder(self.study, trial, record.architecture, self._recovery):
-                return self._repeat(trial, record, held)
+                return self._verdicts.repeat(trial, record, held)
             if self.spent + in_flight(self.study.get_trials(deepcopy=False), trial.number) >= budget:
-                return self._put_back(trial, record)
+                return self._verdicts.put_back(trial, record)
             record = self._timed(record)
             if record.outcome in (Outcome.TOO_SLOW, Outcome.REFUSED):
-                return self._tell(trial, record, record.outcome)
+                return self._verdicts.tell(trial, record, record.outcome)
             record = train_candidate(
                 trial,
                 record,
@@ -393,28 +396,10 @@ class Search:
             raise
         except Exception as error:
             failed = replace(record, outcome=Outcome.FAILED, note=_first_line(error))
-            self._tell(trial, failed, Outcome.FAILED)
+            self._verdicts.tell(trial, failed, Outcome.FAILED)
             raise
         record = replace(record, total_s=time.perf_counter() - started)
-        return self._tell(trial, record, record.outcome)
-
-    def _repeat(self, trial: optuna.Trial, record: TrialRecord, held: FrozenTrial) -> TrialRecord:
-        """Give way to another trial of the same architecture."""
-        known = TrialRecord.from_trial(held)
-        if known is None:
-            note = f"trial {held.number}, which another worker trains or died of"
-            return self._tell(trial, replace(record, outcome=Outcome.REPEATED, note=note), Outcome.FAILED)
-        again = replace(known, number=trial.number, outcome=Outcome.REPEATED, note=f"trial {held.number}")
-        return self._tell(trial, again, known.outcome)
-
-    def _put_back(self, trial: optuna.Trial, record: TrialRecord | None) -> TrialRecord | None:
-        """End a trial without a result and queue it again."""
-        if record is None:
-            self.study.tell(trial, state=TrialState.FAIL)
-        else:
-            record = self._tell(trial, replace(record, outcome=Outcome.INTERRUPTED), Outcome.FAILED)
-        self._recovery.put_back()
-        return record
+        return self._verdicts.tell(trial, record, record.outcome)
 
     def _timed(self, record: TrialRecord) -> TrialRecord:
         """The record with its latency: estimated, and measured where the estimate is too unsure."""
@@ -471,37 +456,6 @@ class Search:
         needed = top.si_rmse - si_rmse_worth(latency_ms / top.latency_ms)
         return needed if top.mean_map_si_rmse is None else min(needed, top.mean_map_si_rmse)
 
-    def _tell(self, trial: optuna.Trial, record: TrialRecord, as_outcome: Outcome) -> TrialRecord:
-        for name, value in trial_attributes(record).items():
-            trial.set_user_attr(name, value)
-        if as_outcome in WHOLE:
-            for name, value in constraints(record).items():
-                trial.set_constraint(name, value)
-        try:
-            self._end(trial, record, as_outcome)
-        except (UpdateFinishedTrialError, ValueError) as error:
-            ended = self.study.get_trials(deepcopy=False)[trial.number]
-            if not ended.state.is_finished():
-                raise
-            # the storage may have gone away after it had written this and before it could say so
-            if TrialRecord.from_trial(ended) != record:
-                raise TrialLost from error
-        self.events.trial_ended(record)
-        return record
-
-    def _end(self, trial: optuna.Trial, record: TrialRecord, as_outcome: Outcome) -> None:
-        if as_outcome in WHOLE:
-            self.study.tell(trial, self._values(record))
-        elif as_outcome in (Outcome.FAILED, Outcome.DIVERGED):
-            self.study.tell(trial, state=TrialState.FAIL)
-        else:
-            # Optuna prunes only single-objective studies
-            self.study.tell(trial, state=TrialState.PRUNED if self.mode == "score" else TrialState.FAIL)
-
-    def _values(self, record: TrialRecord) -> list[float]:
-        """What the study optimises."""
-        return [record.log2_score] if self.mode == "score" else [record.si_rmse, record.latency_ms]
-
     def _sampler_context(self) -> SamplerContext:
         return SamplerContext(
             space=self.space,
@@ -517,21 +471,6 @@ class Search:
             pretrained=self.objective.pretrained,
             mean_map_si_rmse=self.objective.mean_map_si_rmse,
         )
-
-    def _reuse(self) -> None:
-        """Tell the study what another run trained to the end, under the latencies of this search."""
-        known = {one.architecture for one in self._as_told if one.outcome in KNOWN}
-        unknown = [one for one in self.earlier if one.architecture not in known]
-        for record in reused(unknown, self.space, self.objective, self.max_latency_ms):
-            self.study.add_trial(
-                optuna.trial.create_trial(
-                    params=self.space.parameters(record.architecture),
-                    distributions=self.space.distributions(record.architecture),
-                    user_attrs=trial_attributes(record),
-                    constraints=constraints(record),
-                    values=self._values(record),
-                )
-            )
 
 
 def _first_line(error: BaseException) -> str:

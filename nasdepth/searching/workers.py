@@ -25,7 +25,7 @@ from nasdepth.models.pretrained import weights_here
 from nasdepth.packs import load_predictor
 from nasdepth.searching.events import SearchEvents
 from nasdepth.searching.founding import STUDY_NAME
-from nasdepth.searching.run import open_search, pretrained_families
+from nasdepth.searching.run import open_search, pretrained_families, trainings_of_runs
 from nasdepth.searching.settings import Settings
 from nasdepth.searching.storage import STORAGE_ERRORS, open_storage, shown, why
 from nasdepth.searching.study import SHARED, Search
@@ -85,7 +85,13 @@ def join(
     seed = secrets.randbits(24) if worker_seed is None else worker_seed
     # devices are measured on by the search that names the winner: workers would disturb one another
     settings = settings.model_copy(update={"measure_when_unsure": False})
-    return open_search(settings, space, split, predictor, url, worker_seed=seed, events=events), settings
+    # what counts here is in the study; another machine lacks the runs, and so what they trained in part
+    there = all(Path(folder).is_dir() for folder in settings.from_runs)
+    earlier = trainings_of_runs(settings, split) if there else ()
+    search = open_search(
+        settings, space, split, predictor, url, worker_seed=seed, earlier=earlier, events=events
+    )
+    return search, settings
 
 
 def _check_weights(space: SearchSpace, theirs: Sequence[str]) -> None:
