@@ -49,12 +49,15 @@ AROUND = {
 }
 
 
+EXHAUSTIVE = (pytest.mark.slow, pytest.mark.exhaustive)
+
+
 def _every() -> list:
     blocks = [
         pytest.param(text.format(*[f"{name}-k3"] * 2), id=f"block {name}") for name, text in AROUND.items()
     ]
     named = [
-        pytest.param(_smaller(design.text), id=name, marks=() if name in QUICK else pytest.mark.slow)
+        pytest.param(_smaller(design.text), id=name, marks=() if name in QUICK else EXHAUSTIVE)
         for name, design in designs().items()
     ]
     return blocks + named

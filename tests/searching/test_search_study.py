@@ -385,6 +385,7 @@ except NasdepthError as error:
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_said_and_the_study_resumes(tmp_path, settings, shared_cache):
     folder = tmp_path / "run"
     run = Run.create(folder, settings)
@@ -428,7 +429,7 @@ def test_run_folders_are_numbered(tmp_path):
 
 def test_a_run_is_not_overwritten(searched):
     run, *_ = searched
-    with pytest.raises(StudyError, match=r"already holds a search.*--resume"):
+    with pytest.raises(StudyError, match=r"already holds a search.*`resume`"):
         Run.create(run.folder, run.settings)
 
 
