@@ -238,7 +238,7 @@ def test_a_lost_device_or_ctrl_c_puts_the_candidate_back(tmp_path, settings, dev
 def test_another_device_than_the_tables_is_refused_or_said(tmp_path, settings, table_file):
     pis = settings.model_copy(update={"table": other_table(tmp_path / "pi", table_file, soc="BCM2711")})
     for change in ({"device": "local"}, {"measure_when_unsure": True}):
-        with pytest.raises(DeviceError, match=r"soc is .*the table's is 'BCM2711'.*--device"):
+        with pytest.raises(DeviceError, match=r"soc is .*the table's is 'BCM2711'.*`device`"):
             Run.create(tmp_path / "run", pis.model_copy(update=change)).search(progress=False)
         assert not (tmp_path / "run").exists()
     run = Run.create(tmp_path / "run", pis)
@@ -252,4 +252,4 @@ def test_another_device_than_the_tables_is_refused_or_said(tmp_path, settings, t
     with pytest.raises(DeviceError, match="threads is 2, the table's is 1"):
         Run.create(tmp_path / "threads", two_threads).search(progress=False)
     off = settings.model_copy(update={"measure_top": 0})
-    assert Run(tmp_path, off).unmeasured_because == "--measure-top is 0"
+    assert Run(tmp_path, off).unmeasured_because == "`measure_top` is 0"

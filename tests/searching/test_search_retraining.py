@@ -112,7 +112,7 @@ def test_video_with_labels(video, tmp_path):
     heard = []
     run(mixture, None, recipe, tmp_path / "run", extras=extras, on_epoch=heard.append)
     assert heard[0].terms["segmentation"] > 0
-    with pytest.raises(NasdepthError, match="--labels FOLDER"):
+    with pytest.raises(NasdepthError, match="needs `labels`"):
         open_labels(None, recipe, mixture)
     with pytest.raises(NasdepthError, match=r"loss\.segmentation\.classes=N"):
         open_labels(tmp_path / "labels", load_recipe("monodepth2"), mixture)

@@ -236,7 +236,7 @@ def test_a_limit_that_nothing_meets_is_said_and_can_be_raised(tmp_path, two, mon
     monkeypatch.setattr("nasdepth.searching.stopping._TOO_SLOW_BEFORE_GIVING_UP", 20)
     strict = two.model_copy(update={"max_latency_ms": 1e-6})
     session = begin(tmp_path / "run", strict, trial_started=lambda *_: pytest.fail("trained"))
-    with pytest.raises(StudyError, match=r"slower than 1e-06 ms; raise --max-latency-ms"):
+    with pytest.raises(StudyError, match=r"slower than 1e-06 ms; raise `max_latency_ms`"):
         session.run(1)
     assert session.spent == 0 and set(outcomes(session.records)) == {Outcome.TOO_SLOW}
     # what was refused under the old limit is judged anew

@@ -143,6 +143,5 @@ def test_what_was_pruned_there_may_be_trained_here(tmp_path, settings, first):
     session = begin(tmp_path / "run", settings)
     one = next(iter(trained_by(first).values()))
     part = TrialRecord(0, one.architecture, Outcome.PRUNED, si_rmse=0.5, curve=(0.5,))
-    session.earlier = (part,)
-    session._reuse()
+    assert list(reused((part,), session.space, session.objective, None)) == []
     assert session.records == []

@@ -150,7 +150,7 @@ def test_a_worker_without_a_study_is_told_so(tmp_path, settings):
         progress=False
     )
     with pytest.raises(
-        StudyError, match=r"no study named nasdepth \(there: phone\); name one with --study-name"
+        StudyError, match=r"no study named nasdepth \(there: phone\); name one with `study_name`"
     ):
         join(url)
     assert join(url, "phone", progress=False)[0].study_name == "phone"
@@ -168,14 +168,14 @@ def test_what_a_worker_lacks_is_named_and_may_lie_elsewhere(tmp_path, settings, 
     moved.mkdir()
     for suffix in (".csv", ".yaml"):
         own.with_suffix(suffix).rename(moved / f"own{suffix}")
-    with pytest.raises(Exception, match=rf"latency table {own} cannot be used .* with --table"):
+    with pytest.raises(Exception, match=rf"latency table {own} cannot be used .* with `table`"):
         join(url, progress=False)
     assert join(url, table=str(moved / "own.csv"), progress=False)
     with pytest.raises(StudyError, match="another latency table"):
         join(url, table=str(table_file.with_name("here.csv")), progress=False)
     with pytest.raises(StudyError, match="another data set"):
         join(url, table=str(moved / "own.csv"), data="scenes:20+6", progress=False)
-    with pytest.raises(Exception, match=r"data set .*nowhere cannot be used .* with --data"):
+    with pytest.raises(Exception, match=r"data set .*nowhere cannot be used .* with `data`"):
         join(url, table=str(moved / "own.csv"), data=str(tmp_path / "nowhere"), progress=False)
 
 

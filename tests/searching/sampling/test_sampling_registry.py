@@ -46,11 +46,11 @@ def test_the_warning_filters_stay_as_they_were(world):
 
 
 def test_what_there_is_not_is_named():
-    with pytest.raises(StudyError, match=r"--sampler is 'magic'; it must be one of latency-aware, tpe"):
+    with pytest.raises(StudyError, match=r"`sampler` is 'magic'; it must be one of latency-aware, tpe"):
         check_sampler("magic", "score")
-    with pytest.raises(StudyError, match=r"evolution cannot search with --objective pareto; these can: lat"):
+    with pytest.raises(StudyError, match=r"evolution cannot search with `objective` pareto; these can: lat"):
         check_sampler("evolution", "pareto")
-    with pytest.raises(StudyError, match="nsga2 cannot search with --objective score") as error:
+    with pytest.raises(StudyError, match="nsga2 cannot search with `objective` score") as error:
         check_sampler("nsga2", "score")
     assert "nsga2" not in str(error.value).partition("these can")[2]
     check_sampler(DEFAULT_SAMPLER, "score")
