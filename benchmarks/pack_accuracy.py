@@ -28,8 +28,8 @@ from nasdepth.latency.accuracy import Guess
 from nasdepth.models import named_designs
 from nasdepth.packs import CalibratedPredictor, load_predictor, read_anchors, read_prior
 from nasdepth.packs.anchors import Anchor
-from nasdepth.packs.physical.belief import Belief
 from nasdepth.packs.physical.calibrate import Seen, by_family, calibrated, folds, guess_of, left_out
+from nasdepth.packs.physical.coefficients import Belief
 from nasdepth.packs.physical.fit import fit, predict
 from nasdepth.space import SearchSpace
 from nasdepth.testing import enlarged

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from nasdepth.kernels.graph import Node, canonical, fuse
 from nasdepth.kernels.kernel import Kernel
@@ -49,9 +50,7 @@ class GraphBuilder:
         numbers = [value.number for value in outputs]
         return tuple(node.kernel for node in fuse(self.nodes, numbers, load_rules(runtime)))
 
-    def add(
-        self, op: str, inputs: Sequence[Value], shape: tuple[int, int, int], **attributes: object
-    ) -> Value:
+    def add(self, op: str, inputs: Sequence[Value], shape: tuple[int, int, int], **attributes: Any) -> Value:
         """Append any kernel; `shape` is the output's, `attributes` are further fields of `Kernel`."""
         kernel = Kernel(op, *inputs[0].shape, *shape, precision=self.precision, **attributes)
         output = Value(len(self.nodes) + 2, *shape)

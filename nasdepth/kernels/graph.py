@@ -53,11 +53,12 @@ def fuse(nodes: Iterable[Node], outputs: Iterable[int], rules: Rules) -> tuple[N
         before, merged = None, None
         for value in dict.fromkeys(node.inputs):
             before = made_by.get(value)
-            if before is not None and uses[value] == 1:
-                merged = _merge(done[before], node, rules)
+            first = None if before is None else done[before]
+            if first is not None and uses[value] == 1:
+                merged = _merge(first, node, rules)
             if merged is not None:
                 break
-        if merged is None:
+        if merged is None or before is None:
             if node.normalisation:
                 done.append(node)
                 node = replace(node, kernel=replace(node.kernel, op="add"), normalisation=False)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from operator import attrgetter
+from typing import Any
 
 CONVOLUTIONS = ("conv2d", "depthwise_conv2d", "transpose_conv2d", "fully_connected")
 BINARY = ("add", "mul", "sub", "div", "maximum", "minimum")
@@ -90,6 +91,7 @@ class _Hashed:
     """Room for a hash: kernels are looked up far more often than they are made."""
 
     __slots__ = ("_hash",)
+    _hash: int
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -300,7 +302,7 @@ class Kernel(_Hashed):
         Raises:
             ValueError: a column does not read; the message names column, value and what is allowed.
         """
-        values = {}
+        values: dict[str, Any] = {}
         for name in KERNEL_COLUMNS:
             if name not in row and name in OPTIONAL_COLUMNS:
                 continue

@@ -183,7 +183,7 @@ def model_kernels(
 
 def precision_of(kernels: tuple[Kernel, ...]) -> str:
     """The precision of most multiplications, or of most kernels where there are none."""
-    macs = Counter()
+    macs: Counter[str] = Counter()
     for kernel in kernels:
         macs[block_of(kernel)] += kernel.macs + 1
     if not macs:

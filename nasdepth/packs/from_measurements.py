@@ -8,6 +8,7 @@ from pathlib import Path
 
 from nasdepth.errors import NasdepthError, TableError
 from nasdepth.latency.predict import CardFile, load_table, runtime_of
+from nasdepth.latency.predict.card import read_card
 from nasdepth.packs.anchors import Anchor, read_anchors
 from nasdepth.packs.gpu import GpuPack, GpuPackCard, GpuPrior, gpu_priors, read_gpu_prior
 from nasdepth.packs.gpu.calibrate import adapt_gpu, calibrate_gpu
@@ -82,7 +83,7 @@ def _prior(name: str) -> Prior | Pack | GpuPrior | GpuPack:
     if name in gpu_priors():
         return read_gpu_prior(name)
     path = Path(name)
-    if path.suffix == ".yaml" and path.is_file() and "kind: calibrated" not in path.read_text("utf-8"):
+    if path.suffix == ".yaml" and path.is_file() and "kind" not in read_card(path):
         return read_prior(name)
     priors = ", ".join((*prior_names(), *gpu_priors()))
     try:

@@ -158,7 +158,7 @@ def fit(
             for one in _scaled(value, seen)
             if all(_is(one, channels, values, index) for channels, values in probes)
         ]
-        tried = set()
+        tried: set[Channels] = set()
         while rivals and (channels := _where_they_differ(rivals, amounts, equal, tried)):
             tried.add(channels)
             look(channels)

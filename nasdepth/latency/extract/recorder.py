@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from nasdepth.errors import UnknownKernelError
@@ -42,7 +44,7 @@ class Recorder:
         *,
         normalisation: bool = False,
         pads: tuple[int, int, int, int] | None = None,
-        **attributes: int | str | tuple[int, ...],
+        **attributes: Any,
     ) -> torch.Tensor:
         """Append a node and return its output, of torch shape `shape`."""
         in_shape, out_shape = self.deployed(inputs[0].shape), self.deployed(shape)

@@ -271,7 +271,8 @@ class Bench:
 
 def _lots(kernels: Sequence[Kernel], lengths: Mapping[Kernel, tuple[int, ...]]) -> Iterator[list[Kernel]]:
     """Kernels in order, as many at a time as go into one process."""
-    lot, files, held_bytes = [], len(REFERENCES), 0
+    lot: list[Kernel] = []
+    files, held_bytes = len(REFERENCES), 0
     for kernel in kernels:
         copies = lengths[kernel]
         own = len(copies) * kernel.in_bytes + sum(copies) * (kernel.out_bytes + kernel.weight_bytes)

@@ -6,6 +6,7 @@ import math
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from nasdepth.kernels.graph import canonical
 from nasdepth.kernels.kernel import BINARY, CONSTANTS, STRETCHED, UNARY, Kernel
@@ -169,9 +170,10 @@ def _matrix_product(transposed: bool) -> Callable:
         pixels, channels = _log(rng, 16, 1200), _log(rng, 4, 192)
         wide, high = (pixels, channels), (pixels, pixels)
         first, out = (wide, high) if transposed else (high, wide)
-        shapes = {"in_shape": (1, *first), "out_shape": (1, *out)}
         axes = (0, 1) if transposed else ()
-        return Kernel("batch_matmul", 1, *first, 1, *out, **shapes, axes=axes)
+        return Kernel(
+            "batch_matmul", 1, *first, 1, *out, in_shape=(1, *first), out_shape=(1, *out), axes=axes
+        )
 
     return form
 
@@ -214,7 +216,7 @@ def _pool_over(axis: str) -> Callable:
     def form(rng: random.Random) -> Kernel:
         height, width, channels = _log(rng, 2, 128), _log(rng, 2, 128), _channels(rng)
         out = (1, width) if axis == "height" else (height, 1)
-        window = {f"kernel_{axis}": height if axis == "height" else width, "padding": "valid"}
+        window: dict[str, Any] = {f"kernel_{axis}": height if axis == "height" else width, "padding": "valid"}
         return Kernel("average_pool2d", height, width, channels, *out, channels, **window)
 
     return form
@@ -225,8 +227,9 @@ def _global_pool(op: str) -> Callable:
         side, channels = _log(rng, 2, 64), _channels(rng)
         if op == "mean":
             return Kernel(op, side, side, channels, 1, 1, channels)
-        window = {"kernel_height": side, "kernel_width": side, "padding": "valid"}
-        return Kernel(op, side, side, channels, 1, 1, channels, **window)
+        return Kernel(
+            op, side, side, channels, 1, 1, channels, kernel_height=side, kernel_width=side, padding="valid"
+        )
 
     return form
 

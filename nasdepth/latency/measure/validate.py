@@ -15,7 +15,7 @@ from nasdepth.devices import Device
 from nasdepth.errors import UnknownKernelError
 from nasdepth.latency.accuracy import Guess, Validation, summarise
 from nasdepth.latency.extract import architecture_kernels, tflite_kernels
-from nasdepth.latency.measure.bench import Bench, Progress, Whole
+from nasdepth.latency.measure.bench import Bench, Progress, Whole, Write
 from nasdepth.latency.measure.journal import Journal
 from nasdepth.latency.measure.networks import draw_architectures, export_untrained
 from nasdepth.latency.predict import LatencyEstimate, LatencyTable, TablePredictor
@@ -93,7 +93,7 @@ def validate_table(
     table.card.require_same(device.describe(), table.name)
     predictor = TablePredictor(table)
     estimates: dict[str, LatencyEstimate] = {}
-    sources: dict[str, tuple[str, object]] = {}
+    sources: dict[str, tuple[str, Path | Write]] = {}
     refused: dict[str, str] = {}
     for network in _drawn(space, sample, seed):
         name = str(network)
@@ -106,7 +106,9 @@ def validate_table(
             refused[str(path)] = str(error)
             continue
         sources[str(path)] = (path.name, path)
-    keys = {name: name if callable(source) else _digest(source) for name, (_, source) in sources.items()}
+    keys = {
+        name: _digest(source) if isinstance(source, Path) else name for name, (_, source) in sources.items()
+    }
     journal = Journal(Path(cache_folder) / f"validate-{table.fingerprint}.partial.jsonl", device.describe())
     with closing(journal), tempfile.TemporaryDirectory(prefix="nasdepth-") as scratch:
         bench = Bench(device, journal, Path(scratch), len(sources), progress)
@@ -114,8 +116,8 @@ def validate_table(
         journal.delete()
     checked = []
     for name, estimate in estimates.items():
-        if error := measured[keys[name]].measurement.error:
-            refused[name] = error
+        if words := measured[keys[name]].measurement.error:
+            refused[name] = words
         else:
             checked.append(Checked.of(name, estimate, measured[keys[name]], table))
     checked.sort(key=lambda one: -abs(one.guess.error))

@@ -19,7 +19,7 @@ from nasdepth.devices import DeviceInfo
 from nasdepth.errors import TableError
 from nasdepth.latency.accuracy import NotNegative, Positive, Strict, Validation
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION: Literal[2] = 2
 
 # What times depend on; host name, kernel release and date may change
 SETTING = (

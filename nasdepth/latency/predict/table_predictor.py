@@ -188,7 +188,7 @@ class TablePredictor(Predictor):
             ):
                 far = related or octaves > _OCTAVES_KNOWN
                 sd = max(sd, _OTHER_KIND_SD) if related else sd
-                source = "unknown" if far else "interpolated"
+                source: Source = "unknown" if far else "interpolated"
                 self._parts[kernel] = self._part(kernel, latency_ms, latency_ms * sd, source)
 
     def _part(self, kernel: Kernel, latency_ms: float, sd_ms: float, source: Source) -> _Part:
@@ -233,7 +233,7 @@ def _pieces(parts: Iterable[_Part]) -> int:
 
 
 def _variance(parts: Iterable[_Part]) -> float:
-    own, shared = 0.0, defaultdict(float)
+    own, shared = 0.0, defaultdict[str, float](float)
     for part in parts:
         if part.source == "measured":
             own += part.sd_ms**2

@@ -13,7 +13,7 @@ from nasdepth.packs.gpu.delegate import load_delegates
 from nasdepth.packs.gpu.terms import FORMS
 from nasdepth.packs.source import Source
 
-MODEL = "gpu-delegate"
+MODEL: Literal["gpu-delegate"] = "gpu-delegate"
 
 
 class FormFit(Strict):

@@ -58,7 +58,7 @@ def timed_operations(models: Mapping[str, PublishedModel], device: str) -> list[
         Timed(model.name, one.kernel, one.latencies_ms[device], one.names[device])
         for model in models.values()
         for one in model.operations
-        if one.listed and device in one.latencies_ms
+        if one.latencies_ms and one.names and device in one.latencies_ms
     ]
 
 
@@ -261,7 +261,7 @@ def _winograd(members: Sequence[Timed], forms: Mapping[str, FormFit], delegate: 
     generic = {term: ms for term, ms in forms["generic"].ms.items() if "windowed" not in term}
     generic.pop("launch", None)
     moving = forms["moving"].ms
-    parts = (
+    parts: tuple[dict[str, float], ...] = (
         {"launch": _WINOGRAD_LAUNCHES * moving.get("launch", 1e-3)},
         generic,
         {term: moving[term] for term in ("inputs", "outputs") if term in moving},

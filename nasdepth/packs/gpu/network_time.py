@@ -22,6 +22,8 @@ from nasdepth.latency.predict.card import with_five_digits
 from nasdepth.packs.gpu.card import NetworkFit
 from nasdepth.packs.gpu.operation_times import GROUPS
 
+type Floats = Sequence[float] | np.ndarray
+
 GROUP_NAMES = tuple(dict.fromkeys(GROUPS.values()))
 # Kernels of one group err together by this share of their variance
 _SHARED = 0.3
@@ -47,10 +49,11 @@ class Sums:
 
 
 def add_up(
-    forms: Sequence[str], latencies_ms: Sequence[float], sds_ms: Sequence[float], known: Sequence[bool]
+    forms: Sequence[str], latencies_ms: Floats, sds_ms: Floats, known: Sequence[bool] | np.ndarray
 ) -> Sums:
     """Sum kernels by group; those of one form err partly together, those a prior answers for entirely."""
-    totals, squares, together, guessed = defaultdict(float), 0.0, defaultdict(float), 0.0
+    totals, together = defaultdict[str, float](float), defaultdict[str, float](float)
+    squares = guessed = 0.0
     for form, latency_ms, sd_ms, sure in zip(forms, latencies_ms, sds_ms, known, strict=True):
         totals[GROUPS[form]] += latency_ms
         if sure:

@@ -185,8 +185,11 @@ class OperationModel:
         times = np.full(len(kernels), np.inf)
         if not self.forms["winograd"].operations:
             return times
-        larger = {index: self.delegate.next_winograd(one) for index, one in enumerate(kernels)}
-        larger = {index: one for index, one in larger.items() if one is not None}
+        larger = {
+            index: next_one
+            for index, one in enumerate(kernels)
+            if (next_one := self.delegate.next_winograd(one)) is not None
+        }
         if larger:
             times[list(larger)] = self._form("winograd", list(larger.values()))
         return times

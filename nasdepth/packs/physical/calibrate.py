@@ -21,8 +21,8 @@ from nasdepth.latency.accuracy import (
 from nasdepth.latency.predict.card import SETTING
 from nasdepth.latency.predict.predictor import DELEGATES, runtime_of
 from nasdepth.packs.anchors import Anchor
-from nasdepth.packs.physical.belief import Belief
 from nasdepth.packs.physical.card import Fit, Pack, PackCard
+from nasdepth.packs.physical.coefficients import Belief
 from nasdepth.packs.physical.fit import Observation, Prediction, fit, predict
 from nasdepth.packs.physical.prior import Prior
 from nasdepth.packs.source import Source

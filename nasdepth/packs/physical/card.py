@@ -10,11 +10,12 @@ from pydantic import Field, field_validator, model_validator
 from nasdepth.latency.accuracy import CrossValidation, NotNegative, Positive, Strict, Validation
 from nasdepth.latency.predict.card import DeviceSetting, with_five_digits
 from nasdepth.latency.predict.table import CardFile
-from nasdepth.packs.physical.belief import Belief, Roofline
+from nasdepth.packs.physical.coefficients import Belief, Roofline
 from nasdepth.packs.physical.terms import TERMS
 from nasdepth.packs.source import Source
 
-MODEL = "physical-terms"
+Precision = Literal["float32", "int8"]
+MODEL: Literal["physical-terms"] = "physical-terms"
 
 
 class Coefficient(Strict):
@@ -142,7 +143,7 @@ class PackCard(DeviceSetting):
     prior: str
     latency: str = "median"
     sources: tuple[Source, ...]
-    precisions: dict[Literal["float32", "int8"], Fit]
+    precisions: dict[Precision, Fit]
 
     @property
     def validation(self) -> Validation | None:

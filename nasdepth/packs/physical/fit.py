@@ -17,7 +17,7 @@ import numpy as np
 from scipy.optimize import least_squares
 
 from nasdepth.kernels.kernel import Kernel
-from nasdepth.packs.physical.belief import Belief
+from nasdepth.packs.physical.coefficients import Belief
 from nasdepth.packs.physical.terms import TERMS, Term
 
 _NOISE_ROUNDS = 3
@@ -31,7 +31,7 @@ def kernel_amounts(kernel: Kernel, terms: tuple[str, ...]) -> np.ndarray:
     """(n,) float64: how much of every term one kernel has; 0 for terms of networks."""
     amounts = np.zeros(len(terms))
     for index, one in _terms_of(kernel.op, terms):
-        amounts[index] = one.amount(kernel)
+        amounts[index] = one.of(kernel)
     return amounts
 
 

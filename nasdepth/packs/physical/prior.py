@@ -8,14 +8,14 @@ from typing import Annotated
 
 import numpy as np
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
 from nasdepth.errors import TableError
-from nasdepth.packs.physical.belief import Belief, Roofline
+from nasdepth.latency.accuracy import Positive, Strict
+from nasdepth.packs.physical.coefficients import Belief, Roofline
 from nasdepth.packs.physical.terms import TERMS
 
 _FOLDER = Path(__file__).parent / "priors"
-_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 def _known(name: str) -> str:
@@ -24,18 +24,14 @@ def _known(name: str) -> str:
     return name
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class TermPrior(_Strict):
+class TermPrior(Strict):
     """What a term costs before measuring: `ms` of its unit, within `factor` at one standard deviation."""
 
-    ms: _Positive
+    ms: Positive
     factor: Annotated[float, Field(gt=1)]
 
 
-class PrecisionPrior(_Strict):
+class PrecisionPrior(Strict):
     """Terms of one precision.
 
     Attributes:
@@ -45,9 +41,9 @@ class PrecisionPrior(_Strict):
         terms: by name.
     """
 
-    peak_gflops: _Positive
-    bandwidth_gb_s: _Positive
-    noise: _Positive = 0.04
+    peak_gflops: Positive
+    bandwidth_gb_s: Positive
+    noise: Positive = 0.04
     terms: dict[Annotated[str, AfterValidator(_known)], TermPrior]
 
     def belief(self) -> Belief:
@@ -64,7 +60,7 @@ class PrecisionPrior(_Strict):
         )
 
 
-class Prior(_Strict):
+class Prior(Strict):
     """A named prior.
 
     Attributes:

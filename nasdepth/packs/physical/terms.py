@@ -41,7 +41,7 @@ class Term:
 
     def of(self, kernel: Kernel) -> float:
         """Of a kernel of any operation."""
-        return self.amount(kernel) if kernel.op in self.ops else 0.0
+        return self.amount(kernel) if self.amount and kernel.op in self.ops else 0.0
 
 
 TERMS: dict[str, Term] = {}

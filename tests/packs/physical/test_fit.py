@@ -7,8 +7,8 @@ import pytest
 
 from nasdepth.packs import public_kernels, read_prior
 from nasdepth.packs.anchors import Anchor
-from nasdepth.packs.physical.belief import Roofline
 from nasdepth.packs.physical.calibrate import Seen, by_family, calibrated, folds, left_out
+from nasdepth.packs.physical.coefficients import Roofline
 from nasdepth.packs.physical.fit import Observation, fit, predict
 from nasdepth.packs.public_models import family_of
 
