@@ -12,14 +12,15 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 if TYPE_CHECKING:
     from torch import nn
 
     BlockBuilder = Callable[[int, int, int, str], nn.Module]
 
-KERNELS = (1, 3, 5)
+Kernel = Literal[1, 3, 5]
+KERNELS: tuple[Kernel, ...] = get_args(Kernel)
 """The sizes that a decoder block may come in."""
 
 
@@ -37,7 +38,7 @@ class BlockKind:
             joins after it.
     """
 
-    kernels: tuple[int, ...]
+    kernels: tuple[Kernel, ...]
     summary: str
     source: str
     builder: BlockBuilder | str
@@ -116,7 +117,7 @@ BLOCKS: dict[str, BlockKind] = {
 
 
 def register_block(
-    name: str, *, kernels: Sequence[int], summary: str, source: str = "", upsamples: bool = False
+    name: str, *, kernels: Sequence[Kernel], summary: str, source: str = "", upsamples: bool = False
 ) -> Callable[[BlockBuilder], BlockBuilder]:
     """Add a decoder block: a decorator of a module class, or of a function that makes a module.
 

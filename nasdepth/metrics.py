@@ -7,13 +7,14 @@ target of 1 mm or less is unknown and masked out.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 
 
-def _pairs(pred_mm: np.ndarray, target_mm: np.ndarray):
+def _pairs(pred_mm: np.ndarray, target_mm: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield the known pixels of every image as float64 (prediction, target) in millimetres."""
     pred_mm, target_mm = np.asarray(pred_mm), np.asarray(target_mm)
     if pred_mm.shape != target_mm.shape or pred_mm.ndim != 3:
@@ -23,7 +24,9 @@ def _pairs(pred_mm: np.ndarray, target_mm: np.ndarray):
         yield np.maximum(pred[known].astype(np.float64), 1.0), target[known].astype(np.float64)
 
 
-def _per_image(function, pred_mm: np.ndarray, target_mm: np.ndarray) -> np.ndarray:
+def _per_image(
+    function: Callable[[np.ndarray, np.ndarray], float], pred_mm: np.ndarray, target_mm: np.ndarray
+) -> np.ndarray:
     return np.array([function(p, t) if t.size else np.nan for p, t in _pairs(pred_mm, target_mm)])
 
 
@@ -277,7 +280,9 @@ class RelativeMetrics:
         return {"aligned_rmse": float(np.nanmean(self.per_image))}
 
 
-def _known_in(pred_mm: np.ndarray, target: np.ndarray, space: Space):
+def _known_in(
+    pred_mm: np.ndarray, target: np.ndarray, space: Space
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     pred_mm, target = np.asarray(pred_mm), np.asarray(target)
     if pred_mm.shape != target.shape or pred_mm.ndim != 3:
         raise ValueError(f"expected two (N, H, W) arrays, got {pred_mm.shape} and {target.shape}")

@@ -55,7 +55,9 @@ class ImageSplit:
 
     kind: str
 
-    def __init__(self, folder: Path, rows: Sequence[int] | None = None, name: str | None = None) -> None:
+    def __init__(
+        self, folder: Path, rows: Sequence[int] | np.ndarray | None = None, name: str | None = None
+    ) -> None:
         meta = json.loads((folder / _META_FILE).read_text(encoding="utf-8"))
         self._folder = folder
         self._planes = {
@@ -76,7 +78,7 @@ class ImageSplit:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         # Pickling the arrays would copy the whole data set into every worker process.
         return type(self), (self._folder, None if self._whole else self._rows, self.name)
 
@@ -106,7 +108,9 @@ class DepthSplit(ImageSplit):
 
     kind = "metric"
 
-    def __init__(self, folder: Path, rows: Sequence[int] | None = None, name: str | None = None) -> None:
+    def __init__(
+        self, folder: Path, rows: Sequence[int] | np.ndarray | None = None, name: str | None = None
+    ) -> None:
         super().__init__(folder, rows, name)
         self._depth = self._planes[DEPTH_PLANE.file]
         self.sparse: bool = self.info.get("sparse", False)
@@ -164,7 +168,7 @@ def cached_split[SplitType: ImageSplit](
     pool: Callable[[], Executor],
     progress: bool = True,
     *,
-    opener: Callable[[Path], SplitType] = DepthSplit,
+    opener: Callable[[Path], SplitType] = DepthSplit,  # type: ignore[assignment]
     planes: tuple[Plane, ...] = (RGB_PLANE, DEPTH_PLANE),
     extras: Mapping[str, np.ndarray] | None = None,
     info: Mapping[str, Any] | None = None,
@@ -187,16 +191,17 @@ def cached_split[SplitType: ImageSplit](
     """
     root = cache_folder("datasets")
     folder = root / slot
-    recipe = {
+    count = len(image_ids) if stored is None else stored
+    recipe: dict[str, Any] = {
         "name": name,
         "signature": signature,
         "image_ids": image_ids,
-        "stored": len(image_ids) if stored is None else stored,
+        "stored": count,
         "planes": [asdict(plane) | {"shape": list(plane.shape)} for plane in planes],
         "info": dict(info or {}),
     }
     extras = dict(extras or {})
-    needed = recipe["stored"] * sum(plane.bytes_each for plane in planes)
+    needed = count * sum(plane.bytes_each for plane in planes)
     needed += sum(array.nbytes for array in extras.values())
     try:
         root.mkdir(parents=True, exist_ok=True)

@@ -70,7 +70,7 @@ class BlockSpec:
     def options(self) -> dict[str, float]:
         """The rest of the notation by letter; words without a number count as 1."""
         parts = (re.fullmatch(r"([a-z]+)([\d.]*)", part) for part in self.notation.split("_")[1:])
-        return {part[1]: float(part[2] or 1) for part in parts}
+        return {part[1]: float(part[2] or 1) for part in parts if part is not None}
 
 
 @dataclass(frozen=True)

@@ -163,7 +163,7 @@ class TeacherCache:
         given: dict[str, Any] = {"teacher_mm": sample_maps(stored.depth_mm(indices), views, loss_hw)}
         if stored.channels:
             given["teacher_features"] = {
-                name: sample_maps(maps, views, tuple(maps.shape[2:]))
+                name: sample_maps(maps, views, (maps.shape[2], maps.shape[3]))
                 for name, maps in stored.features(indices).items()
             }
         return given
@@ -199,7 +199,7 @@ def store_teacher(
         split.fingerprint,
         len(split),
         float(split.info.get("mm_per_step", 1)),
-        tuple(depth_hw),
+        (depth_hw[0], depth_hw[1]),
         tuple(dict.fromkeys(layers)),
     )
     root = cache_folder("teachers")

@@ -59,7 +59,7 @@ def build_learner(
     probes = []
     for number, portion in enumerate(mixture.portions):
         step = Step(0, 0, number, portion.split, np.array([0]), (mixture.seed,))
-        batch = make_batch(step, NO_AUGMENTATION, tuple(model.input_hw), recipe.loss_hw, extras)
+        batch = make_batch(step, NO_AUGMENTATION, model.input_hw, recipe.loss_hw, extras)
         probes.append(batch.to(device))
     model.eval()
     with torch.no_grad():

@@ -388,7 +388,12 @@ def _timed(feed: Iterator[Batch]) -> Iterator[tuple[Batch, float]]:
 
 
 def _best_epoch(history: Sequence[Epoch]) -> int:
-    return min(history, key=lambda one: one.si_rmse).epoch
+    return min(history, key=_si_rmse).epoch
+
+
+def _si_rmse(epoch: Epoch) -> float:
+    assert epoch.si_rmse is not None, "early stopping without validation was refused at the start"
+    return epoch.si_rmse
 
 
 def _is_stale(history: Sequence[Epoch], patience: int | None) -> bool:

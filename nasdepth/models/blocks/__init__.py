@@ -7,7 +7,7 @@ Every decoder block is registered under the name that architectures spell and ke
 from torch import nn
 
 from nasdepth.decoder_blocks import BLOCKS, register_block
-from nasdepth.models.blocks._layers import ConvNormAct, hw_of, upsample
+from nasdepth.models.blocks._layers import ConvNormAct, bias_of, hw_of, upsample
 from nasdepth.models.blocks.attention import (
     CoordinateAttention,
     NonLocal,
@@ -25,6 +25,7 @@ __all__ = [
     "PlaneMap",
     "SkipGate",
     "SqueezeExcite",
+    "bias_of",
     "build_attention",
     "build_block",
     "hw_of",

@@ -35,7 +35,7 @@ class DenseASPP(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         entered = self.enter(x)
-        found = []
+        found: list[torch.Tensor] = []
         for branch in self.pyramid:
             found.append(branch(torch.cat([x, *found], 1) if found else entered))
         # six inputs, of which XNNPACK takes five: the runtime concatenates. In two steps it would not be

@@ -110,6 +110,12 @@ class LossTerm(BaseModel, ABC):
             )
 
 
+def given[Value](value: Value | None) -> Value:
+    """A field of `LossInputs` that the term's `needs` name, and that is there for this reason."""
+    assert value is not None, "a term reads what its `needs` do not name"
+    return value
+
+
 _TERMS: dict[str, type[LossTerm]] = {}
 
 
