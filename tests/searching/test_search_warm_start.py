@@ -6,6 +6,7 @@ from nasdepth.errors import StudyError
 from nasdepth.latency import LatencyTable
 from nasdepth.searching import Outcome, Run, SearchEvents, Settings, TrialRecord, best, pareto_front
 from nasdepth.searching.records import WHOLE
+from nasdepth.searching.warm_start import reused
 
 DATA = "scenes:24+6"
 
