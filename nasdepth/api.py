@@ -85,11 +85,9 @@ def search(
         StudyError: the study cannot be opened or written, or an option is not allowed.
         NasdepthError: space, data, table or device cannot be used.
     """
-    if data is not None:
-        options["data"] = data
     if epochs is not None:
         options["proxy"] = load_recipe("proxy", {"epochs": epochs})
-    run = open_run(out, resume, **options)
+    run = open_run(out, resume, **options if data is None else {"data": data, **options})
     result = run_search(
         run,
         budget,
@@ -173,22 +171,24 @@ def open_retraining(
     Raises:
         NasdepthError: run, recipe, data, labels, table or device cannot be used.
     """
-    searched = Run.open(run or latest_run_folder()) if architecture is None or run is not None else None
+    searched = None
     chosen = parse_any(architecture) if isinstance(architecture, str) else architecture
-    chosen = chosen or searched.best_architecture()
+    if chosen is None or run is not None:
+        searched = Run.open(run or latest_run_folder())
+        chosen = chosen or searched.best_architecture()
     overrides = {f"mixture.{source}": weight for source, weight in (mix or {}).items()} | dict(changes or {})
     beside = baseline or ("none" if isinstance(chosen, Teacher) else "litedepth")
     compared = [chosen] if beside == "none" or resolve(beside) == chosen else [chosen, resolve(beside)]
     return Retraining(
         compared,
-        recipe_for(recipe, overrides, teacher and Path(teacher), no_teacher),
+        recipe_for(recipe, overrides, Path(teacher) if teacher else None, no_teacher),
         Path(out) if out else (searched.folder if searched else Path("runs")) / "retrain",
         data=data or (searched.settings.data if searched else "scenes"),
         table=table or (searched.settings.table if searched else DEFAULT_TABLE),
         test_data=test_data,
         device=device,
         threads=threads,
-        labels=labels and Path(labels),
+        labels=Path(labels) if labels else None,
         seed=seed,
     )
 
@@ -287,8 +287,13 @@ def export(source: str | Path | Architecture, target: str | Path) -> Exported:
         CheckpointError: the checkpoint is damaged.
         NasdepthError: there is no such architecture, or the file cannot be written.
     """
-    trained = isinstance(source, (str, Path)) and (str(source).endswith(".pt") or Path(source).is_file())
-    model = load_model(source) if trained else build_any(source)
+    trained = False
+    if isinstance(source, Architecture):
+        model = build_any(source)
+    elif trained := str(source).endswith(".pt") or Path(source).is_file():
+        model = load_model(source)
+    else:
+        model = build_any(str(source))
     written = export_tflite(model, Path(target))
     return Exported(**vars(written), architecture=str(model.architecture), trained=trained)
 

@@ -34,7 +34,7 @@ def test_importing_costs_nothing_and_changes_nothing():
 
 def test_options_by_name_are_those_of_settings():
     hints = get_type_hints(SearchOptions)
-    assert set(hints) == set(Settings.model_fields)
+    assert {*hints, "data"} == set(Settings.model_fields)
     for name, value in Settings(space="quick").model_dump(exclude={"proxy"}).items():
         assert Settings.of(**{name: value})
 

@@ -18,10 +18,9 @@ from nasdepth.training import Recipe, load_recipe
 
 
 class SearchOptions(TypedDict, total=False):
-    """What `nasdepth.searching` takes by name; see `Settings` for what each one means."""
+    """What `nasdepth.search` takes by name beside `data`; see `Settings` for what each one means."""
 
     space: str
-    data: str
     table: str
     objective: Literal["score", "pareto"]
     max_latency_ms: float | None
