@@ -21,14 +21,13 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
-from nasdepth.decoder_blocks import BLOCKS
+from nasdepth.decoder_blocks import BLOCKS, Kernel
 from nasdepth.errors import SpaceError
 from nasdepth.families import MAX_WIDTH, MIN_WIDTH, canonical_width, get_family
 
 Skip = Literal["none", "add", "concat", "gate"]
-Kernel = Literal[1, 3, 5]
 Attention = Literal["none", "se", "ca", "nonlocal"]
 Upsampling = Literal["nearest", "bilinear"]
 HeadUpsampling = Literal["nearest", "bilinear", "lpg"]
@@ -215,6 +214,12 @@ class Architecture:
 
         Raises:
             SpaceError: not an architecture; the message names the part that does not read.
+
+        >>> one = Architecture.parse("128x160,mobilenetv2@0.50:6,none-dsconv-k1-w32,up-nearest-nearest")
+        >>> str(one)  # canonical: a depthwise 1x1 before a 1x1 is a 1x1
+        '128x160,mobilenetv2@0.5:6,none-conv-k1-w32,up-nearest-nearest'
+        >>> one.encoder.stride, one.encoder.channels[16]
+        (32, 48)
         """
         parts = text.strip().split(",")
         if len(parts) < 4:
@@ -223,13 +228,14 @@ class Architecture:
                 "example 128x160,mobilenetv2@1:5,none-conv-k1-w72,concat-conv-k1-w24,up-bilinear-nearest"
             )
 
-        def read(pattern: re.Pattern, part: str, what: str, example: str) -> tuple[str, ...]:
+        # what these strings may be, the constructors check
+        def read(pattern: re.Pattern, part: str, what: str, example: str) -> tuple[Any, ...]:
             match = pattern.fullmatch(part)
             if match is None:
                 raise SpaceError(f"{part!r} in {text!r} is no {what}; expected for example {example}")
             return match.groups()
 
-        reparam = "none"
+        reparam: Any = "none"
         if parts[-1].startswith("reparam"):
             (reparam,) = read(_REPARAM, parts.pop(), "reparameterisation", "reparam-linear")
         height, width, coordinates = read(_INPUT, parts[0], "input size", "128x160")
@@ -239,7 +245,8 @@ class Architecture:
         for part in parts[2:-1]:
             *words, attention = read(_STAGE, part, "decoder stage", "concat-conv-k3-w24")
             skip, block, kernel, channels = words
-            decoder.append(DecoderStage(skip, block, int(kernel), int(channels), attention or "none"))
+            size: Any = int(kernel)
+            decoder.append(DecoderStage(skip, block, size, int(channels), attention or "none"))
         try:
             encoder = Encoder(family, float(multiplier), int(stages))
         except ValueError:

@@ -49,6 +49,10 @@ class ModelFileError(NasdepthError):
     """A .tflite file that is damaged or is not a depth model."""
 
 
+class PluginError(NasdepthError):
+    """A plugin that is not found, or whose import fails."""
+
+
 class DivergedError(NasdepthError):
     """A training whose loss is no longer finite."""
 

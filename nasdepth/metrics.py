@@ -7,13 +7,14 @@ target of 1 mm or less is unknown and masked out.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 
 
-def _pairs(pred_mm: np.ndarray, target_mm: np.ndarray):
+def _pairs(pred_mm: np.ndarray, target_mm: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield the known pixels of every image as float64 (prediction, target) in millimetres."""
     pred_mm, target_mm = np.asarray(pred_mm), np.asarray(target_mm)
     if pred_mm.shape != target_mm.shape or pred_mm.ndim != 3:
@@ -23,7 +24,9 @@ def _pairs(pred_mm: np.ndarray, target_mm: np.ndarray):
         yield np.maximum(pred[known].astype(np.float64), 1.0), target[known].astype(np.float64)
 
 
-def _per_image(function, pred_mm: np.ndarray, target_mm: np.ndarray) -> np.ndarray:
+def _per_image(
+    function: Callable[[np.ndarray, np.ndarray], float], pred_mm: np.ndarray, target_mm: np.ndarray
+) -> np.ndarray:
     return np.array([function(p, t) if t.size else np.nan for p, t in _pairs(pred_mm, target_mm)])
 
 
@@ -53,22 +56,40 @@ def si_rmse(pred_mm: np.ndarray, target_mm: np.ndarray) -> np.ndarray:
 
     Returns:
         (N,) float64, NaN for an image without a known pixel.
+
+    >>> target_mm = np.array([[[1000.0, 2000.0, 0.0]]])
+    >>> si_rmse(1.5 * target_mm, target_mm).round(9).tolist()  # the scale does not count
+    [0.0]
+    >>> si_rmse(np.array([[[1000.0, 4000.0, 9000.0]]]), target_mm).round(4).tolist()
+    [0.3466]
     """
     return _per_image(_si_rmse, pred_mm, target_mm)
 
 
 def rmse_m(pred_mm: np.ndarray, target_mm: np.ndarray) -> np.ndarray:
-    """Root mean squared error in metres; shapes as in `si_rmse`."""
+    """The root mean squared error in metres of each image; arguments and result are as in `si_rmse`.
+
+    >>> rmse_m(np.array([[[1500.0, 2500.0]]]), np.array([[[1000.0, 2000.0]]])).tolist()
+    [0.5]
+    """
     return _per_image(_rmse, pred_mm, target_mm)
 
 
 def log10_error(pred_mm: np.ndarray, target_mm: np.ndarray) -> np.ndarray:
-    """Mean absolute difference of log10 depth; shapes as in `si_rmse`."""
+    """The mean absolute difference of log10 depth of each image; arguments and result are as in `si_rmse`.
+
+    >>> log10_error(np.array([[[10000.0, 200.0]]]), np.array([[[1000.0, 2000.0]]])).round(9).tolist()
+    [1.0]
+    """
     return _per_image(_log10, pred_mm, target_mm)
 
 
 def rel_error(pred_mm: np.ndarray, target_mm: np.ndarray) -> np.ndarray:
-    """Mean absolute error relative to the target; shapes as in `si_rmse`."""
+    """The mean absolute error relative to the target of each image; arguments and result are as in `si_rmse`.
+
+    >>> rel_error(np.array([[[1500.0, 2000.0]]]), np.array([[[1000.0, 2000.0]]])).tolist()
+    [0.25]
+    """
     return _per_image(_rel, pred_mm, target_mm)
 
 
@@ -133,6 +154,9 @@ def pair_disagrees(
 
     Returns:
         (P,) bool; a prediction that is not a number contradicts.
+
+    >>> pair_disagrees([3.0, 1.0], [2.0, 1.0], [1, 1]).tolist()  # a tie contradicts
+    [False, True]
     """
     a, b = np.asarray(depth_a, np.float64), np.asarray(depth_b, np.float64)
     factor = 1.0 + equal_ratio
@@ -149,6 +173,9 @@ def whdr(disagrees: np.ndarray, weights: np.ndarray | None = None) -> float:
 
     Returns:
         The weight of the contradicted pairs over the weight of all, NaN without a pair.
+
+    >>> whdr([True, False, False, False])
+    0.25
     """
     disagrees = np.asarray(disagrees, dtype=np.float64)
     weights = np.ones_like(disagrees) if weights is None else np.asarray(weights, np.float64)
@@ -182,6 +209,9 @@ def align_scale_shift(pred: np.ndarray, target: np.ndarray) -> tuple[float, floa
 
     Args:
         pred, target: known pixels, of any equal shape.
+
+    >>> align_scale_shift([1.0, 2.0, 3.0], [7.0, 9.0, 11.0])
+    (2.0, 5.0)
     """
     x, y = np.asarray(pred, np.float64).ravel(), np.asarray(target, np.float64).ravel()
     deviation = x - x.mean()
@@ -250,7 +280,9 @@ class RelativeMetrics:
         return {"aligned_rmse": float(np.nanmean(self.per_image))}
 
 
-def _known_in(pred_mm: np.ndarray, target: np.ndarray, space: Space):
+def _known_in(
+    pred_mm: np.ndarray, target: np.ndarray, space: Space
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     pred_mm, target = np.asarray(pred_mm), np.asarray(target)
     if pred_mm.shape != target.shape or pred_mm.ndim != 3:
         raise ValueError(f"expected two (N, H, W) arrays, got {pred_mm.shape} and {target.shape}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from typing import Annotated
 
 import typer
 
@@ -22,10 +23,11 @@ from nasdepth.cli import (
     worker,
     zoo,
 )
-from nasdepth.cli.console import notes
+from nasdepth.cli.console import App, notes
 from nasdepth.errors import NasdepthError
+from nasdepth.plugins import load_plugins
 
-app = typer.Typer(
+app = App(
     name="nasdepth",
     help="Neural architecture search for single-image depth, constrained by measured latency.\n\n"
     "Three steps: latency build (measure your device), search, retrain.",
@@ -56,11 +58,20 @@ def _version(show: bool) -> None:
 
 @app.callback()
 def _options(
-    version: bool = typer.Option(
-        False, "--version", callback=_version, is_eager=True, help="Print the version."
-    ),
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+    plugin: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--plugin",
+            metavar="MODULE",
+            help="Module or .py file that registers encoder families, blocks, loss terms or samplers; "
+            "before the command, repeatable. Example: nasdepth --plugin my_blocks.py search",
+        ),
+    ] = None,
 ) -> None:
-    pass
+    load_plugins(plugin or ())
 
 
 def main() -> None:

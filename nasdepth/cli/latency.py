@@ -8,11 +8,11 @@ from typing import Annotated, Literal
 
 import typer
 
-from nasdepth.cli._defaults import DEFAULT_TABLE
-from nasdepth.cli.console import Json, notes, out, print_json, progress
+from nasdepth.cli.console import App, Json, notes, out, print_json, progress
+from nasdepth.defaults import DEFAULT_TABLE
 from nasdepth.report.terminal import figures_table, layers_table, table_words, worst_table
 
-app = typer.Typer(help="Latency tables and predictions.", no_args_is_help=True, rich_markup_mode="markdown")
+app = App(help="Latency tables and predictions.", no_args_is_help=True, rich_markup_mode="markdown")
 
 MEASURED_TABLE = "x86-64-xnnpack-1t"
 Table = Annotated[str, typer.Option("--table", help="CSV file, or the name of a shipped table.")]
@@ -59,23 +59,21 @@ def build(
 
     `nasdepth latency build --device ssh://pi@raspberrypi --threads 4`
     """
-    from nasdepth.devices import open_device
-    from nasdepth.latency.measure import build_table
+    from nasdepth import api
     from nasdepth.latency.predict.files import rows_path
-    from nasdepth.space import SearchSpace
 
     with progress() as bar:
-        task = bar.add_task("planning", total=None)
-        table = build_table(
-            open_device(device, threads),
-            SearchSpace.load(space),
-            out_folder,
-            name,
+        table = api.build_table(
+            device,
+            threads=threads,
+            space=space,
+            out=out_folder,
+            name=name,
             minutes=minutes or None,
             calibration=calibrate,
-            validate=validate,
+            validation=validate,
             general=general,
-            progress=_reporter(bar, task),
+            progress=_reporter(bar, bar.add_task("planning", total=None)),
         )
     path = rows_path(out_folder / table.name)
     card = table.card.model_dump(mode="json")

@@ -35,7 +35,7 @@ def trivial_depth(fit: DepthSplit, held_out: DepthSplit) -> TrivialDepth:
     Returns:
         NaN where no image has a known pixel.
     """
-    ln_sum, known = 0.0, 0
+    ln_sum, known = np.zeros(()), np.zeros((), dtype=np.int64)
     for ln_depth in map(_ln_depth, [fit] * len(fit), range(len(fit))):
         there = np.isfinite(ln_depth)
         ln_sum = ln_sum + np.where(there, ln_depth, 0.0)

@@ -130,7 +130,9 @@ def write_diw(
     return csv
 
 
-def _draw_pairs(depth_mm: np.ndarray, count: int, equal_ratio: float, rng) -> list[str] | None:
+def _draw_pairs(
+    depth_mm: np.ndarray, count: int, equal_ratio: float, rng: np.random.Generator
+) -> list[str] | None:
     rows, columns = np.nonzero(depth_mm)
     depths = depth_mm[rows, columns]
     if depths.size < 2 or depths.min() == depths.max():
@@ -236,6 +238,7 @@ def _add_pair(image: _Image, values: list[str]) -> None:
 def _load_one(csv: Path, images: list[_Image], index: int) -> tuple[np.ndarray]:
     image = images[index]
     picture = read_picture(image.path)
+    assert image.hw is not None  # its first pair has set it
     if (picture.height, picture.width) != image.hw:
         raise DataError(
             f"{csv}: line {image.line}: the pairs are for {image.hw[1]}x{image.hw[0]}, but {image.path} is "

@@ -14,7 +14,7 @@ def table(rng: Rng, place: Place) -> list[Solid]:
         for sx in (-1, 1)
         for sy in (-1, 1)
     ]
-    things = [place.box(0, 0, height, (width, deep, 0.04), material), *legs]
+    things: list[Solid] = [place.box(0, 0, height, (width, deep, 0.04), material), *legs]
     for _ in range(rng.integers(0, 4)):
         spot = Place(
             *place.point(rng.uniform(-0.4, 0.4) * width, rng.uniform(-0.35, 0.35) * deep), rng.uniform(0, 3)
@@ -79,7 +79,7 @@ def cupboard(rng: Rng, place: Place) -> list[Solid]:
     width, deep, height = rng.uniform(0.5, 1.6), rng.uniform(0.35, 0.6), rng.uniform(0.7, 2.2)
     body = wood(rng) if rng.uniform() < 0.6 else paint(rng, color(rng, 0.3, 0.4, 0.9), depth=0.3)
     knob = paint(rng, (0.5, 0.5, 0.5))
-    things = [place.box(0, 0, 0, (width, deep, height), body)]
+    things: list[Solid] = [place.box(0, 0, 0, (width, deep, height), body)]
     seam = paint(rng, (0.05, 0.04, 0.03))
     things.append(place.box(0, -deep / 2, 0.04, (0.012, 0.01, height - 0.08), seam, False))
     things += [
@@ -142,12 +142,12 @@ def crate_stack(rng: Rng, place: Place, levels: int) -> list[Solid]:
     things: list[Solid] = []
     bottom = 0.0
     for _ in range(levels):
-        size = tuple(float(s) for s in rng.uniform((0.5, 0.5, 0.35), (1.0, 0.9, 0.9)))
+        wide, deep, high = (float(s) for s in rng.uniform((0.5, 0.5, 0.35), (1.0, 0.9, 0.9)))
         card = (0.45, 0.3, 0.16) if rng.uniform() < 0.6 else color(rng, 0.7)
         turned = Place(place.x, place.y, place.yaw + rng.uniform(-0.15, 0.15), place.z)
         material = paint(rng, card, str(rng.choice(["planks", "plaster", "weave"])), 0.8, 0.4)
-        things.append(turned.box(0, 0, bottom, size, material))
-        bottom += size[2]
+        things.append(turned.box(0, 0, bottom, (wide, deep, high), material))
+        bottom += high
     return things
 
 

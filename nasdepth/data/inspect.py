@@ -45,6 +45,7 @@ def describe(split: ImageSplit) -> dict[str, Any]:
         return facts | _describe_relative(split)
     if isinstance(split, VideoSplit):
         return facts | _describe_video(split)
+    assert isinstance(split, DepthSplit)
     return facts | _describe_depth(split)
 
 
@@ -141,8 +142,8 @@ def contact_sheet(split: ImageSplit, path: str | Path, rows: int = 4, columns: i
     chosen = np.linspace(0, len(split) - 1, min(rows * columns, len(split))).round().astype(int)
     for place, index in enumerate(chosen):
         top, left = place // columns * height, place % columns * 2 * width
-        small = Image.fromarray(np.asarray(split.rgb_view(index)))
-        small = np.asarray(small.resize((width, height), Image.Resampling.BILINEAR))
+        whole = Image.fromarray(np.asarray(split.rgb_view(index)))
+        small = np.asarray(whole.resize((width, height), Image.Resampling.BILINEAR))
         sheet[top : top + height, left : left + width] = small
         sheet[top : top + height, left + width : left + 2 * width] = _supervision(split, index, small)
     with whole_file(path) as temporary:
@@ -168,6 +169,7 @@ def _supervision(split: ImageSplit, index: int, small: np.ndarray) -> np.ndarray
         # any decreasing map shows disparity as depth is shown
         inverse = np.where(values > 0, 65536 - values, 0)
         return depth_colors(inverse if split.space == "disparity" else values)[:height, :width]
+    assert isinstance(split, DepthSplit)
     depth_mm = split.depth_view(index)
     thinned = resize_sparse(depth_mm, (height, width)) if split.sparse else depth_mm[1::3, 1::3]
     return depth_colors(thinned[:height, :width])

@@ -7,6 +7,7 @@ Sources: Uhrig et al., "Sparsity Invariant CNNs", 3DV 2017 (annotated depth: uin
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from pathlib import Path
@@ -215,7 +216,7 @@ def _listed(root: Path, path: Path) -> tuple[list[_Found], int]:
     return found, skipped
 
 
-def _by_frame(root: Path, words: list[str], annotated_drive) -> _Found | None:
+def _by_frame(root: Path, words: list[str], annotated_drive: Callable[[str], Path | None]) -> _Found | None:
     drive, frame, side = words
     if side not in _SIDES:
         raise DataError(f"side {side!r}: must be l or r; mend the line")

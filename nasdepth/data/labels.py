@@ -40,13 +40,12 @@ class LabelFolder:
         if not folder.is_dir():
             raise DataError(f"{folder}: no such folder; it must hold a PNG of classes for each image")
         there = {_key(path.relative_to(folder).with_suffix("")): path for path in folder.rglob("*.png")}
-        wanted = {name: there.get(_key(Path(name))) for name in split.image_ids}
-        missing = [f"{folder / name}.png" for name, path in wanted.items() if path is None]
+        missing = [f"{folder / name}.png" for name in split.image_ids if _key(Path(name)) not in there]
         if missing:
-            headline = f"{folder}: {len(missing)} of {len(wanted)} images have no labels; add these files"
+            headline = f"{folder}: {len(missing)} of {len(split)} images have no labels; add these files"
             raise DataError(listing(headline, missing))
         self.classes = classes
-        self._paths = [wanted[name] for name in split.image_ids]
+        self._paths = [there[_key(Path(name))] for name in split.image_ids]
         self._check_sizes()
         self.fingerprint = signature(self._paths, str(classes))
 

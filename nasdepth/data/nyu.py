@@ -11,6 +11,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -55,7 +56,7 @@ def load_nyu(path: str | Path, split: SplitName, depth: str = "depths", progress
     )
 
 
-def _open(path: Path):
+def _open(path: Path) -> Any:
     try:
         import h5py
     except ImportError as error:

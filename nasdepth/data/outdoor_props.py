@@ -53,8 +53,10 @@ def rock(rng: Rng, place: Place, size: float) -> list[Solid]:
     things: list[Solid] = []
     for _ in range(rng.integers(1, 4)):
         x, y = rng.uniform(-0.5, 0.5, 2) * size
-        radii = tuple(float(r) for r in rng.uniform(0.35, 0.7, 3) * size)
-        things.append(Ellipsoid((place.x + float(x), place.y + float(y), place.z), radii, material=material))
+        a, b, c = (float(r) for r in rng.uniform(0.35, 0.7, 3) * size)
+        things.append(
+            Ellipsoid((place.x + float(x), place.y + float(y), place.z), (a, b, c), material=material)
+        )
     return things
 
 
@@ -115,6 +117,6 @@ def fence(rng: Rng, start: tuple[float, float], end: tuple[float, float], posts:
     (x0, y0), (x1, y1) = start, end
     yaw, long = math.atan2(y1 - y0, x1 - x0), math.hypot(x1 - x0, y1 - y0)
     middle = Place((x0 + x1) / 2, (y0 + y1) / 2, yaw)
-    rails = [middle.box(0, 0, height * f, (long, 0.05, 0.1), material) for f in (0.45, 0.85)]
+    rails: list[Solid] = [middle.box(0, 0, height * f, (long, 0.05, 0.1), material) for f in (0.45, 0.85)]
     spots = np.linspace(-long / 2, long / 2, posts)
     return rails + [middle.box(float(s), 0, -0.5, (0.11, 0.11, height + 0.5), material) for s in spots]

@@ -97,8 +97,8 @@ def field(rng: Rng) -> Scene:
             solids += make(rng, spot, min(rng.uniform(smallest, largest), 0.3 + far * 0.9))
     if rng.uniform() < 0.5:
         near, turn = rng.uniform(3, 14), rng.normal(0, 0.35)
-        ends = [(x, near + x * turn) for x in (-14.0, 14.0)]
-        solids += outdoor_props.fence(rng, *ends, posts=int(rng.integers(9, 16)))
+        start, end = ((x, near + x * turn) for x in (-14.0, 14.0))
+        solids += outdoor_props.fence(rng, start, end, posts=int(rng.integers(9, 16)))
     if rng.uniform() < 0.3:
         solids += outdoor_props.person(rng, at(rng.uniform(-3, 3), rng.uniform(3.5, 14)))
     return Scene(camera, solids, light, sky, rng.uniform(60, 300))

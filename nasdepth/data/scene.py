@@ -41,7 +41,8 @@ class Camera:
 
     def rays(self) -> np.ndarray:
         """Float32 (3, 480, 640): world directions that advance one metre along the optical axis."""
-        right, down, forward = self.axes().astype(np.float32)
+        axes = self.axes().astype(np.float32)
+        right, down, forward = axes[0], axes[1], axes[2]
         x = ((np.arange(_WIDTH) + 0.5 - _WIDTH / 2) / self.focal_px).astype(np.float32)
         y = ((np.arange(_HEIGHT) + 0.5 - _HEIGHT / 2) / self.focal_px).astype(np.float32)
         rows = forward[:, None] + down[:, None] * y

@@ -136,9 +136,9 @@ def _wander(start: Camera, rng: np.random.Generator) -> list[Camera]:
     for frame in range(FRAMES):
         wave = {axis: math.sin(phase[axis] + speed[axis] * frame) for axis in "xyzap"}
         moved = _SIDEWAYS_M * wave["x"] * right + _FORWARD_M * (1 + wave["y"]) * flat
-        position = tuple(map(float, np.array(start.position) + moved + [0, 0, _UP_M * wave["z"]]))
+        x, y, z = map(float, np.array(start.position) + moved + [0, 0, _UP_M * wave["z"]])
         yaw, pitch = start.yaw + _YAW * wave["a"], start.pitch + _PITCH * wave["p"]
-        cameras.append(replace(start, position=position, yaw=yaw, pitch=pitch))
+        cameras.append(replace(start, position=(x, y, z), yaw=yaw, pitch=pitch))
     return cameras
 
 

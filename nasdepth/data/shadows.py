@@ -56,6 +56,7 @@ def shadow_map(scene: Scene) -> ShadowMap:
 def _polygons(light: Light, solid: Solid) -> list[np.ndarray]:
     """Outlines (k, 2) that together cover the shadow: foot, thrown top and what is between."""
     corners = solid.corners()
+    assert corners is not None  # the room casts no shadow
     (*_, low), (*_, high) = corners.min(axis=0), corners.max(axis=0)
     if isinstance(solid, Ellipsoid | Cone):
         radii = np.ptp(corners[:, :2], axis=0) / 2

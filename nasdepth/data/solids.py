@@ -129,7 +129,7 @@ class Room(Box):
 
     casts_shadow: bool = field(default=False, kw_only=True)
 
-    def corners(self) -> None:
+    def corners(self) -> None:  # type: ignore[override]
         return None
 
     def hit(self, origin: np.ndarray, rays: np.ndarray) -> np.ndarray:

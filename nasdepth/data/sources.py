@@ -61,7 +61,8 @@ def open_split(source: str | Path | None, split: SplitName, progress: bool = Tru
     """
     if split not in ("train", "test"):
         raise DataError(f"split {split!r}: must be train or test")
-    spec = parse_scenes("scenes" if source is None else str(source))
+    source = "scenes" if source is None else source
+    spec = parse_scenes(str(source))
     if spec is not None:
         return load_scenes(split, spec.train if split == "train" else spec.test, spec.seed, progress)
     clips = parse_scene_videos(str(source))

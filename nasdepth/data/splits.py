@@ -8,7 +8,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from nasdepth.data.store import CANONICAL_HW, RGB_PLANE, ImageSplit, Plane
+from nasdepth.data.planes import Plane
+from nasdepth.data.store import CANONICAL_HW, RGB_PLANE, ImageSplit
 
 # The images of Depth in the Wild are half a million of about 500x333; its authors train at this size.
 ORDINAL_HW = (240, 320)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -18,6 +17,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
+from nasdepth.data.planes import Plane, are_whole, begin, check_space, finish, mapped, write
 from nasdepth.errors import DataError
 from nasdepth.files import cache_folder, locked
 
@@ -26,22 +26,10 @@ CANONICAL_HW = (480, 640)
 
 _META_FILE = "meta.json"
 _SHOWN_PROBLEMS = 5
+_MEND = "Free some space, or set NASDEPTH_CACHE to another folder."
 
 MakeImage = Callable[[int], tuple[np.ndarray, ...]]
 """Index to one array for each plane, such as (rgb, depth_mm); raises DataError for a bad image."""
-
-
-@dataclass(frozen=True)
-class Plane:
-    """One raw array on disk: `shape` and little-endian `dtype` of a single image's part of it."""
-
-    file: str
-    dtype: str
-    shape: tuple[int, ...]
-
-    @property
-    def bytes_each(self) -> int:
-        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
 
 RGB_PLANE = Plane("rgb.u8", "u1", (*CANONICAL_HW, 3))
@@ -67,14 +55,13 @@ class ImageSplit:
 
     kind: str
 
-    def __init__(self, folder: Path, rows: Sequence[int] | None = None, name: str | None = None) -> None:
+    def __init__(
+        self, folder: Path, rows: Sequence[int] | np.ndarray | None = None, name: str | None = None
+    ) -> None:
         meta = json.loads((folder / _META_FILE).read_text(encoding="utf-8"))
         self._folder = folder
         self._planes = {
-            plane["file"]: np.memmap(
-                folder / plane["file"], plane["dtype"], "r", shape=(meta["stored"], *plane["shape"])
-            )
-            for plane in meta["planes"]
+            plane["file"]: mapped(folder, Plane(**plane), meta["stored"]) for plane in meta["planes"]
         }
         self._rgb = self._planes[RGB_PLANE.file]
         self._rows = np.arange(len(meta["image_ids"])) if rows is None else np.asarray(rows, dtype=np.int64)
@@ -91,7 +78,7 @@ class ImageSplit:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         # Pickling the arrays would copy the whole data set into every worker process.
         return type(self), (self._folder, None if self._whole else self._rows, self.name)
 
@@ -121,7 +108,9 @@ class DepthSplit(ImageSplit):
 
     kind = "metric"
 
-    def __init__(self, folder: Path, rows: Sequence[int] | None = None, name: str | None = None) -> None:
+    def __init__(
+        self, folder: Path, rows: Sequence[int] | np.ndarray | None = None, name: str | None = None
+    ) -> None:
         super().__init__(folder, rows, name)
         self._depth = self._planes[DEPTH_PLANE.file]
         self.sparse: bool = self.info.get("sparse", False)
@@ -179,7 +168,7 @@ def cached_split[SplitType: ImageSplit](
     pool: Callable[[], Executor],
     progress: bool = True,
     *,
-    opener: Callable[[Path], SplitType] = DepthSplit,
+    opener: Callable[[Path], SplitType] = DepthSplit,  # type: ignore[assignment]
     planes: tuple[Plane, ...] = (RGB_PLANE, DEPTH_PLANE),
     extras: Mapping[str, np.ndarray] | None = None,
     info: Mapping[str, Any] | None = None,
@@ -202,23 +191,24 @@ def cached_split[SplitType: ImageSplit](
     """
     root = cache_folder("datasets")
     folder = root / slot
-    recipe = {
+    count = len(image_ids) if stored is None else stored
+    recipe: dict[str, Any] = {
         "name": name,
         "signature": signature,
         "image_ids": image_ids,
-        "stored": len(image_ids) if stored is None else stored,
+        "stored": count,
         "planes": [asdict(plane) | {"shape": list(plane.shape)} for plane in planes],
         "info": dict(info or {}),
     }
     extras = dict(extras or {})
-    needed = recipe["stored"] * sum(plane.bytes_each for plane in planes)
+    needed = count * sum(plane.bytes_each for plane in planes)
     needed += sum(array.nbytes for array in extras.values())
     try:
         root.mkdir(parents=True, exist_ok=True)
         # search workers start together: without the lock each would decode the whole data set
         with locked(root / f".{slot}.lock"):
             if not _is_good(folder, recipe, planes, extras):
-                _check_space(root, needed)
+                check_space(root, needed, "the decoded images", _MEND)
                 _build(folder, recipe, planes, extras, make, pool, progress)
         return opener(folder)
     except BrokenExecutor as error:
@@ -229,7 +219,7 @@ def cached_split[SplitType: ImageSplit](
     except OSError as error:
         raise DataError(
             f"{folder}: the decoded images cannot be kept there ({error.strerror or error}); they need "
-            f"{needed:,} bytes. Free some space, or set NASDEPTH_CACHE to another folder."
+            f"{needed:,} bytes. {_MEND}"
         ) from error
 
 
@@ -240,20 +230,11 @@ def _is_good(
         meta = json.loads((folder / _META_FILE).read_text(encoding="utf-8"))
         return (
             all(meta[key] == recipe[key] for key in ("signature", "planes", "info"))
-            and all((folder / p.file).stat().st_size == meta["stored"] * p.bytes_each for p in planes)
+            and are_whole(folder, planes, meta["stored"])
             and all((folder / f"{name}.npy").stat().st_size > 0 for name in extras)
         )
     except (OSError, ValueError, KeyError, TypeError):
         return False
-
-
-def _check_space(root: Path, needed: int) -> None:
-    free = shutil.disk_usage(root).free
-    if free < needed:
-        raise DataError(
-            f"{root}: the disk is too full for the decoded images: {needed:,} bytes needed, {free:,} free. "
-            "Free some space, or set NASDEPTH_CACHE to another folder."
-        )
 
 
 def _build(
@@ -266,11 +247,8 @@ def _build(
     progress: bool,
 ) -> None:
     part = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir()
     try:
-        for plane in planes:
-            (part / plane.file).touch()
+        begin(part, planes)
         digests = _fill_all(part, recipe["name"], planes, make, recipe["stored"], pool, progress)
         if recipe["info"]:
             digests.append(json.dumps(recipe["info"], sort_keys=True))
@@ -279,8 +257,7 @@ def _build(
             digests.append(hashlib.sha256(array.tobytes()).hexdigest())
         fingerprint = hashlib.sha256("\n".join([*recipe["image_ids"], *digests]).encode()).hexdigest()[:16]
         (part / _META_FILE).write_text(json.dumps({**recipe, "fingerprint": fingerprint}), encoding="utf-8")
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(part, folder)
+        finish(part, folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
@@ -312,12 +289,7 @@ def _fill_one(part: Path, planes: tuple[Plane, ...], make: MakeImage, index: int
         arrays = make(index)
     except DataError as error:
         return "", str(error)
-    contents = [array.astype(plane.dtype).tobytes() for plane, array in zip(planes, arrays, strict=True)]
-    # Plain writes, not a writable map: on a full disk a map kills the process with SIGBUS.
-    for plane, content in zip(planes, contents, strict=True):
-        with (part / plane.file).open("r+b") as handle:
-            handle.seek(index * plane.bytes_each)
-            handle.write(content)
+    contents = write(part, planes, index, arrays)
     return hashlib.sha256(b"".join(contents)).hexdigest(), ""
 
 

@@ -76,7 +76,8 @@ def _noise(rng: np.random.Generator, coarsest: int, octaves: int, persistence: f
 
 def _grid() -> tuple[np.ndarray, np.ndarray]:
     axis = (np.arange(SIZE) + 0.5) / SIZE
-    return np.meshgrid(axis, axis)
+    across, down = np.meshgrid(axis, axis)
+    return across, down
 
 
 def _cells(

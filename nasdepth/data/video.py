@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
@@ -99,7 +100,12 @@ def is_video(root: Path) -> bool:
     return any(path.is_file() for name in _CAMERA_FILES for path in root.glob(f"*/{name}"))
 
 
-def _triplets(root, split, which, open_scene):
+_Triplet = tuple["_Scene", tuple[int, int, int]]
+
+
+def _triplets(
+    root: Path, split: SplitName, which: str, open_scene: Callable[[str, str], _Scene]
+) -> tuple[list[_Triplet], int, list[Path]]:
     listed = _list_file(root, split, which)
     if listed is None:
         names = sorted({path.parent.name for n in _CAMERA_FILES for path in root.glob(f"*/{n}")}, key=natural)
@@ -111,9 +117,10 @@ def _triplets(root, split, which, open_scene):
                 f"{root}: {len(names)} scenes are too few to split by chance, none fell to {split}; "
                 "name the scenes of each split in train.txt and test.txt"
             )
-        lines, problems = [(0, name) for name in chosen], []
+        lines = [(0, name) for name in chosen]
     else:
-        lines, problems = text_lines(listed), []
+        lines = text_lines(listed)
+    problems: list[str] = []
     triplets, gaps = [], 0
     for number, line in lines:
         words = line.split()
@@ -187,10 +194,10 @@ def _camera(root: Path, folder: Path, name: str, side: str) -> tuple[Path, np.nd
     calibration = (root / name).parent / "calib_cam_to_cam.txt"
     if side and calibration.is_file():
         key = f"P_rect_{_SIDES[side]}:"
-        text = next((line for _, line in text_lines(calibration) if line.startswith(key)), None)
-        if text is None:
+        row = next((line for _, line in text_lines(calibration) if line.startswith(key)), None)
+        if row is None:
             raise DataError(f"{calibration}: has no {key}; unpack KITTI's calibration again")
-        return calibration, _numbers(calibration, text.removeprefix(key), (12, 3, 4))[:, :3]
+        return calibration, _numbers(calibration, row.removeprefix(key), (12, 3, 4))[:, :3]
     raise DataError(f"{folder}: has no cam.txt; write the 3x3 intrinsics in pixels into one")
 
 
@@ -222,7 +229,7 @@ def _step(scene: _Scene) -> int:
     return differences.most_common(1)[0][0] if differences else 1
 
 
-def _all_triplets(scene: _Scene):
+def _all_triplets(scene: _Scene) -> tuple[list[_Triplet], int]:
     step, numbers = _step(scene), sorted(scene.frames)
     found = [
         (scene, (number - step, number, number + step))

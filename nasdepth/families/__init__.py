@@ -46,6 +46,5 @@ __all__ = [
     "round_channels",
 ]
 
-for _data in (_mobilenets, _efficientnets, _others):
-    for _family in _data.FAMILIES:
-        register_family(_family)
+for _shipped in (*_mobilenets.FAMILIES, *_efficientnets.FAMILIES, *_others.FAMILIES):
+    register_family(_shipped)

@@ -70,7 +70,7 @@ class BlockSpec:
     def options(self) -> dict[str, float]:
         """The rest of the notation by letter; words without a number count as 1."""
         parts = (re.fullmatch(r"([a-z]+)([\d.]*)", part) for part in self.notation.split("_")[1:])
-        return {part[1]: float(part[2] or 1) for part in parts}
+        return {part[1]: float(part[2] or 1) for part in parts if part is not None}
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,11 @@ def _blocks(family: Family) -> tuple[tuple[BlockSpec, ...], ...]:
 
 
 def round_channels(channels: float, divisor: int = 8) -> int:
-    """Nearest multiple of `divisor` that loses at most 10 % (the rule of the MobileNet papers)."""
+    """The multiple of `divisor` nearest to `channels` that loses at most 10 %, as the MobileNets round.
+
+    >>> round_channels(24 * 0.75), round_channels(24 * 0.4)
+    (24, 16)
+    """
     rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < 0.9 * channels else rounded
 
@@ -206,9 +210,34 @@ _FAMILIES: dict[str, Family] = {}
 
 
 def register_family(family: Family) -> Family:
-    """Add a family; its name is what architectures and search spaces spell."""
+    """Add a family; its name is what architectures and search spaces spell.
+
+    Raises:
+        ValueError: the name is taken or cannot be spelt, or a stage does not read; the message names it.
+    """
+    if not re.fullmatch(r"\w+", family.name):
+        raise ValueError(f"encoder family {family.name!r}: a name has letters, digits and underscores only")
     if family.name in _FAMILIES:
         raise ValueError(f"encoder family {family.name!r} is registered twice")
+    for number, stage in enumerate(family.stages, 1):
+        for text in stage:
+            _, *parts = text.split("_")
+            if not (parts and all(re.fullmatch(r"[a-z]+[\d.]*", part) for part in parts)):
+                raise ValueError(
+                    f"encoder family {family.name!r}, stage {number}: {text!r} is no block; write for "
+                    "example 'ir_r2_k3_s2_e6_c24'"
+                )
+            if not any(re.fullmatch(r"c\d+", part) for part in parts):
+                raise ValueError(
+                    f"encoder family {family.name!r}, stage {number}: {text!r} does not say its output "
+                    "channels, as 'c24' does"
+                )
+    strides = family.stage_strides()
+    if any(stride not in (1, 2, 4, 8, 16, 32) for stride in strides):
+        raise ValueError(
+            f"encoder family {family.name!r}: its strides are {', '.join(map(str, strides))}; each must be a "
+            "power of 2 up to 32"
+        )
     _FAMILIES[family.name] = family
     return family
 

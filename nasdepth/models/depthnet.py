@@ -8,7 +8,7 @@ from torch import nn
 
 from nasdepth.architecture import OUTPUT_HW, Architecture, DecoderStage
 from nasdepth.decoder_blocks import BLOCKS
-from nasdepth.models.blocks import PlanarGuidance, SkipGate, build_attention, build_block, upsample
+from nasdepth.models.blocks import PlanarGuidance, SkipGate, bias_of, build_attention, build_block, upsample
 from nasdepth.models.encoders import EncoderNet
 
 DEFAULT_SCALE_MM = 3000.0
@@ -19,12 +19,12 @@ PENULTIMATE = "penultimate"
 def start_at_typical_depth(head: nn.Conv2d) -> None:
     """First weights of a head with a ReLU behind it: one that starts negative never learns."""
     nn.init.normal_(head.weight, std=0.01)
-    nn.init.ones_(head.bias)
+    nn.init.ones_(bias_of(head))
 
 
 def head_depth_mm(head: nn.Conv2d, decoded: torch.Tensor, scale_mm: torch.Tensor) -> torch.Tensor:
     """Depth in millimetres at the head's resolution, (B, 1, h, w); the scale is inside the convolution."""
-    weight, bias = head.weight * scale_mm, head.bias * scale_mm
+    weight, bias = head.weight * scale_mm, bias_of(head) * scale_mm
     return F.relu(F.conv2d(decoded, weight, bias, padding=head.padding))
 
 
@@ -65,6 +65,7 @@ class Stage(nn.Module):
         """`x` with the skip, both at the stage's resolution."""
         if self.skip == "none":
             return x
+        assert skip is not None
         if self.skip == "add":
             return x + self.project(skip)
         if self.gate is not None:
@@ -92,6 +93,8 @@ class DepthNet(nn.Module):
     The forward pass takes (B, 3, H, W) float RGB on 0-255 of any size and returns (B, 1, 480, 640) depth in
     millimetres.
     """
+
+    scale_mm: torch.Tensor
 
     def __init__(self, architecture: Architecture, encoder: EncoderNet | None = None) -> None:
         super().__init__()

@@ -30,6 +30,9 @@ class RawStem(nn.Module):
         coordinates: two more input channels, the pixel's x and y on 0-255, normalised to -1 ... 1.
     """
 
+    mean: torch.Tensor
+    std: torch.Tensor
+
     def __init__(
         self,
         out_channels: int,
@@ -41,7 +44,8 @@ class RawStem(nn.Module):
     ) -> None:
         super().__init__()
         if coordinates:
-            normalisation = tuple((*rgb, *xy[:2]) for rgb, xy in zip(normalisation, COORDINATES, strict=True))
+            mean_rgb, std_rgb = normalisation
+            normalisation = (*mean_rgb, *COORDINATES[0][:2]), (*std_rgb, *COORDINATES[1][:2])
         self.stride = stride
         mean, std = (torch.tensor(values).view(1, -1, 1, 1) * 255 for values in normalisation)
         self.weight = nn.Parameter(torch.empty(out_channels, mean.shape[1], kernel, kernel))
@@ -67,6 +71,8 @@ class AppendCoordinates(nn.Module):
     one between TRANSPOSEs.
     """
 
+    room: torch.Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("room", torch.eye(5, 3)[..., None, None], persistent=False)
@@ -84,7 +90,7 @@ def build_stem(family: Family, out_channels: int, coordinates: bool = False) -> 
 
     Its children carry the names that they have in `EncoderNet`.
     """
-    children = {"coordinates": AppendCoordinates()} if coordinates else {}
+    children: dict[str, nn.Module] = {"coordinates": AppendCoordinates()} if coordinates else {}
     norm, act = norm_layer(family), get_act_layer(family.activation)(inplace=True)
 
     def convolve(kernel: int) -> RawStem:

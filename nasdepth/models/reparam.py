@@ -11,7 +11,7 @@ latency is predicted for, is the collapsed network.
 from __future__ import annotations
 
 import copy
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -58,8 +58,10 @@ def fold_norm(
         bias: (out,) or None.
         norm: of `out` channels.
     """
-    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-    shift = norm.bias - norm.running_mean * scale
+    mean, variance = norm.running_mean, norm.running_var
+    assert mean is not None and variance is not None  # of a norm that keeps no statistics
+    scale = norm.weight / torch.sqrt(variance + norm.eps)
+    shift = norm.bias - mean * scale
     return weight * scale.view(-1, 1, 1, 1), shift if bias is None else shift + bias * scale
 
 
@@ -129,13 +131,15 @@ class BranchedConvNorm(nn.Module):
 
     def collapsed(self) -> nn.Conv2d:
         """One convolution with a bias."""
-        branches = [(conv.weight, norm) for conv, norm in zip(self.convolutions, self.norms, strict=True)]
+        pairs: Any = zip(self.convolutions, self.norms, strict=True)
+        branches = [(conv.weight, norm) for conv, norm in pairs]
         if self.identity is not None:
-            like = self.convolutions[0].weight
+            like = branches[0][0]
             branches.append((identity_kernel(like.shape[0], self.groups, like), self.identity))
         weights, biases = zip(*(fold_norm(weight, None, norm) for weight, norm in branches), strict=True)
-        weight = sum(pad_kernel(weight, self.kernel) for weight in weights)
-        return plain_convolution(weight, sum(biases), dilation=self.dilation, groups=self.groups)
+        weight = cast(torch.Tensor, sum(pad_kernel(weight, self.kernel) for weight in weights))
+        bias = cast(torch.Tensor, sum(biases))
+        return plain_convolution(weight, bias, dilation=self.dilation, groups=self.groups)
 
 
 class LinearConvNorm(nn.Module):

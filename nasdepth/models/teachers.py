@@ -120,6 +120,7 @@ class Fusion(nn.Module):
     def forward(self, skip: torch.Tensor, deeper: torch.Tensor | None) -> torch.Tensor:
         x = self.enter(skip)
         if deeper is not None:
+            assert self.refine_skip is not None
             x = self.refine_skip(x) + upsample(deeper, hw_of(x), "bilinear")
         return self.project(self.refine(x))
 
@@ -147,6 +148,9 @@ class TeacherNet(nn.Module):
         architecture: the `Teacher`; a checkpoint stores its string.
         channels: of every layer that `features` gives.
     """
+
+    scale_mm: torch.Tensor
+    encoder: EncoderNet | TimmEncoder
 
     def __init__(self, teacher: Teacher) -> None:
         super().__init__()

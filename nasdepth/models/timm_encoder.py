@@ -34,11 +34,14 @@ class TimmEncoder(nn.Module):
         SpaceError: timm cannot build it for this size, or it gives no feature maps.
     """
 
+    mean: torch.Tensor
+    std: torch.Tensor
+
     def __init__(self, name: str, input_hw: tuple[int, int]) -> None:
         super().__init__()
         self.name, self.options = name, _options(name, input_hw)
         try:
-            self.net = timm.create_model(name, pretrained=False, **self.options)
+            self.net: Any = timm.create_model(name, pretrained=False, **self.options)
         except (AssertionError, AttributeError, RuntimeError, TypeError, ValueError) as error:
             raise _unusable(name, input_hw, error) from error
         self.plain = "out_indices" in self.options

@@ -12,7 +12,7 @@ if TYPE_CHECKING:  # a table costs no second of torch's import
     from nasdepth import latency
     from nasdepth.latency import LatencyEstimate
     from nasdepth.latency.measure import Checked
-    from nasdepth.search import Retrained, TrialRecord
+    from nasdepth.searching import Retrained, TrialRecord
 
 
 def figure(value: float | None, digits: int) -> str:

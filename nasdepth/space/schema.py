@@ -11,12 +11,11 @@ from nasdepth.architecture import (
     MAX_INPUT,
     Attention,
     HeadUpsampling,
-    Kernel,
     Reparam,
     Skip,
     Upsampling,
 )
-from nasdepth.decoder_blocks import BLOCKS
+from nasdepth.decoder_blocks import BLOCKS, Kernel
 from nasdepth.families import MAX_WIDTH, MIN_WIDTH, families
 
 

@@ -12,17 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import yaml
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
     FloatDistribution,
     IntDistribution,
 )
-from pydantic import ValidationError
 
-from nasdepth.architecture import OUTPUT_HW, Architecture, DecoderStage, Encoder
-from nasdepth.decoder_blocks import BLOCKS
+from nasdepth.architecture import OUTPUT_HW, Architecture, DecoderStage, Encoder, Skip
+from nasdepth.config import read_model
+from nasdepth.decoder_blocks import BLOCKS, Kernel
 from nasdepth.errors import SpaceError
 from nasdepth.families import get_family
 from nasdepth.files import find_shipped
@@ -55,20 +54,7 @@ class SearchSpace:
     def load(cls, name_or_path: str | Path) -> SearchSpace:
         """Read a YAML file, or a space that ships with nasdepth by its name."""
         path = find_shipped("search_spaces", name_or_path, ".yaml")
-        try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise SpaceError(f"{path}: is no YAML: {error}") from error
-        if not isinstance(content, dict):
-            raise SpaceError(f"{path}: expected a mapping of name, input, encoder, decoder and head")
-        try:
-            return cls(SpaceDefinition.model_validate(content))
-        except ValidationError as error:
-            lines = [
-                f"{path}: field {'.'.join(map(str, one['loc']))}: {one['msg']} (value: {one['input']!r})"
-                for one in error.errors()
-            ]
-            raise SpaceError("\n".join(lines)) from error
+        return cls(read_model(path, SpaceDefinition, example="name: my_space", error=SpaceError))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -183,7 +169,7 @@ class SearchSpace:
         seen = set()
         for walk in self._walks():
             chosen = {name: options[0] for name, options in walk}
-            architecture = self._build(lambda name, _, chosen=chosen: chosen[name])
+            architecture = self._build(partial(_taken, chosen))
             if architecture not in seen:
                 seen.add(architecture)
                 yield architecture
@@ -297,7 +283,7 @@ class SearchSpace:
         while stride >= head_stride:
             deepest = stride == encoder.stride
             has_skip = stride in encoder.channels and not deepest
-            skip = choose(f"s{stride}.skip", space.decoder.skip) if has_skip else "none"
+            skip: Skip = choose(f"s{stride}.skip", space.decoder.skip) if has_skip else "none"
             # Optuna wants the same options under one name wherever it comes up: what does not fit is replaced
             block, kernel = _fitted(
                 choose(f"s{stride}.block", space.decoder.block),
@@ -335,7 +321,13 @@ class SearchSpace:
             walk: list[tuple[str, list[Any]]] = []
             radices: list[int] = []
 
-            def choose(name: str, options: Sequence[Any], walk=walk, radices=radices, index=index) -> Any:
+            def choose(
+                name: str,
+                options: Sequence[Any],
+                walk: list[tuple[str, list[Any]]] = walk,
+                radices: list[int] = radices,
+                index: list[int] = index,
+            ) -> Any:
                 varied = only is None or name in only
                 position = index[len(radices)] if varied and len(radices) < len(index) else 0
                 if varied:
@@ -353,7 +345,11 @@ class SearchSpace:
             index[-1] += 1
 
 
-def _fitted(block: str, kernel: int, deepest: bool) -> tuple[str, int]:
+def _taken(chosen: Mapping[str, Any], name: str, _: Sequence[Any]) -> Any:
+    return chosen[name]
+
+
+def _fitted(block: str, kernel: Kernel, deepest: bool) -> tuple[str, Kernel]:
     """Block and kernel as a stage has them: the nearest kernel that the block comes in, and at the deepest
     stage, which has nothing to upsample from, the block's kin without upsampling."""
     if block not in BLOCKS:
@@ -366,8 +362,9 @@ def _fitted(block: str, kernel: int, deepest: bool) -> tuple[str, int]:
 def _distribution(options: Sequence[Any]) -> BaseDistribution:
     """How Optuna is told of a choice among two or more options."""
     if not isinstance(options[0], (str, bool)) and len(steps := _steps(options)) == 1:
+        step: Any = steps.pop()
         kind = IntDistribution if isinstance(options[0], int) else FloatDistribution
-        return kind(options[0], options[-1], step=steps.pop())
+        return kind(options[0], options[-1], step=step)
     return CategoricalDistribution(options)
 
 

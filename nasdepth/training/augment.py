@@ -183,8 +183,8 @@ def gaussian_blur(rgb: torch.Tensor, sigma: float) -> torch.Tensor:
     A pass along each axis: torchvision's one pass with a two-dimensional kernel takes several times longer.
     """
     radius = min(max(1, math.ceil(3 * sigma)), min(rgb.shape[1:]) - 1)
-    weights = torch.exp(-0.5 * (torch.arange(-radius, radius + 1) / sigma) ** 2)
-    weights = (weights / weights.sum()).tolist()
+    density = torch.exp(-0.5 * (torch.arange(-radius, radius + 1) / sigma) ** 2)
+    weights = (density / density.sum()).tolist()
     padded = transforms.pad(rgb, [radius] * 4, padding_mode="reflect")
     for axis in (1, 2):
         size = padded.shape[axis] - 2 * radius

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Literal
 
 import torch
@@ -146,7 +148,7 @@ class FixedBalance(Balance):
         self.weights = dict(weights)
 
     def forward(self, values: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        return sum(self.weights[name] * value for name, value in values.items())
+        return _sum(self.weights[name] * value for name, value in values.items())
 
     def current_weights(self) -> dict[str, float]:
         return dict(self.weights)
@@ -166,7 +168,7 @@ class DynamicBalance(Balance):
 
     def forward(self, values: Mapping[str, torch.Tensor]) -> torch.Tensor:
         squares = dict(zip(self.names, self.p.square(), strict=True))
-        return sum(
+        return _sum(
             self.weights[name] * value / (2 * (squares[name] + _P_EPSILON)) + squares[name].log1p()
             for name, value in values.items()
         )
@@ -185,6 +187,12 @@ class RebalancingBalance(Balance):
     two windows did not see, or whose mean is 0, keeps its weight and stays out of both totals.
     """
 
+    weights: torch.Tensor
+    sums: torch.Tensor
+    counts: torch.Tensor
+    previous_means: torch.Tensor
+    previous_weights: torch.Tensor
+
     def __init__(self, weights: Mapping[str, float], recipe: Rebalance) -> None:
         super().__init__(weights)
         self.recipe = recipe
@@ -198,7 +206,7 @@ class RebalancingBalance(Balance):
     def forward(self, values: Mapping[str, torch.Tensor]) -> torch.Tensor:
         # cloned: an update in place must not reach a graph that is still to be differentiated
         weights = dict(zip(self.names, self.weights.clone(), strict=True))
-        return sum(weights[name].to(value.dtype) * value for name, value in values.items())
+        return _sum(weights[name].to(value.dtype) * value for name, value in values.items())
 
     def current_weights(self) -> dict[str, float]:
         return dict(zip(self.names, self.weights.tolist(), strict=True))
@@ -232,6 +240,10 @@ class RebalancingBalance(Balance):
         self.weights.copy_(changed)
         self.sums.zero_()
         self.counts.zero_()
+
+
+def _sum(weighted: Iterable[torch.Tensor]) -> torch.Tensor:
+    return functools.reduce(operator.add, weighted)
 
 
 def build_balance(recipe: Fixed | Dynamic | Rebalance, weights: Mapping[str, float]) -> Balance:

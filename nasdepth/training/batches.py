@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from functools import partial
@@ -84,9 +84,9 @@ class Batch:
         """The same in page-locked memory, but for what is on a GPU already."""
         return self._mapped(lambda tensor: tensor if tensor.is_cuda else tensor.pin_memory())
 
-    def _mapped(self, function) -> Batch:
+    def _mapped(self, function: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
         values = {one.name: getattr(self, one.name) for one in fields(self)}
-        mapped = {n: function(v) for n, v in values.items() if isinstance(v, torch.Tensor)}
+        mapped: dict[str, Any] = {n: function(v) for n, v in values.items() if isinstance(v, torch.Tensor)}
         if self.teacher_features is not None:
             mapped["teacher_features"] = {n: function(v) for n, v in self.teacher_features.items()}
         return replace(self, **mapped)
@@ -158,7 +158,7 @@ def batches(
         device: where the batches go; for a GPU they pass through pinned memory.
     """
     device = torch.device(device)
-    make = partial(_make_for, device, augmentation, input_hw, loss_hw, extras, residents)
+    make = partial(_make_for, device, augmentation, input_hw, loss_hw, extras, residents or {})
     if workers == 0:
         for step in steps:
             yield make(step).to(device)
@@ -176,7 +176,15 @@ def batches(
                 future.cancel()
 
 
-def _make_for(device, augmentation, input_hw, loss_hw, extras, residents, step: Step) -> Batch:
+def _make_for(
+    device: torch.device,
+    augmentation: Augmentation,
+    input_hw: tuple[int, int],
+    loss_hw: tuple[int, int],
+    extras: Sequence[Extra],
+    residents: Mapping[ImageSplit, ResidentSplit],
+    step: Step,
+) -> Batch:
     batch = make_batch(step, augmentation, input_hw, loss_hw, extras, residents)
     return batch.pin() if device.type == "cuda" else batch
 
@@ -221,7 +229,10 @@ def _known(split: ImageSplit, target: torch.Tensor) -> torch.Tensor:
 
 
 def _sampled(
-    images: list[np.ndarray], views: list[View], hw: tuple[int, int], sample=sample_rgb
+    images: list[np.ndarray],
+    views: list[View],
+    hw: tuple[int, int],
+    sample: Callable[[np.ndarray, View, tuple[int, int]], np.ndarray] = sample_rgb,
 ) -> torch.Tensor:
     """uint8 (N, 3, *hw), channels last."""
     rgb = np.empty((len(images), *hw, 3), np.uint8)
@@ -238,12 +249,13 @@ def _targets(
         if isinstance(split, RelativeSplit):
             targets[place, 0] = sample_nearest(split.value_view(index), view, loss_hw)
         else:
-            sample = sample_sparse if isinstance(split, DepthSplit) and split.sparse else sample_nearest
+            assert isinstance(split, DepthSplit)
+            sample = sample_sparse if split.sparse else sample_nearest
             targets[place, 0] = sample(split.depth_view(index), view, loss_hw)
     return targets
 
 
-def _pairs(split: OrdinalSplit, indices: np.ndarray, views: list[View]) -> dict[str, torch.Tensor]:
+def _pairs(split: OrdinalSplit, indices: np.ndarray, views: list[View]) -> dict[str, Any]:
     of_images = [split.pairs(index) for index in indices]
     most = max(len(pairs.relation) for pairs in of_images)
     points = np.zeros((len(indices), most, 4), np.float32)
@@ -270,6 +282,7 @@ def _video_batch(
     rng: np.random.Generator,
 ) -> Batch:
     split, indices = step.split, step.indices
+    assert isinstance(split, VideoSplit)
     frames = [frame for index in indices for frame in split.frame_views(index)]
     cameras = [
         view_intrinsics(split.intrinsics(index), view, loss_hw)

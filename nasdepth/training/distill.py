@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,7 +15,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from nasdepth.architecture import OUTPUT_HW
-from nasdepth.data.store import ImageSplit, Plane
+from nasdepth.data.planes import Plane, are_whole, begin, check_space, finish, mapped, write
+from nasdepth.data.store import ImageSplit
 from nasdepth.errors import CheckpointError, DataError, NasdepthError
 from nasdepth.files import cache_folder, locked, write_json, write_text
 from nasdepth.models import AnyNetwork
@@ -85,9 +84,9 @@ class StoredTeacher:
         self.depth_hw: tuple[int, int] = tuple(meta["depth_hw"])
         self._mm_per_step: float = meta["mm_per_step"]
         depth, *layers = (Plane(**one) for one in meta["planes"])
-        self._depth = _mapped(folder, depth, meta["images"])
+        self._depth = mapped(folder, depth, meta["images"]).view(np.ndarray)
         self._features = {
-            name: _mapped(folder, plane, meta["images"])
+            name: mapped(folder, plane, meta["images"]).view(np.ndarray)
             for name, plane in zip(meta["layers"], layers, strict=True)
         }
         self.channels = {name: array.shape[1] for name, array in self._features.items()}
@@ -164,7 +163,7 @@ class TeacherCache:
         given: dict[str, Any] = {"teacher_mm": sample_maps(stored.depth_mm(indices), views, loss_hw)}
         if stored.channels:
             given["teacher_features"] = {
-                name: sample_maps(maps, views, tuple(maps.shape[2:]))
+                name: sample_maps(maps, views, (maps.shape[2], maps.shape[3]))
                 for name, maps in stored.features(indices).items()
             }
         return given
@@ -200,7 +199,7 @@ def store_teacher(
         split.fingerprint,
         len(split),
         float(split.info.get("mm_per_step", 1)),
-        tuple(depth_hw),
+        (depth_hw[0], depth_hw[1]),
         tuple(dict.fromkeys(layers)),
     )
     root = cache_folder("teachers")
@@ -263,34 +262,20 @@ def _fill(
     part = folder.with_name(f".{folder.name}.part")
     done = _images_done(part, meta)
     if not done:
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir()
+        begin(part, planes)
         needed = len(split) * sum(plane.bytes_each for plane in planes)
-        free = shutil.disk_usage(part).free
-        if free < needed:
-            raise DataError(
-                f"{part.parent}: the disk is too full for the teacher's outputs: {needed:,} bytes needed, "
-                f"{free:,} free. Free some space, choose fewer layers, or set NASDEPTH_CACHE to another "
-                "folder."
-            )
-        for plane in planes:
-            (part / plane.file).touch()
+        mend = "Free some space, choose fewer layers, or set NASDEPTH_CACHE to another folder."
+        check_space(part.parent, needed, "the teacher's outputs", mend)
         write_json(part / _META_FILE, meta)
     bar = Progress(console=Console(stderr=True), transient=True, disable=not progress)
     with bar:
         task = bar.add_task("The teacher looks at the images", total=len(split), completed=done)
         for start, arrays in _outputs(teacher, split, kept, device, done):
-            for plane, array in zip(planes, arrays, strict=True):
-                # plain writes, not a writable map: on a full disk a map kills the process with SIGBUS
-                with (part / plane.file).open("r+b") as handle:
-                    handle.seek(start * plane.bytes_each)
-                    handle.write(array.astype(plane.dtype).tobytes())
+            write(part, planes, start, arrays)
             write_text(part / _DONE_FILE, str(start + len(arrays[0])))
             bar.update(task, completed=start + len(arrays[0]))
     (part / _DONE_FILE).unlink()
-    # what stands there is not whole
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(part, folder)
+    finish(part, folder)
 
 
 def _images_done(part: Path, meta: Mapping[str, Any]) -> int:
@@ -357,14 +342,7 @@ def _whole_meta(folder: Path) -> dict[str, Any] | None:
     try:
         meta = json.loads((folder / _META_FILE).read_text(encoding="utf-8"))
         planes = [Plane(**one) for one in meta["planes"]]
-        sizes = [(folder / plane.file).stat().st_size for plane in planes]
-        whole = meta["format"] == _FORMAT and sizes == [meta["images"] * one.bytes_each for one in planes]
+        whole = meta["format"] == _FORMAT and are_whole(folder, planes, meta["images"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return meta if whole else None
-
-
-def _mapped(folder: Path, plane: Plane, images: int) -> np.ndarray:
-    # slicing a plain array costs a tenth of slicing a np.memmap
-    array = np.memmap(folder / plane.file, plane.dtype, "r", shape=(images, *plane.shape))
-    return array.view(np.ndarray)

@@ -86,8 +86,8 @@ class View:
         if self.upright:
             return (self.top, self.left, self.height, self.width), hw
         (top, height), (left, width) = (
-            _extent(*(one.astype(np.float32) for one in summands), size)
-            for summands, size in zip(self._turned_axes(hw), self.stored_hw, strict=True)
+            _extent(of_rows.astype(np.float32), of_columns.astype(np.float32), size)
+            for (of_rows, of_columns), size in zip(self._turned_axes(hw), self.stored_hw, strict=True)
         )
         resized_hw = math.ceil(height * hw[0] / self.height), math.ceil(width * hw[1] / self.width)
         return (top, left, height, width), resized_hw
@@ -134,13 +134,13 @@ def sample_rgb(image: np.ndarray, view: View, hw: tuple[int, int]) -> np.ndarray
         uint8 (*hw, 3).
     """
     if view.upright:
-        window = _resized(image, view.top, view.left, view.height, view.width, hw).permute(1, 2, 0).numpy()
+        upright = _resized(image, view.top, view.left, view.height, view.width, hw).permute(1, 2, 0).numpy()
         if view.flip:
-            mirrored = np.empty_like(window)
+            mirrored = np.empty_like(upright)
             # pixel by pixel, not byte by byte
-            mirrored.view("V3")[:] = window.view("V3")[:, ::-1]
+            mirrored.view("V3")[:] = upright.view("V3")[:, ::-1]
             return mirrored
-        return window
+        return upright
     rows, columns = view.grid(hw)
     (top, left, height, width), resized_hw = view.resized_window(hw)
     window = _resized(image, top, left, height, width, resized_hw).float()
@@ -160,8 +160,8 @@ def sample_smooth(image: np.ndarray, view: View, hw: tuple[int, int]) -> np.ndar
     which moves in its own way."""
     if not view.upright:
         raise ValueError(f"the view is turned by {view.angle_rad} rad; it must be upright")
-    window = _resized(image, view.top, view.left, view.height, view.width, hw, antialias=True)
-    window = window.permute(1, 2, 0).numpy()
+    resized = _resized(image, view.top, view.left, view.height, view.width, hw, antialias=True)
+    window = resized.permute(1, 2, 0).numpy()
     return window[:, ::-1] if view.flip else window
 
 
@@ -175,8 +175,8 @@ def sample_nearest(values: np.ndarray, view: View, hw: tuple[int, int]) -> np.nd
         (*hw) of the same type; never a blend. For an upright view equal to `nearest-exact`.
     """
     if view.upright:
-        rows, columns = (np.floor(axis + 0.5).astype(np.intp) for axis in view.axes(hw))
-        return values.take(rows, axis=0).take(columns, axis=1)
+        places = [np.floor(axis + 0.5).astype(np.intp) for axis in view.axes(hw)]
+        return values.take(places[0], axis=0).take(places[1], axis=1)
     rows, columns = (np.floor(axis + np.float32(0.5)).astype(np.int32) for axis in view.grid(hw))
     height, width = values.shape
     found = values.ravel().take(rows * width + columns, mode="clip")
@@ -260,7 +260,13 @@ def view_intrinsics(shares: np.ndarray, view: View, hw: tuple[int, int]) -> np.n
 
 
 def _resized(
-    image: np.ndarray, top: int, left: int, height: int, width: int, hw: tuple[int, int], antialias=False
+    image: np.ndarray,
+    top: int,
+    left: int,
+    height: int,
+    width: int,
+    hw: tuple[int, int],
+    antialias: bool = False,
 ) -> torch.Tensor:
     window = torch.from_numpy(image[top : top + height, left : left + width])
     # a batch axis in front of the others lets torch see that colours come last, which is twice as fast

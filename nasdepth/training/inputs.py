@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,7 @@ from nasdepth.models.depthnet import PENULTIMATE, start_at_typical_depth
 from nasdepth.training.batches import Batch
 from nasdepth.training.losses.registry import LossInputs
 from nasdepth.training.objective import Objective
+from nasdepth.training.pose import PoseNet
 from nasdepth.training.recipe import Recipe
 from nasdepth.training.supervision import ordinal_inputs, relative_inputs, video_inputs
 
@@ -43,9 +45,10 @@ class IntermediateHeads(nn.Module):
                 f"{len(strides) - 1} before its last; give {len(strides)} weights or fewer"
             )
         self.layers = [f"stride{stride}" for stride in earlier]
-        self.heads = nn.ModuleDict({layer: nn.Conv2d(channels[layer], 1, 1) for layer in self.layers})
-        for head in self.heads.values():
+        heads = {layer: nn.Conv2d(channels[layer], 1, 1) for layer in self.layers}
+        for head in heads.values():
             start_at_typical_depth(head)
+        self.heads = nn.ModuleDict(heads)
 
     def forward(
         self, features: Mapping[str, torch.Tensor], scale_mm: torch.Tensor, out_hw: tuple[int, int]
@@ -96,7 +99,7 @@ class StepInputs:
         device, loss_hw = batch.rgb.device, self.recipe.loss_hw
         bf16 = self.recipe.bf16 if device.type == "cuda" else self.recipe.cpu_bf16
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            output = self._network(batch.rgb)
+            output: Any = self._network(batch.rgb)
         features = output if isinstance(output, dict) else {PENULTIMATE: output}
         # millimetres do not fit into bfloat16's eight bits
         pred_mm = self.model.predict(features[PENULTIMATE].float(), loss_hw)
@@ -113,10 +116,10 @@ class StepInputs:
         }
         return LossInputs(**(given | self._supervision(batch, pred_mm))), intermediate_mm
 
-    def _supervision(self, batch: Batch, pred_mm: torch.Tensor) -> dict:
+    def _supervision(self, batch: Batch, pred_mm: torch.Tensor) -> dict[str, Any]:
         loss_hw = self.recipe.loss_hw
         if batch.kind == "video" and POSE in self.companions:
-            return video_inputs(batch, pred_mm, self.companions[POSE], loss_hw)
+            return video_inputs(batch, pred_mm, cast(PoseNet, self.companions[POSE]), loss_hw)
         picture = {}
         if "rgb" in self.needs:
             small = F.interpolate(

@@ -9,7 +9,9 @@ import torch
 from torch import nn
 
 from nasdepth.data.mixture import Mixture, Step
+from nasdepth.data.store import DepthSplit
 from nasdepth.models import DepthNet
+from nasdepth.models.depthnet import DEFAULT_SCALE_MM
 from nasdepth.training.augment import NO_AUGMENTATION
 from nasdepth.training.batches import Batch, Extra, make_batch
 from nasdepth.training.cameras import FieldOfView
@@ -57,7 +59,7 @@ def build_learner(
     probes = []
     for number, portion in enumerate(mixture.portions):
         step = Step(0, 0, number, portion.split, np.array([0]), (mixture.seed,))
-        batch = make_batch(step, NO_AUGMENTATION, tuple(model.input_hw), recipe.loss_hw, extras)
+        batch = make_batch(step, NO_AUGMENTATION, model.input_hw, recipe.loss_hw, extras)
         probes.append(batch.to(device))
     model.eval()
     with torch.no_grad():
@@ -78,6 +80,23 @@ def build_learner(
     if recipe.channels_last:
         learner.to(memory_format=torch.channels_last)
     return learner.train()
+
+
+def median_depth_mm(mixture: Mixture) -> float:
+    """The median known depth of up to 64 images spread over the first data set with metric depth.
+
+    Without such a data set it is the scale that a new network has.
+    """
+    split = next((p.split for p in mixture.portions if isinstance(p.split, DepthSplit)), None)
+    if split is None:
+        return DEFAULT_SCALE_MM
+    chosen = np.unique(np.linspace(0, len(split) - 1, min(64, len(split))).astype(int))
+    depth_mm = [split.depth_view(index) for index in chosen]
+    sampled = np.stack([one[::8, ::8] for one in depth_mm])
+    known = sampled[sampled > 1]
+    if not known.size:
+        known = np.concatenate([one[one > 1] for one in depth_mm])
+    return float(np.median(known))
 
 
 def recipe_extras(recipe: Recipe) -> list[Extra]:

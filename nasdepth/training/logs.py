@@ -7,6 +7,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from nasdepth.data.store import ImageSplit
 from nasdepth.files import write_text
@@ -68,7 +69,7 @@ class Logs:
 
     def epoch(self, history: Sequence[Epoch], model: DepthNet) -> None:
         """Write what the epochs so far came to, and what the network predicts now."""
-        if not self._folder:
+        if not (self._folder and self._samples):
             return
         write_text(self._folder / LOG_FILE, _csv([epoch.to_row() for epoch in history]))
         number = history[-1].epoch + 1
@@ -96,7 +97,7 @@ def _csv(rows: Sequence[Mapping]) -> str:
     return text.getvalue()
 
 
-def _event_writer(folder: Path, first_step: int):
+def _event_writer(folder: Path, first_step: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:  # an extra: `pip install nasdepth[tensorboard]`

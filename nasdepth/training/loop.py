@@ -6,7 +6,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict, dataclass
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from nasdepth.data.mixture import Mixture
 from nasdepth.data.store import DepthSplit, ImageSplit, cpu_workers
@@ -24,14 +25,14 @@ from nasdepth.training.batches import Batch, Extra, batches
 from nasdepth.training.checkpoint import read_resumable, save_checkpoint
 from nasdepth.training.distributed import Processes, join
 from nasdepth.training.ema import Ema
-from nasdepth.training.learner import build_learner, recipe_extras
+from nasdepth.training.learner import build_learner, median_depth_mm, recipe_extras
 from nasdepth.training.logs import Epoch, Logs
 from nasdepth.training.memory import freed_memory_kept
 from nasdepth.training.optimisation import build_optimizer, set_learning_rate
 from nasdepth.training.readings import GRADIENT, TOTAL, Readings
 from nasdepth.training.recipe import Recipe
 from nasdepth.training.resident import resident_portions
-from nasdepth.training.validation import validate
+from nasdepth.training.validation import HeldOut
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,10 @@ def train(
     device: torch.device | None = None,
     resident: bool | None = None,
 ) -> list[Epoch]:
-    """Train a network in place; it ends with the weights to deploy (the average, the best epoch's).
+    """Train a network in place.
+
+    The network ends with the weights to deploy: the last epoch's, the average over the steps where the recipe
+    asks for one, and the best epoch's where it stops early.
 
     The order of the data and every random number of an epoch depend on (seed, epoch) alone, so a run
     that is interrupted and resumed from `checkpoint` ends bitwise where an uninterrupted one ends (CPU).
@@ -89,171 +93,261 @@ def train(
         DivergedError: a loss is not finite; names step, epoch and term. The last good checkpoint is kept.
         NasdepthError: the recipe asks for what data, teacher or network do not give.
     """
-    if recipe.early_stop_epochs is not None and validation is None:
-        raise NasdepthError(
-            f"early_stop_epochs: no validation images are held out to judge by (value: "
-            f"{recipe.early_stop_epochs}); hold some out, or set it to null"
-        )
+    _check_early_stop(recipe, validation)
     mixture = _as_mixture(data, recipe, seed)
     processes = join(device)
     processes.check(mixture.batch_size)
     device = processes.device
     resident = device.type == "cuda" if resident is None else resident
-    judged = _own_part(validation, processes)
-    extras = [*recipe_extras(recipe), *extras]
     with _own_randomness(device), freed_memory_kept(device):
         torch.manual_seed(seed)
-        learner = build_learner(model, recipe, mixture, extras, device)
+        training = _Training(
+            model,
+            mixture,
+            recipe,
+            processes,
+            seed=seed,
+            pretrained=pretrained,
+            extras=[*recipe_extras(recipe), *extras],
+            checkpoint=checkpoint,
+            held_out=HeldOut(validation, processes, resident) if validation is not None else None,
+            calls=_Calls(on_epoch, on_step, on_validation),
+        )
+        training.resume()
+        training.prepare(folder, resident)
+        while not training.is_over:
+            training.run_epoch()
+        training.finish()
+    return training.history
+
+
+@dataclass(frozen=True)
+class _Calls:
+    """The functions that the caller of `train` wants called."""
+
+    on_epoch: Callable[[Epoch], None]
+    on_step: Callable[[StepReport], None]
+    on_validation: Callable[[np.ndarray], None]
+
+
+class _Training:
+    """One training: what learns, how it learns and what has come of it so far.
+
+    Attributes:
+        history: the report of every finished epoch, those of a resumed checkpoint included.
+    """
+
+    def __init__(
+        self,
+        model: DepthNet,
+        mixture: Mixture,
+        recipe: Recipe,
+        processes: Processes,
+        *,
+        seed: int,
+        pretrained: bool,
+        extras: Sequence[Extra],
+        checkpoint: Path | None,
+        held_out: HeldOut | None,
+        calls: _Calls,
+    ) -> None:
+        self.history: list[Epoch] = []
+        self._model, self._mixture, self._recipe, self._processes = model, mixture, recipe, processes
+        self._seed, self._extras, self._checkpoint = seed, extras, checkpoint
+        self._held_out, self._calls = held_out, calls
+        self._learner = build_learner(model, recipe, mixture, extras, processes.device)
         if model.scale_mm.item() == DEFAULT_SCALE_MM:  # a network that was trained before keeps its own
-            model.scale_mm.fill_(_median_depth_mm(mixture))
-        optimizer = build_optimizer(learner, recipe, pretrained=pretrained)
-        ema = Ema(model, recipe.ema_decay) if recipe.ema_decay is not None else None
-        latest = ema.model if ema else model
-        parts = {"training_model": model, "objective": learner.objective, "companions": learner.companions}
-        if ema:
-            parts["ema"] = ema.model
-        identity = {
+            model.scale_mm.fill_(median_depth_mm(mixture))
+        self._optimizer = build_optimizer(self._learner, recipe, pretrained=pretrained)
+        self._ema = Ema(model, recipe.ema_decay) if recipe.ema_decay is not None else None
+        self._latest = self._ema.model if self._ema else model
+        self._kept: Mapping[str, torch.Tensor] = {}
+        self._identity = {
             "recipe": recipe.fingerprint,
             "seed": seed,
             "data": f"{mixture.fingerprint} {mixture.seed}",
             "teacher or labels": [getattr(extra, "fingerprint", "") for extra in extras],
         }
-        history, kept = [], {}
-        resumed = read_resumable(checkpoint, model, identity) if checkpoint else None
-        if resumed:
-            for name, part in parts.items():
-                part.load_state_dict(resumed[name])
-            optimizer.load_state_dict(resumed["optimizer"])
-            history = [Epoch(**one) for one in json.loads(resumed["history"])]
-            kept = resumed["model"]
-        processes.check_resumed(len(history), checkpoint)
 
-        parallel = processes.wrapped(learner, changing=len(mixture.portions) > 1)
-        parameters = [parameter for parameter in learner.parameters() if parameter.requires_grad]
-        steps_per_epoch = mixture.steps_per_epoch
-        all_steps = recipe.epochs * steps_per_epoch
-        shown = validation or mixture.portions[0].split
-        logs = Logs(folder if processes.first else None, shown, len(history) * steps_per_epoch)
-        generator = torch.Generator(device)
-        residents = resident_portions(mixture, device) if resident else {}
-        advice = f"lower the learning rate ({recipe.optimizer.learning_rate:g}) or look at the data"
+    @property
+    def is_over(self) -> bool:
+        """Whether no epoch is left, or too many have not improved on the best."""
+        patience = self._recipe.early_stop_epochs
+        return len(self.history) >= self._recipe.epochs or _is_stale(self.history, patience)
 
-        for epoch in range(len(history), recipe.epochs):
-            if _is_stale(history, recipe.early_stop_epochs):
-                break
-            started, waited = time.perf_counter(), 0.0
-            kept_where = f". {checkpoint} holds the last good epoch ({epoch})" if checkpoint and epoch else ""
-            readings = Readings(device, epoch, advice + kept_where)
+    def resume(self) -> None:
+        """Take up the state of the checkpoint, where there is one."""
+        saved = read_resumable(self._checkpoint, self._model, self._identity) if self._checkpoint else None
+        if saved:
+            for name, part in self._parts().items():
+                part.load_state_dict(saved[name])
+            self._optimizer.load_state_dict(saved["optimizer"])
+            self.history = [Epoch(**one) for one in json.loads(saved["history"])]
+            self._kept = saved["model"]
+        self._processes.check_resumed(len(self.history), self._checkpoint)
 
-            # dropout and its like draw from torch's own generator
-            torch.manual_seed(_seed(seed, epoch, processes.rank))
-            learner.train()
-            steps = map(processes.part, mixture.epoch(epoch))
-            feed = _timed(
-                batches(
-                    steps,
-                    recipe.augmentation,
-                    tuple(model.input_hw),
-                    recipe.loss_hw,
-                    extras=extras,
-                    residents=residents,
-                    workers=_workers(processes, mixture, residents),
-                    device=device,
-                )
+    def prepare(self, folder: Path | None, resident: bool) -> None:
+        """Set up what the steps need besides the state: the other processes, the logs, the data.
+
+        Args:
+            folder: gets the logs of the first process.
+            resident: whether images are kept on the device.
+        """
+        device, portions = self._processes.device, self._mixture.portions
+        self._parallel = self._processes.wrapped(self._learner, changing=len(portions) > 1)
+        self._clipped = [one for one in self._learner.parameters() if one.requires_grad]
+        shown = self._held_out.split if self._held_out else portions[0].split
+        first_step = len(self.history) * self._mixture.steps_per_epoch
+        self._logs = Logs(folder if self._processes.first else None, shown, first_step)
+        self._generator = torch.Generator(device)
+        self._residents = resident_portions(self._mixture, device) if resident else {}
+
+    def run_epoch(self) -> None:
+        """Train one epoch, judge the network, save everything, and report."""
+        epoch = len(self.history)
+        started = time.perf_counter()
+        readings = Readings(self._processes.device, epoch, self._advice(epoch))
+        learning_rate, data_seconds = self._run_steps(epoch, readings)
+        scores = self._held_out.scores(self._latest) if self._held_out else None
+        si_rmse = self._finite_mean(scores, epoch) if scores is not None else None
+        means = readings.means()
+        report = Epoch(
+            epoch=epoch,
+            loss=means.pop(TOTAL),
+            si_rmse=si_rmse,
+            seconds=time.perf_counter() - started,
+            learning_rate=learning_rate,
+            data_seconds=data_seconds,
+            terms=means,
+            weights=self._learner.objective.balance.current_weights(),
+        )
+        self.history.append(report)
+        self._keep_weights(epoch)
+        if self._processes.first:
+            self._save()
+            self._logs.epoch(self.history, self._latest)
+            if scores is not None:
+                self._calls.on_validation(scores)
+            self._calls.on_epoch(report)
+
+    def finish(self) -> None:
+        """Leave the network with the weights to deploy."""
+        self._logs.close()
+        self._model.load_state_dict(self._kept)
+        self._processes.wait()  # whoever reads the checkpoint next finds the last epoch in it
+
+    def _run_steps(self, epoch: int, readings: Readings) -> tuple[float, float]:
+        """Take the steps of an epoch.
+
+        Returns:
+            The learning rate of the last step, and for how many seconds batches were waited for.
+        """
+        # dropout and its like draw from torch's own generator
+        torch.manual_seed(_seed(self._seed, epoch, self._processes.rank))
+        self._learner.train()
+        learning_rate = data_seconds = 0.0
+        for step, (batch, seconds) in enumerate(_timed(self._batches(epoch))):
+            data_seconds += seconds
+            learning_rate = self._run_step(epoch, step, batch, readings)
+        readings.finish()
+        return learning_rate, data_seconds
+
+    def _run_step(self, epoch: int, step: int, batch: Batch, readings: Readings) -> float:
+        """Take one step of the optimizer; returns its learning rate."""
+        recipe, processes = self._recipe, self._processes
+        steps_per_epoch = self._mixture.steps_per_epoch
+        overall, all_steps = epoch * steps_per_epoch + step, recipe.epochs * steps_per_epoch
+        learning_rate = set_learning_rate(self._optimizer, recipe, overall, all_steps)
+        self._generator.manual_seed(_seed(self._seed, epoch, step, processes.rank))
+        total, values = self._parallel(batch, self._generator)
+        self._optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        numbers = {TOTAL: total.detach(), **values}
+        if recipe.gradient_clip is not None:
+            numbers[GRADIENT] = torch.nn.utils.clip_grad_norm_(self._clipped, recipe.gradient_clip)
+        means = processes.mean(torch.stack([number.float() for number in numbers.values()]))
+        # before the optimizer's step: on a CPU nothing that is not finite reaches the weights
+        read = readings.add(step, list(numbers), means)
+        self._optimizer.step()
+        shared = dict(zip(numbers, means, strict=True))
+        self._learner.objective.after_step(
+            {name: shared[name] for name in values}, step, steps_per_epoch, (overall + 1) / all_steps
+        )
+        processes.average_buffers(self._model)
+        if self._ema:
+            self._ema.update(overall)
+        if read and processes.first:
+            step_read, loss = read
+            self._logs.step(epoch * steps_per_epoch + step_read, loss)
+            self._calls.on_step(StepReport(epoch, step_read, steps_per_epoch, loss))
+        return learning_rate
+
+    def _batches(self, epoch: int) -> Iterator[Batch]:
+        """This process's part of every batch of an epoch."""
+        return batches(
+            map(self._processes.part, self._mixture.epoch(epoch)),
+            self._recipe.augmentation,
+            self._model.input_hw,
+            self._recipe.loss_hw,
+            extras=self._extras,
+            residents=self._residents,
+            workers=_workers(self._processes, self._mixture, self._residents),
+            device=self._processes.device,
+        )
+
+    def _finite_mean(self, scores: np.ndarray, epoch: int) -> float:
+        """The mean of the images whose depth is known in part."""
+        known = scores[~np.isnan(scores)]
+        si_rmse = float(known.mean()) if len(known) else math.nan
+        if not math.isfinite(si_rmse):  # the last step of an epoch can be the one that breaks it
+            raise DivergedError(f"the si-RMSE is {si_rmse} after epoch {epoch + 1}; {self._advice(epoch)}")
+        return si_rmse
+
+    def _advice(self, epoch: int) -> str:
+        """What to do where a number of this epoch is not finite."""
+        rate = self._recipe.optimizer.learning_rate
+        kept = (
+            f". {self._checkpoint} holds the last good epoch ({epoch})" if self._checkpoint and epoch else ""
+        )
+        return f"lower the learning rate ({rate:g}) or look at the data{kept}"
+
+    def _keep_weights(self, epoch: int) -> None:
+        """Choose the weights that would be deployed if the training ended now."""
+        if self._recipe.early_stop_epochs is None:
+            self._kept = self._latest.state_dict()
+        elif _best_epoch(self.history) == epoch:
+            self._kept = deepcopy(self._latest.state_dict())
+
+    def _save(self) -> None:
+        if self._checkpoint is not None:
+            save_checkpoint(
+                self._checkpoint,
+                self._model,
+                weights=self._kept,
+                optimizer=self._optimizer.state_dict(),
+                identity=self._identity,
+                recipe=self._recipe.model_dump_json(),
+                history=json.dumps([asdict(one) for one in self.history]),
+                **{name: part.state_dict() for name, part in self._parts().items()},
             )
-            for step, (batch, seconds) in enumerate(feed):
-                waited += seconds
-                overall = epoch * steps_per_epoch + step
-                rate = set_learning_rate(optimizer, recipe, overall, all_steps)
-                generator.manual_seed(_seed(seed, epoch, step, processes.rank))
-                total, values = parallel(batch, generator)
-                optimizer.zero_grad(set_to_none=True)
-                total.backward()
-                numbers = {TOTAL: total.detach(), **values}
-                if recipe.gradient_clip is not None:
-                    numbers[GRADIENT] = torch.nn.utils.clip_grad_norm_(parameters, recipe.gradient_clip)
-                means = processes.mean(torch.stack([number.float() for number in numbers.values()]))
-                # before the optimizer's step: on a CPU nothing that is not finite reaches the weights
-                read = readings.add(step, list(numbers), means)
-                optimizer.step()
-                shared = dict(zip(numbers, means, strict=True))
-                learner.objective.after_step(
-                    {name: shared[name] for name in values}, step, steps_per_epoch, (overall + 1) / all_steps
-                )
-                processes.average_buffers(model)
-                if ema:
-                    ema.update(overall)
-                if read and processes.first:
-                    logs.step(epoch * steps_per_epoch + read[0], read[1])
-                    on_step(StepReport(epoch, read[0], steps_per_epoch, read[1]))
-            readings.finish()
 
-            si_rmse = None
-            if validation is not None:
-                per_image = _validate_together(latest, judged, len(validation), processes, resident)
-                si_rmse = _mean_of_known(per_image)
-                if not math.isfinite(si_rmse):  # the last step of an epoch can be the one that breaks it
-                    raise DivergedError(
-                        f"the si-RMSE is {si_rmse} after epoch {epoch + 1}; {advice}{kept_where}"
-                    )
-            means = readings.means()
-            history.append(
-                Epoch(
-                    epoch,
-                    means.pop(TOTAL),
-                    si_rmse,
-                    time.perf_counter() - started,
-                    rate,
-                    waited,
-                    means,
-                    learner.objective.balance.current_weights(),
-                )
-            )
-            if recipe.early_stop_epochs is None:
-                kept = latest.state_dict()
-            elif _best_epoch(history) == epoch:
-                kept = deepcopy(latest.state_dict())
-            if processes.first:
-                if checkpoint is not None:
-                    save_checkpoint(
-                        checkpoint,
-                        model,
-                        weights=kept,
-                        optimizer=optimizer.state_dict(),
-                        identity=identity,
-                        recipe=recipe.model_dump_json(),
-                        history=json.dumps([asdict(one) for one in history]),
-                        **{name: part.state_dict() for name, part in parts.items()},
-                    )
-                logs.epoch(history, latest)
-                if validation is not None:
-                    on_validation(per_image)
-                on_epoch(history[-1])
-        logs.close()
-        model.load_state_dict(kept)
-        processes.wait()  # whoever reads the checkpoint next finds the last epoch in it
-    return history
+    def _parts(self) -> dict[str, nn.Module]:
+        """By name in the checkpoint, the modules whose state a resume needs."""
+        learner = self._learner
+        parts = {
+            "training_model": self._model,
+            "objective": learner.objective,
+            "companions": learner.companions,
+        }
+        return parts | ({"ema": self._ema.model} if self._ema else {})
 
 
-def _own_part(split: DepthSplit | None, processes: Processes) -> DepthSplit | None:
-    """The images that this process judges: one object for all epochs, which is copied to a device once."""
-    if split is None or processes.count == 1:
-        return split
-    return split.subset(np.arange(processes.rank, len(split), processes.count))
-
-
-def _validate_together(
-    model: DepthNet, own_part: DepthSplit, count: int, processes: Processes, resident: bool
-) -> np.ndarray:
-    """si-RMSE per image, as `validate`, each process judging its share of `count` images."""
-    scores = validate(model, own_part, device=processes.device, resident=resident)
-    own = range(processes.rank, count, processes.count)
-    return processes.gathered(dict(zip(own, scores.tolist(), strict=True)), count)
-
-
-def _mean_of_known(scores: np.ndarray) -> float:
-    known = scores[~np.isnan(scores)]
-    return float(known.mean()) if len(known) else math.nan
+def _check_early_stop(recipe: Recipe, validation: DepthSplit | None) -> None:
+    if recipe.early_stop_epochs is not None and validation is None:
+        raise NasdepthError(
+            f"early_stop_epochs: no validation images are held out to judge by (value: "
+            f"{recipe.early_stop_epochs}); hold some out, or set it to null"
+        )
 
 
 def _as_mixture(data: ImageSplit | Mixture, recipe: Recipe, seed: int) -> Mixture:
@@ -294,23 +388,14 @@ def _timed(feed: Iterator[Batch]) -> Iterator[tuple[Batch, float]]:
 
 
 def _best_epoch(history: Sequence[Epoch]) -> int:
-    return min(history, key=lambda one: one.si_rmse).epoch
+    return min(history, key=_si_rmse).epoch
+
+
+def _si_rmse(epoch: Epoch) -> float:
+    assert epoch.si_rmse is not None, "early stopping without validation was refused at the start"
+    return epoch.si_rmse
 
 
 def _is_stale(history: Sequence[Epoch], patience: int | None) -> bool:
     """Whether so many epochs have not improved on the best one."""
     return patience is not None and bool(history) and history[-1].epoch - _best_epoch(history) >= patience
-
-
-def _median_depth_mm(mixture: Mixture) -> float:
-    """Median known depth of up to 64 images spread over the first data set with metric depth."""
-    split = next((p.split for p in mixture.portions if isinstance(p.split, DepthSplit)), None)
-    if split is None:
-        return DEFAULT_SCALE_MM
-    chosen = np.unique(np.linspace(0, len(split) - 1, min(64, len(split))).astype(int))
-    depth_mm = [split.depth_view(index) for index in chosen]
-    sampled = np.stack([one[::8, ::8] for one in depth_mm])
-    known = sampled[sampled > 1]
-    if not known.size:
-        known = np.concatenate([one[one > 1] for one in depth_mm])
-    return float(np.median(known))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -117,4 +118,4 @@ class Objective(nn.Module):
     def _value(self, name: str, inputs: LossInputs) -> torch.Tensor:
         term = self.terms[name]
         term.require(inputs)
-        return term.value(inputs, self.learned[name])
+        return term.value(inputs, cast(nn.ModuleDict, self.learned[name]))

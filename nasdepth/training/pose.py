@@ -77,7 +77,7 @@ class PoseNet(nn.Module):
 def _see_two_frames(stem: RawStem) -> None:
     # halved: two equal frames give what one gave
     stem.weight = nn.Parameter(torch.cat([stem.weight.detach()] * 2, 1) / 2)
-    stem.mean, stem.std = (torch.cat([one] * 2, 1) for one in (stem.mean, stem.std))
+    stem.mean, stem.std = torch.cat([stem.mean] * 2, 1), torch.cat([stem.std] * 2, 1)
 
 
 def rigid_motion(axis_angle: torch.Tensor, translation: torch.Tensor) -> torch.Tensor:

@@ -13,6 +13,8 @@ from nasdepth.errors import DivergedError
 
 TOTAL, GRADIENT = "total loss", "gradient norm"
 
+_Waiting = tuple[int, Sequence[str], torch.Tensor, torch.cuda.Event]
+
 
 class Readings:
     """The numbers of an epoch's steps.
@@ -31,7 +33,7 @@ class Readings:
         self._late = device.type == "cuda"
         self._epoch = epoch
         self._advice = advice
-        self._waiting: tuple[int, Sequence[str], torch.Tensor, torch.cuda.Event] | None = None
+        self._waiting: _Waiting | None = None
         self._sums: dict[str, list[float]] = defaultdict(list)
 
     def add(self, step: int, names: Sequence[str], values: torch.Tensor) -> tuple[int, float] | None:
@@ -66,12 +68,12 @@ class Readings:
         """By name the mean over the steps that gave it."""
         return {name: float(np.mean(values)) for name, values in self._sums.items()}
 
-    def _wait(self, waiting) -> tuple[int, float] | None:
+    def _wait(self, waiting: _Waiting | None) -> tuple[int, float] | None:
         if waiting is None:
             return None
-        *reading, copied = waiting
+        step, names, values, copied = waiting
         copied.synchronize()
-        return self._read(*reading)
+        return self._read(step, names, values)
 
     def _read(self, step: int, names: Sequence[str], values: torch.Tensor) -> tuple[int, float]:
         numbers = dict(zip(names, values.tolist(), strict=True))

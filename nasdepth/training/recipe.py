@@ -6,11 +6,12 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny
 
+from nasdepth.config import read_fields, validated
 from nasdepth.errors import NasdepthError, nearest
 from nasdepth.training.augment import Augmentation
 from nasdepth.training.balance import BalanceRecipe, Fixed, Intermediate
@@ -219,45 +220,46 @@ def load_recipe(name_or_path: str | Path, overrides: Mapping[str, Any] | None = 
             message names the recipe, the field, the value and the mend.
     """
     where = f"recipe {name_or_path}"
-    try:
-        fields = yaml.safe_load(recipe_file(name_or_path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise NasdepthError(f"{where}: cannot be read ({error})") from error
-    except yaml.YAMLError as error:
-        raise NasdepthError(f"{where}: is no YAML: {error}") from error
-    if not isinstance(fields, dict):
-        raise NasdepthError(f"{where}: must list fields such as `epochs: 30` (value: {fields!r})")
-    return _changed(_validated(fields, where), overrides or {}, where)
+    fields = read_fields(recipe_file(name_or_path), example="epochs: 30", where=where)
+    return _changed(validated(Recipe, fields, where), overrides or {}, where)
 
 
 def recipe_for(
-    name_or_path: str | Path,
+    source: str | Path | Recipe,
     overrides: Mapping[str, Any],
     teacher: Path | None = None,
     no_teacher: bool = False,
 ) -> Recipe:
-    """The recipe of a training: `load_recipe`, with the teacher that it is given, or without any.
+    """The recipe of a training, with the teacher that it is given, or without any.
+
+    Args:
+        source: a recipe, or what `load_recipe` takes.
+        overrides: see `load_recipe`.
+        teacher: checkpoint to distil from.
+        no_teacher: leave out the loss terms that need a teacher.
 
     Raises:
         NasdepthError: as `load_recipe`; a teacher that no loss term learns from; terms that no teacher feeds.
     """
-    recipe = load_recipe(name_or_path, overrides)
-    where = f"recipe {name_or_path}"
+    if isinstance(source, Recipe):
+        recipe, where = source.with_(**overrides), "recipe"
+    else:
+        recipe, where = load_recipe(source, overrides), f"recipe {source}"
     if teacher is not None and no_teacher:
-        raise NasdepthError("--teacher and --no-teacher: give one of them")
+        raise NasdepthError("`teacher` and `no_teacher`: give one of them")
     if no_teacher:
         return recipe.without_teacher() if recipe.distils else recipe
     if teacher is not None:
         recipe = recipe.with_(**{"teacher.model": str(teacher)})
         if not recipe.distils:
             raise NasdepthError(
-                f"{where}: loss: no term learns from a teacher (--teacher {teacher}); add one, for instance "
-                "--set loss.distill_output.weight=1"
+                f"{where}: loss: no term learns from a teacher (`teacher` {teacher}); add one, for instance "
+                "set loss.distill_output.weight=1"
             )
     if recipe.distils and not (recipe.teacher and recipe.teacher.model):
         raise NasdepthError(
-            f"{where}: teacher.model: names no teacher to learn from (value: ''); give --teacher CHECKPOINT, "
-            "or --no-teacher to train without"
+            f"{where}: teacher.model: names no teacher to learn from (value: ''); give `teacher` a "
+            "checkpoint, or `no_teacher` to train without"
         )
     return recipe
 
@@ -267,16 +269,19 @@ def parse_overrides(texts: Iterable[str]) -> dict[str, Any]:
 
     Raises:
         NasdepthError: one is not of that form.
+
+    >>> parse_overrides(["epochs=100", "loss_hw=[60, 80]", "ema_decay=null"])
+    {'epochs': 100, 'loss_hw': [60, 80], 'ema_decay': None}
     """
     overrides = {}
     for text in texts:
         path, equals, value = text.partition("=")
         if not (equals and path.strip()):
-            raise NasdepthError(f"--set {text}: must be FIELD=VALUE, as in loss.gradient.weight=0.5")
+            raise NasdepthError(f"`changes` {text}: must be FIELD=VALUE, as in loss.gradient.weight=0.5")
         try:
             overrides[path.strip()] = yaml.safe_load(value)
         except yaml.YAMLError as error:
-            raise NasdepthError(f"--set {text}: the value is no YAML: {error}") from error
+            raise NasdepthError(f"`changes` {text}: the value is no YAML: {error}") from error
     return overrides
 
 
@@ -297,7 +302,7 @@ def _changed(recipe: Recipe, changes: Mapping[str, Any], where: str) -> Recipe:
             # sources of data have dots in their names
             keys = [inside] if section == "mixture" else inside.split(".")
             _put(fields, [section, *keys], value, where)
-    return _validated(fields, where)
+    return validated(Recipe, fields, where)
 
 
 def _put(fields: dict[str, Any], keys: list[str], value: Any, where: str) -> None:
@@ -313,39 +318,6 @@ def _put(fields: dict[str, Any], keys: list[str], value: Any, where: str) -> Non
             )
         place[key] = place = dict(inner or {})
     place[keys[-1]] = value
-
-
-def _validated(fields: dict[str, Any], where: str) -> Recipe:
-    try:
-        return Recipe.model_validate(fields)
-    except NasdepthError as error:  # of a loss term
-        raise NasdepthError(f"{where}: {error}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        loc = [str(part) for part in first["loc"]]
-        if loc[0] == "balance" and len(loc) > 2:
-            del loc[1]  # pydantic puts the kind there
-        if first["type"] == "extra_forbidden":
-            known = _field_names(loc[:-1], first["loc"])
-            raise NasdepthError(
-                f"{where}: {'.'.join(loc)}: unknown field (value: {first['input']!r})"
-                f"{nearest(loc[-1], known)}; there are {', '.join(known)}"
-            ) from error
-        raise NasdepthError(
-            f"{where}: {'.'.join(loc)}: {first['msg']} (value: {first['input']!r})"
-        ) from error
-
-
-def _field_names(section: list[str], loc: tuple[int | str, ...]) -> list[str]:
-    """The fields of a section; `loc` tells the kind of a balance."""
-    if not section:
-        return list(Recipe.model_fields)
-    annotation = Recipe.model_fields[section[0]].annotation
-    models = [one for one in (annotation, *get_args(annotation)) if isinstance(one, type)]
-    models = [one for one in models if issubclass(one, BaseModel)]
-    if section[0] == "balance":
-        models = [one for one in models if loc[1] in get_args(one.model_fields["kind"].annotation)]
-    return [name for model in models for name in model.model_fields]
 
 
 def _plain(value: Any) -> Any:

@@ -66,8 +66,8 @@ class ResidentSplit:
             (N, 3, *hw) float32 on 0-255, channels last.
         """
         resized = [view.resized_window(hw) for view in views]
-        windows = np.array([[*window, *size] for window, size in resized], np.float64)
-        items, rows, columns, windows = self._places(indices, views, hw, windows)
+        wanted = np.array([[*window, *size] for window, size in resized], np.float64)
+        items, rows, columns, windows = self._places(indices, views, hw, wanted)
         top, left, height, width, resized_height, resized_width = windows.T[..., None, None]
 
         def stored(row: torch.Tensor, column: torch.Tensor) -> torch.Tensor:
@@ -117,12 +117,12 @@ class ResidentSplit:
         if more is not None:
             columns_of.append(more)
         copied = to_device(np.concatenate(columns_of, axis=1), self.device)
-        sums, items, more = copied.tensor_split((2 * (height + width), 2 * (height + width) + 1), dim=1)
+        sums, items, rest = copied.tensor_split((2 * (height + width), 2 * (height + width) + 1), dim=1)
         row_down, row_right, column_down, column_right = sums.split((height, width, height, width), dim=1)
         rows, columns = row_down[:, :, None], column_right[:, None, :]
         if not all(view.upright for view in views):
             rows, columns = rows + row_right[:, None, :], column_down[:, :, None] + columns
-        return items.long()[:, :, None], rows, columns, more
+        return items.long()[:, :, None], rows, columns, rest
 
 
 def resident_split(split: ImageSplit, device: torch.device) -> ResidentSplit | None:

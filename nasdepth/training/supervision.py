@@ -8,6 +8,7 @@ import torch
 
 from nasdepth.training.batches import Batch
 from nasdepth.training.losses.ordinal import OrdinalPairs
+from nasdepth.training.losses.registry import given
 from nasdepth.training.pose import PoseNet, invert_motion
 
 # stored values reach up to here; losses take numbers of the order of 1
@@ -23,12 +24,13 @@ def ordinal_inputs(batch: Batch, loss_hw: tuple[int, int]) -> OrdinalPairs:
         batch: of kind "ordinal".
         loss_hw: height and width of the prediction.
     """
-    size = torch.tensor([*loss_hw, *loss_hw], device=batch.points.device, dtype=torch.float64)
-    pixels = (batch.points.double() * size).long()
+    points = given(batch.points)
+    size = torch.tensor([*loss_hw, *loss_hw], device=points.device, dtype=torch.float64)
+    pixels = (points.double() * size).long()
     first, second = pixels[..., :2], pixels[..., 2:]
-    relation = batch.relation.long()
+    relation = given(batch.relation).long()
     apart = (first != second).any(2) | (relation == 0)
-    return OrdinalPairs(first, second, relation, batch.pair_mask & apart)
+    return OrdinalPairs(first, second, relation, given(batch.pair_mask) & apart)
 
 
 def relative_inputs(batch: Batch) -> dict[str, Any]:
@@ -41,7 +43,7 @@ def relative_inputs(batch: Batch) -> dict[str, Any]:
     Args:
         batch: of kind "relative".
     """
-    return {"inverse": batch.target / _STORED_MAX, "inverse_mask": batch.mask, "space": batch.space}
+    return {"inverse": given(batch.target) / _STORED_MAX, "inverse_mask": batch.mask, "space": batch.space}
 
 
 def video_inputs(
@@ -64,13 +66,14 @@ def video_inputs(
     """
     if tuple(pred_mm.shape[2:]) != tuple(loss_hw):
         raise ValueError(f"pred_mm is {tuple(pred_mm.shape[2:])}; it must be of the loss's size {loss_hw}")
-    before, middle, after = batch.changed_frames.unbind(1)
+    before, middle, after = given(batch.changed_frames).unbind(1)
+    frames = given(batch.frames)
     # one pass of the network for both pairs
     there = pose_net(torch.cat([before, middle]), torch.cat([middle, after]))
     to_middle, to_after = there.chunk(2)
     return {
-        "rgb": batch.frames[:, 1],
-        "sources": batch.frames[:, [0, 2]],
+        "rgb": frames[:, 1],
+        "sources": frames[:, [0, 2]],
         "poses": torch.stack([invert_motion(to_middle), to_after], 1),
-        "intrinsics": batch.intrinsics,
+        "intrinsics": given(batch.intrinsics),
     }

@@ -7,7 +7,7 @@ import torch
 
 from nasdepth.data.store import DepthSplit
 from nasdepth.models import DepthNet
-from nasdepth.training.distributed import default_device
+from nasdepth.training.distributed import Processes, default_device
 from nasdepth.training.losses.scale_invariant import LOG_EPSILON_MM
 from nasdepth.training.resident import ResidentSplit, resident_split
 
@@ -37,6 +37,33 @@ def validate(
         scores.append(si_rmse_of_images(model(rgb)[:, 0].float(), target_mm))
     # read back once, at the end: a GPU works through all images without a stop
     return torch.cat(scores).cpu().numpy() if scores else np.empty(0)
+
+
+class HeldOut:
+    """Images that a training is judged by after every epoch, shared out among its processes.
+
+    Args:
+        split: all of the images.
+        processes: of which each judges its share.
+        resident: keep the share on the device from one epoch to the next, if it fits there.
+
+    Attributes:
+        split: all of the images.
+    """
+
+    def __init__(self, split: DepthSplit, processes: Processes, resident: bool) -> None:
+        self.split = split
+        self._processes = processes
+        self._resident = resident
+        self._indices = np.arange(processes.rank, len(split), processes.count)
+        # one object for all epochs: what is resident is found by it
+        self._own = split if processes.count == 1 else split.subset(self._indices)
+
+    def scores(self, model: DepthNet) -> np.ndarray:
+        """The si-RMSE of a network on every image, (N,) float64; NaN for an image without a known pixel."""
+        scores = validate(model, self._own, device=self._processes.device, resident=self._resident)
+        own = zip(self._indices.tolist(), scores.tolist(), strict=True)
+        return self._processes.gathered(dict(own), len(self.split))
 
 
 def si_rmse_of_images(pred_mm: torch.Tensor, target_mm: torch.Tensor) -> torch.Tensor:

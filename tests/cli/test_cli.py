@@ -318,7 +318,7 @@ def test_what_workers_cannot_do_is_said(nasdepth, search_arguments, monkeypatch,
 
 @pytest.mark.slow
 def test_search_retrain_and_the_rest_end_to_end(nasdepth, tmp_path, search_arguments, monkeypatch):
-    monkeypatch.setattr("nasdepth.search.stopping._REPEATS_BEFORE_GIVING_UP", 30)
+    monkeypatch.setattr("nasdepth.searching.stopping._REPEATS_BEFORE_GIVING_UP", 30)
     answer = nasdepth(*search_arguments, "--budget", "1", "--json")
     content = answer.json
     assert content["schema"] == "nasdepth-search-1" and content["run"] == "runs/search-1"

@@ -1,14 +1,22 @@
 """Every decoder block against its contract, and those of a formula against it."""
 
+import random
+
 import pytest
 import torch
 import torch.nn.functional as F
 from model_samples import randomise
 from torch import nn
 
+from nasdepth.architecture import Architecture, DecoderStage
 from nasdepth.decoder_blocks import BLOCKS
-from nasdepth.models.blocks import block_names, build_block
+from nasdepth.errors import SpaceError
+from nasdepth.latency import architecture_kernels
+from nasdepth.models import build
+from nasdepth.models.blocks import build_block, register_block
 from nasdepth.models.blocks.rfdb import SpatialAttention
+from nasdepth.space import SearchSpace
+from nasdepth.space.schema import SpaceDefinition
 
 KINDS = [
     (name, kernel)
@@ -23,8 +31,53 @@ def run(block, x, hw):
     return block(x[..., : hw[0] // 2, : hw[1] // 2], hw) if hasattr(block, "expand") else block(x)
 
 
-def test_registry_and_table_agree():
-    assert set(block_names()) == set(BLOCKS)
+@pytest.fixture
+def registered():
+    """Names to be taken out again."""
+    names = []
+    yield names
+    for name in names:
+        del BLOCKS[name]
+
+
+def test_a_registered_block_is_a_choice_like_any_other(registered):
+    """Whoever registers it, and whatever was imported before."""
+    with pytest.raises(SpaceError, match="must be one of conv"):
+        DecoderStage("none", "mine", 3, 8)
+
+    @register_block("mine", kernels=(3,), summary="a convolution")
+    def mine(in_channels, out_channels, kernel, reparam):
+        return nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2)
+
+    registered.append("mine")
+    text = "64x96,mobilenetv3_small_minimal@0.5:3,none-mine-k3-w16,concat-mine-k3-w16,up-nearest-bilinear"
+    architecture = Architecture.parse(text)
+    assert str(architecture) == text
+    assert build(architecture)(torch.zeros(1, 3, 480, 640)).shape == (1, 1, 480, 640)
+    assert type(build_block("mine", 4, 5, 3)) is nn.Conv2d
+    quick = SearchSpace.load("quick").definition
+    content = quick.model_dump(mode="json") | {"decoder": {"block": ["mine"], "width": [16]}}
+    space = SearchSpace(SpaceDefinition.model_validate(content))
+    drawn = space.sample(random.Random(0))
+    assert {(stage.block, stage.kernel) for stage in drawn.decoder} == {("mine", 3)}
+    assert space.contains(drawn)
+    assert architecture_kernels(drawn)
+
+
+@pytest.mark.parametrize(
+    ("name", "kernels", "words"),
+    [
+        ("conv", (3,), "registered twice"),
+        ("my-block", (3,), "letters, digits and underscores only"),
+        ("mine", (3, 7), r"kernels is \(3, 7\); it must hold some of \(1, 3, 5\)"),
+        ("mine", (), "kernels is"),
+    ],
+)
+def test_a_block_that_no_architecture_could_spell_is_refused(name, kernels, words):
+    before = dict(BLOCKS)
+    with pytest.raises(ValueError, match=words):
+        register_block(name, kernels=kernels, summary="")
+    assert before == BLOCKS
 
 
 @pytest.mark.parametrize("reparam", ["none", "rep", "linear"])

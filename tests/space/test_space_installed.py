@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from nasdepth import __version__
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -38,6 +40,7 @@ def test_a_wheel_carries_spaces_tables_and_recipes(tmp_path, run_python):
         shipped = {f"nasdepth/resources/{folder}/{path.name}" for path in (ROOT / folder).glob(f"*{suffix}")}
         assert shipped <= names, shipped - names
     assert "nasdepth/resources/search_spaces/depth.yaml" in names
+    assert "nasdepth/py.typed" in names and f"nasdepth-{__version__}-" in wheel.name
     recipes = ROOT / "nasdepth" / "training" / "recipes"
     assert {f"nasdepth/training/recipes/{path.name}" for path in recipes.glob("*.yaml")} <= names
     code = (

@@ -123,7 +123,7 @@ def test_errors_name_recipe_field_value_and_mend(path, value, named, mend):
     [
         (None, "cannot be read"),
         (b"loss: {sig: [", "is no YAML"),
-        (b"\xff\xfe", "cannot be read"),
+        (b"\xff\xfe", "is no YAML"),
         (b"- epochs", "must list fields"),
         (b"", "must list fields"),
         (b"batchsize: 3", "batchsize: unknown field.*value: 3.*did you mean batch_size"),

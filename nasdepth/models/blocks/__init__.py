@@ -1,14 +1,13 @@
 """Building blocks that deploy clean: SAME padding, no TRANSPOSE, operations of XNNPACK where there are any.
 
-Every decoder block is registered under the name that architectures spell (`nasdepth.decoder_blocks`) and
-keeps one contract: (B, in_channels, H, W) -> (B, out_channels, H, W). A block that upsamples takes
-`block(x, out_hw, upsampling)` and returns (B, out_channels, *out_hw).
+Every decoder block is registered under the name that architectures spell and keeps one contract
+(`nasdepth.decoder_blocks.register_block`).
 """
 
-from nasdepth.decoder_blocks import BLOCKS
-from nasdepth.models.blocks import aspp, fusion, ghost, inverted, plain, pydnet, rfdb  # noqa: F401 (they register)
-from nasdepth.models.blocks._layers import hw_of, upsample
-from nasdepth.models.blocks._registry import block_names, build_block, register_block
+from torch import nn
+
+from nasdepth.decoder_blocks import BLOCKS, register_block
+from nasdepth.models.blocks._layers import ConvNormAct, bias_of, hw_of, upsample
 from nasdepth.models.blocks.attention import (
     CoordinateAttention,
     NonLocal,
@@ -18,19 +17,31 @@ from nasdepth.models.blocks.attention import (
 from nasdepth.models.blocks.gate import SkipGate
 from nasdepth.models.blocks.planar import PlanarGuidance, PlaneMap
 
-assert set(block_names()) == set(BLOCKS), set(block_names()) ^ set(BLOCKS)
-
 __all__ = [
+    "ConvNormAct",
     "CoordinateAttention",
     "NonLocal",
     "PlanarGuidance",
     "PlaneMap",
     "SkipGate",
     "SqueezeExcite",
-    "block_names",
+    "bias_of",
     "build_attention",
     "build_block",
     "hw_of",
     "register_block",
     "upsample",
 ]
+
+
+def build_block(
+    name: str, in_channels: int, out_channels: int, kernel: int, reparam: str = "none"
+) -> nn.Module:
+    """Build a registered decoder block.
+
+    Args:
+        name, kernel: of `nasdepth.decoder_blocks.BLOCKS`.
+        reparam: what its convolutions train as, `none` or one of
+            `nasdepth.models.reparam.REPARAMETERISED`.
+    """
+    return BLOCKS[name].build(in_channels, out_channels, kernel, reparam)

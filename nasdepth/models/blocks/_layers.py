@@ -54,12 +54,20 @@ class Sixth(nn.Module):
     which cut the XNNPACK partition to pieces.
     """
 
+    weight: torch.Tensor
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.register_buffer("weight", torch.full((channels, 1, 1, 1), 1 / 6), persistent=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return F.conv2d(x, self.weight, groups=len(self.weight))
+
+
+def bias_of(layer: nn.Conv2d) -> torch.Tensor:
+    """The bias of a convolution that was built with one."""
+    assert layer.bias is not None
+    return layer.bias
 
 
 def hw_of(x: torch.Tensor) -> tuple[int, int]:

@@ -6,12 +6,10 @@ import torch
 from torch import nn
 
 from nasdepth.models.blocks._layers import ConvNormAct
-from nasdepth.models.blocks._registry import register_block
 
 DILATIONS = (3, 6, 12, 18, 24)
 
 
-@register_block("aspp")
 class DenseASPP(nn.Module):
     """BTS's dense ASPP (arXiv:1907.10326, figure 2): every dilated convolution sees all before it.
 
@@ -37,7 +35,7 @@ class DenseASPP(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         entered = self.enter(x)
-        found = []
+        found: list[torch.Tensor] = []
         for branch in self.pyramid:
             found.append(branch(torch.cat([x, *found], 1) if found else entered))
         # six inputs, of which XNNPACK takes five: the runtime concatenates. In two steps it would not be

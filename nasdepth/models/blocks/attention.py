@@ -10,7 +10,7 @@ from timm.layers import get_act_layer, make_divisible
 from torch import nn
 
 from nasdepth.families import Excite
-from nasdepth.models.blocks._layers import Sixth, hw_of
+from nasdepth.models.blocks._layers import Sixth, bias_of, hw_of
 
 _PLAIN_EXCITE = Excite()
 _ATTENTIONS: dict[str, Callable[[int], nn.Module]] = {"none": lambda _: nn.Identity()}
@@ -67,7 +67,7 @@ class SqueezeExcite(nn.Module):
         z = self.act1(self.conv_reduce(F.avg_pool2d(x, hw_of(x))))
         if self.sixth is None:
             return x * torch.sigmoid(self.conv_expand(z))
-        gate = F.relu6(F.conv2d(z, self.conv_expand.weight, self.conv_expand.bias + 3))
+        gate = F.relu6(F.conv2d(z, self.conv_expand.weight, bias_of(self.conv_expand) + 3))
         return x * self.sixth(gate)
 
 
@@ -103,7 +103,7 @@ class CoordinateAttention(nn.Module):
         return x * self._gate(rows, self.rows) * self._gate(columns, self.columns)
 
     def _gate(self, x: torch.Tensor, expand: nn.Conv2d) -> torch.Tensor:
-        return self.sixth(F.relu6(F.conv2d(x, expand.weight, expand.bias + 3)))
+        return self.sixth(F.relu6(F.conv2d(x, expand.weight, bias_of(expand) + 3)))
 
 
 @register_attention("nonlocal")
@@ -120,8 +120,9 @@ class NonLocal(nn.Module):
         self.theta = nn.Conv2d(channels, half, 1)
         self.phi = nn.Conv2d(channels, half, 1)
         self.g = nn.Conv2d(channels, half, 1)
-        self.out = nn.Sequential(nn.Conv2d(half, channels, 1, bias=False), nn.BatchNorm2d(channels))
-        nn.init.zeros_(self.out[1].weight)
+        norm = nn.BatchNorm2d(channels)
+        nn.init.zeros_(norm.weight)
+        self.out = nn.Sequential(nn.Conv2d(half, channels, 1, bias=False), norm)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         height, width = hw_of(x)

@@ -6,11 +6,9 @@ import torch
 from torch import nn
 
 from nasdepth.models.blocks._layers import ConvNormAct
-from nasdepth.models.blocks._registry import register_block
 
 
-@register_block("ffm")
-def _feature_fusion(in_channels: int, out_channels: int, kernel: int, reparam: str) -> nn.Module:
+def feature_fusion(in_channels: int, out_channels: int, kernel: int, reparam: str) -> nn.Module:
     return nn.Sequential(
         ConvNormAct(in_channels, out_channels, 1, reparam=reparam),
         ConvNormAct(out_channels, out_channels, kernel, reparam=reparam),
@@ -30,8 +28,7 @@ class ResidualUnit(nn.Module):
         return x + self.conv2(self.conv1(self.act(x)))
 
 
-@register_block("rcu")
-def _residual_units(in_channels: int, out_channels: int, kernel: int, reparam: str) -> nn.Module:
+def residual_units(in_channels: int, out_channels: int, kernel: int, reparam: str) -> nn.Module:
     return nn.Sequential(
         ConvNormAct(in_channels, out_channels, 1, act=None, reparam=reparam),
         ResidualUnit(out_channels, kernel, reparam),

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from nasdepth.models.blocks._layers import ConvNormAct, Sixth
+from nasdepth.models.blocks._layers import ConvNormAct, Sixth, bias_of
 
 
 class SkipGate(nn.Module):
@@ -29,5 +29,5 @@ class SkipGate(nn.Module):
 
     def forward(self, skip: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         gate = F.relu(self.from_skip(skip) + self.from_decoder(x))
-        gate = F.relu6(F.conv2d(gate, self.psi.weight, self.psi.bias + 3))
+        gate = F.relu6(F.conv2d(gate, self.psi.weight, bias_of(self.psi) + 3))
         return skip * self.sixth(gate)

@@ -6,10 +6,8 @@ import torch
 from torch import nn
 
 from nasdepth.models.blocks._layers import ConvNormAct
-from nasdepth.models.blocks._registry import register_block
 
 
-@register_block("ghost")
 class Ghost(nn.Module):
     """Half of the output by a 1x1 convolution, the other half by a depthwise convolution of the first.
 

@@ -6,13 +6,11 @@ import torch
 from torch import nn
 
 from nasdepth.models.blocks._layers import ConvNormAct, upsample
-from nasdepth.models.blocks._registry import register_block
 
 MBCONV_EXPANSION = 4
 FBNET_EXPANSION = 6
 
 
-@register_block("mbconv")
 class InvertedResidual(nn.Module):
     """1x1 expansion, depthwise (left out at kernel 1), linear 1x1; a residual where channels allow."""
 
@@ -30,7 +28,6 @@ class InvertedResidual(nn.Module):
         return x + self.layers(x) if self.residual else self.layers(x)
 
 
-@register_block("fbnet")
 class UpsamplingInvertedResidual(nn.Module):
     """1x1 expansion, upsampling, depthwise, linear 1x1: (B, in, H, W) -> (B, out, *out_hw).
 

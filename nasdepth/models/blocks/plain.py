@@ -5,29 +5,24 @@ from __future__ import annotations
 from torch import nn
 
 from nasdepth.models.blocks._layers import ConvNormAct, leaky_relu
-from nasdepth.models.blocks._registry import register_block
 
 
-@register_block("conv")
-def _conv(in_channels: int, out_channels: int, kernel: int, reparam: str) -> nn.Module:
+def conv(in_channels: int, out_channels: int, kernel: int, reparam: str) -> nn.Module:
     return ConvNormAct(in_channels, out_channels, kernel, reparam=reparam)
 
 
-@register_block("lrconv")
-def _lrconv(in_channels: int, out_channels: int, kernel: int, reparam: str) -> nn.Module:
+def lrconv(in_channels: int, out_channels: int, kernel: int, reparam: str) -> nn.Module:
     return ConvNormAct(in_channels, out_channels, kernel, act=leaky_relu(0.2), reparam=reparam)
 
 
-@register_block("dsconv")
-def _dsconv(in_channels: int, out_channels: int, kernel: int, reparam: str) -> nn.Module:
+def dsconv(in_channels: int, out_channels: int, kernel: int, reparam: str) -> nn.Module:
     return nn.Sequential(
         ConvNormAct(in_channels, in_channels, kernel, groups=in_channels, reparam=reparam),
         ConvNormAct(in_channels, out_channels, 1, reparam=reparam),
     )
 
 
-@register_block("doubleconv")
-def _doubleconv(in_channels: int, out_channels: int, kernel: int, reparam: str) -> nn.Module:
+def doubleconv(in_channels: int, out_channels: int, kernel: int, reparam: str) -> nn.Module:
     return nn.Sequential(
         ConvNormAct(in_channels, out_channels, kernel, reparam=reparam),
         ConvNormAct(out_channels, out_channels, kernel, reparam=reparam),

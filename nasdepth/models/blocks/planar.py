@@ -31,6 +31,11 @@ class PlaneMap(nn.Module):
     (B, C, H, W) -> (B, 1, stride H, stride W).
     """
 
+    angles: torch.Tensor
+    phases: torch.Tensor
+    cells: torch.Tensor
+    distance: torch.Tensor
+
     def __init__(self, channels: int, stride: int) -> None:
         super().__init__()
         self.stride = stride

@@ -7,13 +7,11 @@ from itertools import pairwise
 from torch import nn
 
 from nasdepth.models.blocks._layers import ConvNormAct, leaky_relu
-from nasdepth.models.blocks._registry import register_block
 
 INNER_WIDTHS = (96, 64, 32)
 
 
-@register_block("pydnet")
-def _estimator(in_channels: int, out_channels: int, kernel: int, reparam: str) -> nn.Module:
+def estimator(in_channels: int, out_channels: int, kernel: int, reparam: str) -> nn.Module:
     """Four convolutions of 96, 64 and 32 channels and the width, which is 8 in PyDNet."""
     channels = [in_channels, *INNER_WIDTHS, out_channels]
     return nn.Sequential(

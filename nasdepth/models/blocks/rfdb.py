@@ -8,7 +8,6 @@ from timm.layers import pad_same
 from torch import nn
 
 from nasdepth.models.blocks._layers import ConvNormAct, hw_of, leaky_relu, upsample
-from nasdepth.models.blocks._registry import register_block
 
 POOL = 7
 POOL_STRIDE = 3
@@ -48,7 +47,6 @@ class SpatialAttention(nn.Module):
         return x * torch.sigmoid(self.expand(y + self.shortcut(reduced)))
 
 
-@register_block("rfdb")
 class FeatureDistillation(nn.Module):
     """RFDB: three stages that each keep half the channels by 1x1 and pass on a residual 3x3, then ESA.
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from timm.layers import get_act_layer
@@ -13,8 +16,13 @@ from nasdepth.models.encoder_blocks._layers import convolution, norm_layer
 from nasdepth.models.encoder_blocks._registry import register_encoder_block
 from nasdepth.models.reparam import fold_norm, pad_kernel, plain_convolution
 
+Norm = Callable[[int], nn.BatchNorm2d]
+Act = Callable[[], nn.Module]
 
-def _conv_norm(in_channels, out_channels, kernel, norm, *, groups=1) -> tuple[nn.Module, nn.Module]:
+
+def _conv_norm(
+    in_channels: int, out_channels: int, kernel: int | tuple[int, int], norm: Norm, *, groups: int = 1
+) -> tuple[nn.Module, nn.Module]:
     return convolution(in_channels, out_channels, kernel, groups=groups), norm(out_channels)
 
 
@@ -26,7 +34,9 @@ class GhostModule(nn.Module):
     paper has it (its code, and timm's, repeats pixels, which XNNPACK does not delegate).
     """
 
-    def __init__(self, in_channels: int, out_channels: int, norm, act, *, attention: bool = False) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, norm: Norm, act: Act, *, attention: bool = False
+    ) -> None:
         super().__init__()
         if out_channels % 2:
             raise ValueError(f"a ghost module has an even number of output channels, not {out_channels}")
@@ -54,7 +64,7 @@ class GhostModule(nn.Module):
 class RepGhostModule(nn.Module):
     """A 1x1 convolution, then a depthwise one plus the batch-normalised identity (arXiv:2211.06088)."""
 
-    def __init__(self, in_channels: int, out_channels: int, norm, act) -> None:
+    def __init__(self, in_channels: int, out_channels: int, norm: Norm, act: Act) -> None:
         super().__init__()
         self.primary_conv = nn.Sequential(*_conv_norm(in_channels, out_channels, 1, norm), act())
         self.fusion_bn = nn.Sequential(norm(out_channels))
@@ -69,9 +79,10 @@ class RepGhostModule(nn.Module):
 
     def collapsed(self) -> nn.Sequential:
         """The depthwise convolution with the identity in its middle."""
-        depthwise, norm = self.cheap_operation
+        depthwise, norm = cast(tuple[nn.Conv2d, nn.BatchNorm2d], tuple(self.cheap_operation))
         weight, bias = fold_norm(depthwise.weight, None, norm)
-        identity, shift = fold_norm(torch.ones_like(weight[:, :, :1, :1]), None, self.fusion_bn[0])
+        (fusion,) = cast(tuple[nn.BatchNorm2d], tuple(self.fusion_bn))
+        identity, shift = fold_norm(torch.ones_like(weight[:, :, :1, :1]), None, fusion)
         weight = weight + pad_kernel(identity, depthwise.kernel_size[0])
         plain = plain_convolution(weight, bias + shift, groups=depthwise.groups)
         return nn.Sequential(self.primary_conv, plain, self.relu)
@@ -86,6 +97,8 @@ class GhostBottleneck(nn.Module):
         inside, out_channels = channels
         options = block.options
         kernel, norm, act = int(options["k"]), norm_layer(family), get_act_layer(family.activation)
+        self.ghost1: GhostModule | RepGhostModule
+        self.ghost2: GhostModule | RepGhostModule
         if block.kind == "repghost":
             self.ghost1 = RepGhostModule(in_channels, inside, norm, act)
             self.ghost2 = RepGhostModule(inside, out_channels, norm, nn.Identity)
@@ -109,6 +122,7 @@ class GhostBottleneck(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.ghost1(x)
         if self.conv_dw is not None:
+            assert self.bn_dw is not None
             y = self.bn_dw(self.conv_dw(y))
         if self.se is not None:
             y = self.se(y)

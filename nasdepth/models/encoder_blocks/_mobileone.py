@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from timm.layers import create_conv2d, get_act_layer, pad_same
@@ -17,7 +18,7 @@ from nasdepth.models.reparam import fold_norm, identity_kernel, pad_kernel
 class Branch(nn.Module):
     """Convolution and batch norm; a 1x1 one reads the pixels in the middle of the block's windows."""
 
-    def __init__(self, conv: nn.Module, norm: nn.BatchNorm2d, window: int, stride: int) -> None:
+    def __init__(self, conv: Any, norm: nn.BatchNorm2d, window: int, stride: int) -> None:
         super().__init__()
         self.conv, self.bn = conv, norm
         self.window, self.stride = window, stride
@@ -31,8 +32,8 @@ class Branch(nn.Module):
 
     def folded(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Weight, padded to the window, and bias of the branch in evaluation mode."""
-        raw = getattr(self.conv, "folded", None)
-        weight, bias = raw() if raw else (self.conv.weight, None)
+        conv: Any = self.conv
+        weight, bias = conv.folded() if hasattr(conv, "folded") else (conv.weight, None)
         weight, bias = fold_norm(weight, bias, self.bn)
         return pad_kernel(weight, self.window), bias
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from torch import nn
 
+from nasdepth.errors import SpaceError
 from nasdepth.families import BlockSpec, Family, get_family
 
 EncoderBlockBuilder = Callable[[Family, BlockSpec, int, tuple[int, ...]], nn.Module]
@@ -35,5 +36,13 @@ def build_encoder_block(block: BlockSpec, in_channels: int, channels: tuple[int,
         block: of a family.
         in_channels: of its input.
         channels: what stands for `block.channels`, which are those of width 1.
+
+    Raises:
+        SpaceError: nothing is registered for the block's kind.
     """
+    if block.kind not in _BUILDERS:
+        raise SpaceError(
+            f"encoder family {block.family}: its block {block.notation!r} is of a kind that nothing builds "
+            f"(value: {block.kind!r}); there are {', '.join(_BUILDERS)}; register_encoder_block adds others"
+        )
     return _BUILDERS[block.kind](get_family(block.family), block, in_channels, channels)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -17,16 +18,16 @@ def full_precision[**P, R](loss: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(loss)
     def computed(*arguments: P.args, **named: P.kwargs) -> R:
-        arguments = [_raised(argument) for argument in arguments]
-        named = {name: _raised(argument) for name, argument in named.items()}
-        device = next(one.device.type for one in (*arguments, *named.values()) if torch.is_tensor(one))
+        raised: list[Any] = [_raised(argument) for argument in arguments]
+        by_name: dict[str, Any] = {name: _raised(argument) for name, argument in named.items()}
+        device = next(one.device.type for one in (*raised, *by_name.values()) if torch.is_tensor(one))
         with torch.autocast(device, enabled=False):
-            return loss(*arguments, **named)
+            return loss(*raised, **by_name)
 
     return computed
 
 
-def _raised(argument: object) -> object:
+def _raised(argument: Any) -> Any:
     narrow = torch.is_tensor(argument) and argument.is_floating_point() and argument.itemsize < 4
     return argument.float() if narrow else argument
 

@@ -70,7 +70,7 @@ def masked_gradient_loss(
             weight = _cell_sums(weight)
             residual = total / weight.clamp_min(1)
         known = weight > 0
-        sums, counts = 0, 0
+        sums, counts = residual.new_zeros(len(mask)), mask.new_zeros(len(mask), dtype=torch.int64)
         for axis in (2, 3):
             size = residual.shape[axis] - 1
             both = known.narrow(axis, 1, size) & known.narrow(axis, 0, size)

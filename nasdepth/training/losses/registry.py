@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny
 from torch import nn
 
+from nasdepth.config import validated
 from nasdepth.errors import NasdepthError, nearest
 from nasdepth.training.losses.ordinal import OrdinalPairs
 
@@ -109,6 +110,12 @@ class LossTerm(BaseModel, ABC):
             )
 
 
+def given[Value](value: Value | None) -> Value:
+    """A field of `LossInputs` that the term's `needs` name, and that is there for this reason."""
+    assert value is not None, "a term reads what its `needs` do not name"
+    return value
+
+
 _TERMS: dict[str, type[LossTerm]] = {}
 
 
@@ -168,18 +175,7 @@ def _parse_term(name: Any, given: Any, where: str) -> LossTerm:
         raise NasdepthError(
             f"{where}: must list parameters (value: {given!r}); write for instance {{weight: 1}}"
         )
-    try:
-        return term.model_validate(dict(given or {}))
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join([where, *map(str, first["loc"])])
-        if first["type"] == "extra_forbidden":
-            raise NasdepthError(
-                f"{field}: unknown parameter (value: {first['input']!r})"
-                f"{nearest(str(first['loc'][-1]), term.model_fields)}; {name} has "
-                f"{', '.join(term.model_fields)}"
-            ) from error
-        raise NasdepthError(f"{field}: {first['msg']} (value: {first['input']!r})") from error
+    return validated(term, dict(given or {}), section=where)
 
 
 LossTerms = Annotated[dict[str, SerializeAsAny[LossTerm]], BeforeValidator(parse_terms)]

@@ -31,7 +31,7 @@ class DepthToSegmentation(nn.Module):
 
     def forward(self, depth_mm: torch.Tensor) -> torch.Tensor:
         """(B, 1, H, W) depth in millimetres -> (B, classes, H, W) scores."""
-        logs = log_depth(depth_mm.to(self.layers[0].weight.dtype))
+        logs = log_depth(depth_mm.to(next(self.parameters()).dtype))
         return self.layers(logs - logs.mean((1, 2, 3), keepdim=True))
 
 

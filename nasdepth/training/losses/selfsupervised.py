@@ -103,7 +103,7 @@ def smoothness_loss(disparity: torch.Tensor, rgb: torch.Tensor, mask: torch.Tens
     (rgb,) = filled(mask, rgb.to(disparity) / _WHITE, value=0.0)
     mean = image_means(disparity, mask).clamp_min(torch.finfo(disparity.dtype).eps)
     normal = disparity / mean[:, None, None, None]
-    per_image, counted = 0, mask.new_zeros(len(mask))
+    per_image, counted = normal.new_zeros(len(mask)), mask.new_zeros(len(mask))
     for axis in (2, 3):
         size = mask.shape[axis] - 1
         both = mask.narrow(axis, 1, size) & mask.narrow(axis, 0, size)

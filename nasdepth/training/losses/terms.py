@@ -23,7 +23,7 @@ from nasdepth.training.losses.geometry import field_of_view_intrinsics
 from nasdepth.training.losses.gradients import gradient_matching_loss, masked_gradient_loss
 from nasdepth.training.losses.ordinal import pairs_from_depth, ranking_loss
 from nasdepth.training.losses.pointwise import ResidualSpace, berhu_loss, l1_loss, robust_loss
-from nasdepth.training.losses.registry import LossInputs, LossTerm, register_term
+from nasdepth.training.losses.registry import LossInputs, LossTerm, given, register_term
 from nasdepth.training.losses.relative import RelativeForm, relative_loss
 from nasdepth.training.losses.scale_invariant import SigForm, sig_loss
 from nasdepth.training.losses.segmentation import DepthToSegmentation, segmentation_loss
@@ -68,7 +68,7 @@ class Sig(_DenseTerm):
     form: SigForm = "root"
 
     def value(self, inputs: LossInputs, modules: nn.ModuleDict) -> torch.Tensor:
-        return sig_loss(inputs.pred_mm, inputs.target_mm, inputs.mask, self.variance, self.form)
+        return sig_loss(inputs.pred_mm, given(inputs.target_mm), given(inputs.mask), self.variance, self.form)
 
 
 @register_term("gradient")
@@ -78,7 +78,9 @@ class Gradient(_DenseTerm):
     scales: Scales = 4
 
     def value(self, inputs: LossInputs, modules: nn.ModuleDict) -> torch.Tensor:
-        return gradient_matching_loss(inputs.pred_mm, inputs.target_mm, inputs.mask, self.scales)
+        return gradient_matching_loss(
+            inputs.pred_mm, given(inputs.target_mm), given(inputs.mask), self.scales
+        )
 
 
 @register_term("masked_gradient")
@@ -88,7 +90,7 @@ class MaskedGradient(_DenseTerm):
     scales: Scales = 4
 
     def value(self, inputs: LossInputs, modules: nn.ModuleDict) -> torch.Tensor:
-        return masked_gradient_loss(inputs.pred_mm, inputs.target_mm, inputs.mask, self.scales)
+        return masked_gradient_loss(inputs.pred_mm, given(inputs.target_mm), given(inputs.mask), self.scales)
 
 
 @register_term("virtual_normal")
@@ -109,12 +111,12 @@ class VirtualNormal(_DenseTerm):
     def value(self, inputs: LossInputs, modules: nn.ModuleDict) -> torch.Tensor:
         intrinsics = inputs.intrinsics
         if intrinsics is None:
-            batch, _, *hw = inputs.pred_mm.shape
-            intrinsics = field_of_view_intrinsics(tuple(hw), self.horizontal_fov_deg, batch)
+            batch, _, height, width = inputs.pred_mm.shape
+            intrinsics = field_of_view_intrinsics((height, width), given(self.horizontal_fov_deg), batch)
         return virtual_normal_loss(
             inputs.pred_mm,
-            inputs.target_mm,
-            inputs.mask,
+            given(inputs.target_mm),
+            given(inputs.mask),
             intrinsics,
             triples=self.triples,
             max_cosine=self.max_cosine,
@@ -132,7 +134,9 @@ class Robust(_DenseTerm):
     scale_m: float = Field(2.0, gt=0, allow_inf_nan=False)
 
     def value(self, inputs: LossInputs, modules: nn.ModuleDict) -> torch.Tensor:
-        return robust_loss(inputs.pred_mm, inputs.target_mm, inputs.mask, self.alpha, self.scale_m)
+        return robust_loss(
+            inputs.pred_mm, given(inputs.target_mm), given(inputs.mask), self.alpha, self.scale_m
+        )
 
 
 @register_term("l1")
@@ -142,7 +146,7 @@ class L1(_DenseTerm):
     space: ResidualSpace = "metres"
 
     def value(self, inputs: LossInputs, modules: nn.ModuleDict) -> torch.Tensor:
-        return l1_loss(inputs.pred_mm, inputs.target_mm, inputs.mask, self.space)
+        return l1_loss(inputs.pred_mm, given(inputs.target_mm), given(inputs.mask), self.space)
 
 
 @register_term("berhu")
@@ -153,7 +157,7 @@ class BerHu(_DenseTerm):
     share: float = Field(0.2, gt=0, lt=1)
 
     def value(self, inputs: LossInputs, modules: nn.ModuleDict) -> torch.Tensor:
-        return berhu_loss(inputs.pred_mm, inputs.target_mm, inputs.mask, self.space, self.share)
+        return berhu_loss(inputs.pred_mm, given(inputs.target_mm), given(inputs.mask), self.space, self.share)
 
 
 @register_term("ssim")
@@ -163,7 +167,7 @@ class Ssim(_DenseTerm):
     range_mm: float = Field(10_000.0, gt=0, allow_inf_nan=False)
 
     def value(self, inputs: LossInputs, modules: nn.ModuleDict) -> torch.Tensor:
-        return ssim_loss(inputs.pred_mm, inputs.target_mm, inputs.mask, self.range_mm)
+        return ssim_loss(inputs.pred_mm, given(inputs.target_mm), given(inputs.mask), self.range_mm)
 
 
 @register_term("ranking")
@@ -177,7 +181,7 @@ class Ranking(LossTerm):
         return frozenset({"pairs"})
 
     def value(self, inputs: LossInputs, modules: nn.ModuleDict) -> torch.Tensor:
-        return ranking_loss(inputs.pred_mm, inputs.pairs, drop=self.drop)
+        return ranking_loss(inputs.pred_mm, given(inputs.pairs), drop=self.drop)
 
 
 @register_term("sampled_ranking")
@@ -190,7 +194,11 @@ class SampledRanking(_DenseTerm):
 
     def value(self, inputs: LossInputs, modules: nn.ModuleDict) -> torch.Tensor:
         pairs = pairs_from_depth(
-            inputs.target_mm, inputs.mask, self.pairs, ratio=self.ratio, generator=inputs.generator
+            given(inputs.target_mm),
+            given(inputs.mask),
+            self.pairs,
+            ratio=self.ratio,
+            generator=inputs.generator,
         )
         return ranking_loss(inputs.pred_mm, pairs, drop=self.drop)
 
@@ -213,8 +221,8 @@ class Relative(LossTerm):
         of_depth = inputs.space == "depth"
         return relative_loss(
             inputs.pred_mm.float() / _MM_PER_M if of_depth else inverse_depth(inputs.pred_mm),
-            inputs.inverse,
-            inputs.inverse_mask,
+            given(inputs.inverse),
+            given(inputs.inverse_mask),
             form=self.form,
             trim=self.trim,
             gradient=self.gradient,
@@ -231,7 +239,7 @@ class Smoothness(LossTerm):
         return frozenset({"rgb"})
 
     def value(self, inputs: LossInputs, modules: nn.ModuleDict) -> torch.Tensor:
-        return smoothness_loss(inverse_depth(inputs.pred_mm), inputs.rgb, inputs.everywhere)
+        return smoothness_loss(inverse_depth(inputs.pred_mm), given(inputs.rgb), inputs.everywhere)
 
 
 @register_term("reprojection")
@@ -249,10 +257,10 @@ class Reprojection(LossTerm):
     def value(self, inputs: LossInputs, modules: nn.ModuleDict) -> torch.Tensor:
         return reprojection_loss(
             inputs.pred_mm,
-            inputs.rgb,
-            inputs.sources,
-            inputs.poses,
-            inputs.intrinsics,
+            given(inputs.rgb),
+            given(inputs.sources),
+            given(inputs.poses),
+            given(inputs.intrinsics),
             inputs.everywhere,
             ssim_weight=self.ssim_weight,
             automask=self.automask,
@@ -272,8 +280,8 @@ class DistillOutput(LossTerm):
         return frozenset({"teacher_mm"} | ({"mask"} if self.where == "known" else set()))
 
     def value(self, inputs: LossInputs, modules: nn.ModuleDict) -> torch.Tensor:
-        mask = inputs.mask if self.where == "known" else inputs.everywhere
-        return output_distillation_loss(inputs.pred_mm, inputs.teacher_mm, mask, self.variance)
+        mask = given(inputs.mask) if self.where == "known" else inputs.everywhere
+        return output_distillation_loss(inputs.pred_mm, given(inputs.teacher_mm), mask, self.variance)
 
 
 @register_term("segmentation")
@@ -291,7 +299,7 @@ class Segmentation(LossTerm):
         return nn.ModuleDict({"segment": DepthToSegmentation(self.classes, self.width)})
 
     def value(self, inputs: LossInputs, modules: nn.ModuleDict) -> torch.Tensor:
-        return segmentation_loss(modules["segment"](inputs.pred_mm), inputs.labels)
+        return segmentation_loss(modules["segment"](inputs.pred_mm), given(inputs.labels))
 
 
 class _FeatureTerm(LossTerm):
@@ -312,14 +320,16 @@ class _FeatureTerm(LossTerm):
     def value(self, inputs: LossInputs, modules: nn.ModuleDict) -> torch.Tensor:
         values = []
         for layer in self.layers:
-            student = self._layer(inputs.features, layer, "student")
-            teacher = self._layer(inputs.teacher_features, layer, "teacher")
+            student = self._layer(given(inputs.features), layer, "student")
+            teacher = self._layer(given(inputs.teacher_features), layer, "teacher")
             key = _module_key(layer)
             if key in modules:
                 # features of an autocast network are bfloat16, the projection's weights are not
-                student = modules[key](student.to(modules[key].weight.dtype))
-            hw = tuple(student.shape[2:])
-            mask = F.adaptive_max_pool2d(inputs.mask.float(), hw) > 0 if self.where == "known" else None
+                student = modules[key](student.to(next(modules[key].parameters()).dtype))
+            hw = (student.shape[2], student.shape[3])
+            mask = (
+                F.adaptive_max_pool2d(given(inputs.mask).float(), hw) > 0 if self.where == "known" else None
+            )
             values.append(self._compare(student, _resized(teacher, hw), mask))
         return torch.stack(values).mean()
 
@@ -328,7 +338,7 @@ class _FeatureTerm(LossTerm):
     ) -> torch.Tensor:
         raise NotImplementedError
 
-    def _layer(self, features: Mapping, layer: str, of: str):
+    def _layer[Feature](self, features: Mapping[str, Feature], layer: str, of: str) -> Feature:
         if layer not in features:
             raise NasdepthError(
                 f"loss term {self.name}: layers names {layer!r}, which the {of} does not give; it gives "

@@ -312,8 +312,23 @@ def test_operations_beyond_depth_networks_convert_to_the_kernels_read_off_the_mo
         assert partitions(from_module, runtime) == partitions(from_file, runtime)
 
 
+# one of each make: inverted residuals with and without attention, ghosts, re-parameterised, residual
+EXEMPLARS = (
+    "mobilenetv2",
+    "mobilenetv3_small",
+    "mobilenetv4_conv_small",
+    "ghostnetv2",
+    "repghostnet",
+    "resnet18",
+)
+EXHAUSTIVE = pytest.mark.exhaustive
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("family", families())
+@pytest.mark.parametrize(
+    "family",
+    [pytest.param(one, marks=() if one in EXEMPLARS else EXHAUSTIVE) for one in families()],
+)
 def test_every_encoder_family_has_equal_kernels_when_converted(family, tmp_path):
     encoder = f"{family}@0.75:{len(get_family(family).stages)}"
     text = f"64x96,{encoder},none-conv-k1-w16,add-dsconv-k3-w16,up-nearest-bilinear"
@@ -321,7 +336,9 @@ def test_every_encoder_family_has_equal_kernels_when_converted(family, tmp_path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize(
+    "seed", [pytest.param(one, marks=EXHAUSTIVE if one > 3 else ()) for one in range(12)]
+)
 def test_random_networks_have_equal_kernels_when_converted(seed, tmp_path):
     architecture = SearchSpace.load("depth").sample(random.Random(f"agreement {seed}"))
     _convert_and_compare(architecture, tmp_path / "model.tflite")

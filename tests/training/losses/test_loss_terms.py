@@ -131,7 +131,7 @@ def test_a_recipe_lists_terms_as_the_docs_say():
 
 @pytest.mark.parametrize(("listed", "words"), [
     ({"sgi": {"weight": 1}}, r"terms\.sgi: unknown loss term .value: .* .did you mean sig\?.; there are "),
-    ({"sig": {"varience": 0.9}}, r"sig\.varience: unknown parameter .*0\.9\) .did you mean variance.*; sig "),
+    ({"sig": {"varience": 0.9}}, r"sig\.varience: unknown field .*0\.9\) .did you mean variance.*; there"),
     ({"sig": {"variance": 1.5}}, r"terms\.sig\.variance: .*less than or equal to 1 \(value: 1\.5\)"),
     ({"sig": {"form": "cube"}}, r"terms\.sig\.form: .*'root', 'square' or 'unbiased' \(value: 'cube'\)"),
     ({"l1": {}, "gradient": {"scales": 0}}, r"terms\.gradient\.scales: .*\(value: 0\)"),
@@ -141,7 +141,7 @@ def test_a_recipe_lists_terms_as_the_docs_say():
     ({"l1": 0.5}, r"terms\.l1: must list parameters \(value: 0\.5\); write for instance \{weight: 1\}"),
     ({"robust": {"alpha": math.nan}}, r"terms\.robust\.alpha: .*must be a number \(value: nan\)"),
     ({"segmentation": {"classes": 1}}, r"terms\.segmentation\.classes: .*\(value: 1\)"),
-    ({"distill_features": {}}, r"terms\.distill_features\.layers: Field required"),
+    ({"distill_features": {}}, r"terms\.distill_features\.layers: is missing"),
     ({"distill_affinity": {"layers": [], "form": "smart"}}, r"distill_affinity\.layers: .*value: \[\]"),
     ({}, r"loss\.terms: lists no loss term \(value: \{\}\); write for instance"),
     ([{"sig": {}}], r"loss\.terms: lists no loss term"),
