@@ -9,11 +9,12 @@ INSTALLED = $(VENV)/.installed
 # a file of tests stays in one process: some prepare a device for all their tests
 PARALLEL = -n 2 --dist loadfile
 
-.PHONY: help venv search test test-fast test-arm64 lint types docs clean
+.PHONY: help venv search test test-all test-fast test-arm64 lint types docs clean
 
 help:
 	@echo "make search [BUDGET=20]  install, then search on the built-in data"
-	@echo "make test                install, then run every test (make test-fast: without the slow ones)"
+	@echo "make test                install, then run the tests (make test-fast: without the slow ones)"
+	@echo "make test-all            also the tests of every design and encoder family, and of more random networks"
 	@echo "make test-arm64          only the tests on an emulated arm64 Debian (root; says why where it skips)"
 	@echo "make venv                install only; then: . $(VENV)/bin/activate && nasdepth --help"
 	@echo "make lint                ruff"
@@ -36,10 +37,13 @@ search: venv
 	$(VENV)/bin/nasdepth search --budget $(BUDGET)
 
 test: venv
+	$(VENV)/bin/python -m pytest $(PARALLEL) -m 'not exhaustive'
+
+test-all: venv
 	$(VENV)/bin/python -m pytest $(PARALLEL)
 
 test-fast: venv
-	$(VENV)/bin/python -m pytest $(PARALLEL) -m 'not slow'
+	$(VENV)/bin/python -m pytest $(PARALLEL) -m 'not slow and not exhaustive'
 
 test-arm64: venv
 	$(VENV)/bin/python -m pytest -rs tests/devices/test_arm64.py

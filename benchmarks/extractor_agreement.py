@@ -18,8 +18,8 @@ from pathlib import Path
 
 from nasdepth.architecture import Architecture
 from nasdepth.deploy import export_tflite
+from nasdepth.kernels.rules import RUNTIMES, partitions
 from nasdepth.latency import architecture_kernels, module_kernels, tflite_kernels
-from nasdepth.latency.rules import RUNTIMES, partitions
 from nasdepth.models import build, named_designs
 from nasdepth.space import SearchSpace
 

@@ -11,18 +11,16 @@ packs as they ship, for files of models that they were not fitted to.
 from __future__ import annotations
 
 import argparse
-import datetime
 from pathlib import Path
 
 import numpy as np
 
-from nasdepth.packs.calibrate import figures
-from nasdepth.packs.gpu.card import GpuPack
+from nasdepth.latency.accuracy import summarise
+from nasdepth.packs import load_table
 from nasdepth.packs.gpu.delegate import load_delegate
-from nasdepth.packs.gpu.families import families
 from nasdepth.packs.gpu.prior import gpu_priors
+from nasdepth.packs.gpu.published_families import names_by_family
 from nasdepth.packs.gpu.validation import Held, check_pack, folds, left_out
-from nasdepth.packs.loading import table_path
 from nasdepth.packs.published_operations import read_end_to_end, read_models
 
 _DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "published_latency"
@@ -44,12 +42,12 @@ def main() -> None:
             continue
         pack = f"{name.replace('_', '-')}-gpu"
         if arguments.as_shipped:
-            _print(pack, "as shipped", check_pack(GpuPack.load(table_path(pack)), models, latencies, name))
+            _print(pack, "as shipped", check_pack(load_table(pack), models, latencies, name))
             continue
         delegate = load_delegate(prior.family)
         ten = left_out(models, latencies, name, delegate, folds(list(models)))
         _print(pack, "ten folds", Held.joined(ten))
-        alike = families(list(models))
+        alike = names_by_family(list(models))
         by_family = left_out(models, latencies, name, delegate, list(alike.values()))
         _print(pack, "family left out", Held.joined(by_family))
         if arguments.families:
@@ -64,7 +62,7 @@ def _print(pack: str, what: str, held: Held) -> None:
         f"(10 %: {agreed.within_10_percent:5.1f} %), kernel chosen {agreed.kernel_choice_percent:5.1f} %"
     )
     if held.networks:
-        ours = figures(held.networks, datetime.date.today())
+        ours = summarise(held.networks)
         width = np.mean(
             [(one.interval_90[1] - one.interval_90[0]) / one.latency_ms / 2 for one in held.networks]
         )

@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from nasdepth.devices import Device, open_device
-from nasdepth.latency import Kernel, LatencyTable, _bench
-from nasdepth.latency._journal import Journal
+from nasdepth.latency import Kernel, LatencyTable
+from nasdepth.latency.measure import bench as timing
+from nasdepth.latency.measure.journal import Journal
 
 _MILLISECONDS = (2, 5, 10, 20, 50)
 
@@ -33,7 +34,7 @@ def main() -> None:
     device = open_device(arguments.device)
     kernels = random.Random(0).sample(sorted(LatencyTable.load(arguments.table).timings), arguments.count)
     for milliseconds in _MILLISECONDS:
-        _bench._SECONDS = milliseconds / 1e3
+        timing._SECONDS = milliseconds / 1e3
         started = time.monotonic()
         first, second = _measured(device, kernels), _measured(device, kernels)
         rate = 2 * len(kernels) / (time.monotonic() - started)
@@ -51,7 +52,7 @@ def _measured(device: Device, kernels: list[Kernel]) -> np.ndarray:
         tempfile.TemporaryDirectory() as folder,
         closing(Journal(Path(folder) / "journal.jsonl", device.describe())) as journal,
     ):
-        bench = _bench.Bench(device, journal, Path(folder))
+        bench = timing.Bench(device, journal, Path(folder))
         measured = bench.kernels(kernels, bench.overhead_ms())
     return np.array([measured[kernel].latency_ms for kernel in kernels])
 

@@ -31,7 +31,7 @@ from sklearn.ensemble import RandomForestRegressor
 from nasdepth.cli.console import notes, out
 from nasdepth.devices import open_device
 from nasdepth.latency import Kernel, LatencyTable, TablePredictor
-from nasdepth.latency.validate import Checked, validate
+from nasdepth.latency.measure import Checked, validate_table
 from nasdepth.space import SearchSpace
 
 
@@ -49,7 +49,7 @@ def main() -> None:
     device = open_device(args.device, table.card.threads)
     with Progress(console=notes, transient=True) as bar, tempfile.TemporaryDirectory() as cache:
         task = bar.add_task("measuring", total=None)
-        report = validate(
+        report = validate_table(
             table,
             device,
             cache,
@@ -59,8 +59,8 @@ def main() -> None:
             seed=args.seed,
             progress=lambda done, total, _: bar.update(task, completed=done, total=total),
         )
-    ours = [one for one in report.checked if one.name not in args.models]
-    theirs = [one for one in report.checked if one.name in args.models]
+    ours = [one for one in report.checked if one.guess.name not in args.models]
+    theirs = [one for one in report.checked if one.guess.name in args.models]
     card = table.card
     out.print(
         f"{table.name}, {card.soc}, {card.runtime} {card.runtime_version}, {card.threads} threads; reference "
@@ -72,15 +72,15 @@ def main() -> None:
         for one in theirs:
             low, high = one.estimate.interval_90
             out.print(
-                f"{one.name}: {one.measured_ms:.3f} ms measured, {one.estimate.latency_ms:.3f} ({low:.3f} to "
-                f"{high:.3f}) predicted, {one.error:+.1%}"
+                f"{one.guess.name}: {one.guess.measured_ms:.3f} ms measured, {one.estimate.latency_ms:.3f} "
+                f"({low:.3f} to {high:.3f}) predicted, {one.guess.error:+.1%}"
             )
     for name, why in report.refused.items():
         out.print(f"no answer: {name}: {why}")
 
 
 def _rows(title: str, table: LatencyTable, checked: Sequence[Checked]) -> Table:
-    measured = np.array([one.measured_ms for one in checked])
+    measured = np.array([one.guess.measured_ms for one in checked])
     networks = [[kernel for kernel, _, _ in one.estimate.kernels] for one in checked]
     plain = TablePredictor(table.with_card(calibration=None))
     forest = _forest(table)
@@ -110,7 +110,7 @@ def _rows(title: str, table: LatencyTable, checked: Sequence[Checked]) -> Table:
         errors = predicted / measured - 1
         within = [f"{np.mean(np.abs(errors) <= limit):.0%}" for limit in (0.05, 0.10, 0.15)]
         rank = spearmanr(predicted, measured).statistic
-        inside = f"{np.mean([one.inside for one in checked]):.0%}" if name == "ours" else ""
+        inside = f"{np.mean([one.guess.inside for one in checked]):.0%}" if name == "ours" else ""
         rows.add_row(
             name, *within, f"{np.abs(errors).mean():.1%}", f"{errors.mean():+.1%}", f"{rank:.3f}", inside
         )

@@ -24,12 +24,13 @@ from rich.console import Console
 from rich.table import Table
 
 from nasdepth.latency import architecture_kernels
+from nasdepth.latency.accuracy import Guess
 from nasdepth.models import named_designs
 from nasdepth.packs import CalibratedPredictor, load_predictor, read_anchors, read_prior
 from nasdepth.packs.anchors import Anchor
-from nasdepth.packs.belief import Belief
-from nasdepth.packs.calibrate import LeftOut, Seen, calibrated, families, folds, left_out
-from nasdepth.packs.fit import fit, predict
+from nasdepth.packs.physical.calibrate import Seen, by_family, calibrated, folds, guess_of, left_out
+from nasdepth.packs.physical.coefficients import Belief
+from nasdepth.packs.physical.fit import fit, predict
 from nasdepth.space import SearchSpace
 from nasdepth.testing import enlarged
 
@@ -77,10 +78,10 @@ def left_out_table(file: Path) -> None:
             prior = prior_of(precision)
             seen = Seen.of(anchors_of(file, version, precision), prior, "tflite")
             tenths = left_out(seen, prior, folds(seen.anchors))
-            whole = left_out(seen, prior, families(seen.anchors))
+            whole = left_out(seen, prior, by_family(seen.anchors))
             table.add_row(version, precision, "a tenth", *_figures(tenths))
-            for family in sorted({one.anchor.family for one in whole}):
-                chosen = [one for one in whole if one.anchor.family == family]
+            for family in sorted({one.family for one in whole}):
+                chosen = [one for one in whole if one.family == family]
                 table.add_row("", "", family, *_figures(chosen))
             table.add_row("", "", "all families", *_figures(whole))
             table.add_section()
@@ -120,11 +121,7 @@ def _ten_anchors(
     adapted = fit(other.chosen(ten).observations, before.loosened())
     measured = np.array([one.latency_ms for one in other.anchors])
     plain = np.array([predict(one, before).latency_ms for one in other.observations])
-    guesses = [predict(other.observations[i], adapted) for i in rest]
-    checked = [
-        LeftOut(other.anchors[i], guess.latency_ms, guess.relative_sd(adapted))
-        for i, guess in zip(rest, guesses, strict=True)
-    ]
+    checked = [guess_of(other, index, adapted) for index in rest]
     factor = np.exp(np.median(np.log(measured[ten] / plain[ten])))
 
     def mape(predicted: np.ndarray) -> float:
@@ -190,7 +187,7 @@ def physics(count: int) -> None:
     print(f"prediction of new architectures in bulk: {count / (time.perf_counter() - started):.0f} a second")
 
 
-def _figures(checked: Sequence[LeftOut]) -> tuple[str, ...]:
+def _figures(checked: Sequence[Guess]) -> tuple[str, ...]:
     errors = 100 * np.array([one.error for one in checked])
     return (
         str(len(checked)),

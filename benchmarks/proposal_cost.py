@@ -18,9 +18,9 @@ import optuna
 
 from nasdepth.latency import architecture_kernels, encoder_kernels
 from nasdepth.packs import load_predictor
-from nasdepth.search import Outcome, TrialRecord
-from nasdepth.search.records import ATTRIBUTE
-from nasdepth.search.sampling import LatencyAwareSampler, SamplerContext
+from nasdepth.searching import Outcome, TrialRecord
+from nasdepth.searching.records import ATTRIBUTE
+from nasdepth.searching.sampling import LatencyAwareSampler, SamplerContext
 from nasdepth.space import SearchSpace
 
 

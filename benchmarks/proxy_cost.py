@@ -20,9 +20,9 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from nasdepth.data import Mixture, hold_out, load_split
+from nasdepth.data import Mixture, load_split
 from nasdepth.models import build, resolve
-from nasdepth.search.objective import HELD_OUT_AT_MOST, HELD_OUT_SHARE
+from nasdepth.searching.objective import hold_out_validation
 from nasdepth.space import SearchSpace
 from nasdepth.training import Recipe, load_recipe, validate
 from nasdepth.training.batches import make_batch
@@ -54,7 +54,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     device = torch.device(arguments.device)
     recipe = load_recipe(arguments.recipe, parse_overrides(arguments.set))
-    fit, validation = hold_out(load_split(arguments.data, "train"), HELD_OUT_SHARE, HELD_OUT_AT_MOST)
+    fit, validation = hold_out_validation(load_split(arguments.data, "train"))
     if arguments.arch:
         architectures = [resolve(name) for name in arguments.arch]
     else:

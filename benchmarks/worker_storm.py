@@ -13,11 +13,11 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-from nasdepth.cli._defaults import DEFAULT_TABLE
-from nasdepth.search import Settings
+from nasdepth.defaults import DEFAULT_TABLE
+from nasdepth.searching import Settings
 from nasdepth.training import Recipe
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "search"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "searching"))
 from private_postgres import PrivatePostgres
 from storm import storm
 

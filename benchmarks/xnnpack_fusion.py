@@ -3,7 +3,7 @@
 python benchmarks/xnnpack_fusion.py
 
 For every operation: its time alone, with a ReLU after it, and a ReLU's alone; then the same for a PAD before
-a depthwise convolution. Behind nasdepth/latency/rules/xnnpack.yaml. Wants a quiet machine.
+a depthwise convolution. Behind nasdepth/kernels/rules/xnnpack.yaml. Wants a quiet machine.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from pathlib import Path
 
 from ai_edge_litert.interpreter import Interpreter
 
-from nasdepth.deploy.tflite_file import read_model, write_model
+from nasdepth.kernels.rules import load_rules
 from nasdepth.latency import Kernel, write_micro_model
-from nasdepth.latency._schema import schema
-from nasdepth.latency.rules import load_rules
+from nasdepth.tflite.flatbuffer import read_model, write_model
+from nasdepth.tflite.schema_codes import schema
 
 SHAPE = (192, 192, 32)
 K3 = {"kernel_height": 3, "kernel_width": 3}

@@ -1,5 +1,6 @@
 """What every room's tests share: one cache of rendered scenes, one tiny space and a table measured for it."""
 
+import gzip
 import os
 import signal
 import subprocess
@@ -93,14 +94,17 @@ def two_space_file(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def table_file(tmp_path_factory, tiny_space_file) -> Path:
-    """A latency table measured on this machine; it answers for both small spaces."""
+    """A latency table measured on this machine; it answers for both small spaces. It is uncompressed."""
     from nasdepth.devices import LocalDevice
-    from nasdepth.latency.build import build
+    from nasdepth.latency.measure import build_table
     from nasdepth.space import SearchSpace
 
     folder = tmp_path_factory.mktemp("tables")
-    build(LocalDevice(1), SearchSpace.load(tiny_space_file), folder, "here", calibration=0, validate=0)
-    return folder / "here.csv"
+    build_table(LocalDevice(1), SearchSpace.load(tiny_space_file), folder, "here", calibration=0, validate=0)
+    rows = folder / "here.csv"
+    rows.write_bytes(gzip.decompress((folder / "here.csv.gz").read_bytes()))
+    (folder / "here.csv.gz").unlink()
+    return rows
 
 
 @pytest.fixture(scope="session")

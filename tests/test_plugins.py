@@ -17,7 +17,7 @@ from nasdepth.families import IMAGENET, Family, register_family
 from nasdepth.families import _family as family_registry
 from nasdepth.models.encoder_blocks import build_encoder_block
 from nasdepth.plugins import VARIABLE, load_plugins
-from nasdepth.search.sampling import SAMPLERS
+from nasdepth.searching.sampling import SAMPLERS
 from nasdepth.training.losses import registry as term_registry
 
 REPOSITORY = Path(__file__).resolve().parent.parent

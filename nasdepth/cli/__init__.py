@@ -23,11 +23,11 @@ from nasdepth.cli import (
     worker,
     zoo,
 )
-from nasdepth.cli.console import notes
+from nasdepth.cli.console import App, notes
 from nasdepth.errors import NasdepthError
 from nasdepth.plugins import load_plugins
 
-app = typer.Typer(
+app = App(
     name="nasdepth",
     help="Neural architecture search for single-image depth, constrained by measured latency.\n\n"
     "Three steps: latency build (measure your device), search, retrain.",

@@ -16,7 +16,7 @@ class Board:
     """
 
     def __init__(self, bar, budget: int | None) -> None:
-        from nasdepth.search import SearchEvents
+        from nasdepth.searching import SearchEvents
 
         self._bar, self._budget = bar, budget
         self._events = SearchEvents
@@ -41,7 +41,7 @@ class Board:
 
     def start(self, session) -> None:
         from nasdepth.cli.console import EpochBar
-        from nasdepth.search import best
+        from nasdepth.searching import best
 
         self._session = session
         self._budget = self._budget or session.budget
@@ -110,7 +110,7 @@ class Board:
         )
 
     def _trial_ended(self, record) -> None:
-        from nasdepth.search import Outcome
+        from nasdepth.searching import Outcome
 
         if record.outcome is Outcome.TRAINED and (
             self._best is None or record.log2_score > self._best.log2_score

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Annotated, Any
 
 import typer
@@ -20,11 +22,18 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from typer.core import TyperCommand
+
+from nasdepth.errors import NasdepthError
 
 # tables are read by people and by pipes: a narrow default would fold architectures to pieces
 _PIPE_WIDTH = 260
 out = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 notes = Console(stderr=True, width=None if sys.stderr.isatty() else _PIPE_WIDTH)
+
+# of the command that runs, by parameter
+_flags: ContextVar[dict[str, str]] = ContextVar("flags")
+_PARAMETER = re.compile(r"`([a-z][a-z_]*)`")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
@@ -42,6 +51,37 @@ def _finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _finite(one) for name, one in value.items()}
     return [_finite(one) for one in value] if isinstance(value, (list, tuple)) else value
+
+
+class App(typer.Typer):
+    """A group of commands whose errors speak of options, where the library speaks of parameters."""
+
+    def command(self, *arguments: Any, **options: Any) -> Any:
+        return super().command(*arguments, **{"cls": _Command} | options)
+
+
+class _Command(TyperCommand):
+    def invoke(self, ctx: typer.Context) -> Any:
+        _flags.set({one.name.removesuffix("_folder"): _flag(one) for one in self.params})
+        try:
+            return super().invoke(ctx)
+        except NasdepthError as error:
+            error.args = (with_flags(str(error)), *error.args[1:])
+            raise
+
+
+def _flag(parameter: Any) -> str:
+    """How a user writes a parameter of a command."""
+    return next((one for one in parameter.opts if one.startswith("--")), parameter.name.upper())
+
+
+def with_flags(text: str) -> str:
+    """A text of the library with `max_latency_ms` and the like written as --max-latency-ms.
+
+    A name is known where the command that runs has a parameter of that name.
+    """
+    flags = _flags.get({})
+    return _PARAMETER.sub(lambda match: flags.get(match[1], match[0]), text)
 
 
 @contextmanager

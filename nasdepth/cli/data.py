@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 
 import typer
 
-from nasdepth.cli.console import Json, notes, out, print_json
+from nasdepth.cli.console import App, Json, notes, out, print_json
 from nasdepth.report.terminal import figures_table
 
-app = typer.Typer(help="Data sets.", no_args_is_help=True, rich_markup_mode="markdown")
+app = App(help="Data sets.", no_args_is_help=True, rich_markup_mode="markdown")
 
 DATA_HELP = (
     "Folder with rgb/ and depth/ (uint16 PNG in millimetres, 0 unknown), NYU Depth v2's .mat, KITTI's folder "

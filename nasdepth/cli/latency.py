@@ -8,11 +8,11 @@ from typing import Annotated, Literal
 
 import typer
 
-from nasdepth.cli._defaults import DEFAULT_TABLE
-from nasdepth.cli.console import Json, notes, out, print_json, progress
+from nasdepth.cli.console import App, Json, notes, out, print_json, progress
+from nasdepth.defaults import DEFAULT_TABLE
 from nasdepth.report.terminal import figures_table, layers_table, table_words, worst_table
 
-app = typer.Typer(help="Latency tables and predictions.", no_args_is_help=True, rich_markup_mode="markdown")
+app = App(help="Latency tables and predictions.", no_args_is_help=True, rich_markup_mode="markdown")
 
 MEASURED_TABLE = "x86-64-xnnpack-1t"
 Table = Annotated[str, typer.Option("--table", help="CSV file, or the name of a shipped table.")]
@@ -59,24 +59,23 @@ def build(
 
     `nasdepth latency build --device ssh://pi@raspberrypi --threads 4`
     """
-    from nasdepth.devices import open_device
-    from nasdepth.latency.build import build as build_table
-    from nasdepth.space import SearchSpace
+    from nasdepth import api
+    from nasdepth.latency.predict.files import rows_path
 
     with progress() as bar:
-        task = bar.add_task("planning", total=None)
-        table = build_table(
-            open_device(device, threads),
-            SearchSpace.load(space),
-            out_folder,
-            name,
+        table = api.build_table(
+            device,
+            threads=threads,
+            space=space,
+            out=out_folder,
+            name=name,
             minutes=minutes or None,
             calibration=calibrate,
-            validate=validate,
+            validation=validate,
             general=general,
-            progress=_reporter(bar, task),
+            progress=_reporter(bar, bar.add_task("planning", total=None)),
         )
-    path = out_folder / f"{table.name}.csv"
+    path = rows_path(out_folder / table.name)
     card = table.card.model_dump(mode="json")
     if as_json:
         print_json("table", path=str(path), **card)
@@ -127,19 +126,18 @@ def validate(
 
     from nasdepth.devices import open_device
     from nasdepth.errors import TableError
-    from nasdepth.latency import LatencyTable
-    from nasdepth.latency.validate import validate as validate_table
-    from nasdepth.packs.loading import table_path
+    from nasdepth.latency import LatencyTable, load_table
+    from nasdepth.latency.measure import validate_table
+    from nasdepth.latency.predict.files import find_table
     from nasdepth.report.validation import plot_validation
     from nasdepth.space import SearchSpace
 
-    path = table_path(table)
-    if path.suffix != ".csv":
+    loaded, path = load_table(table), find_table(table)
+    if not isinstance(loaded, LatencyTable):
         raise TableError(
             f"{table} is a device pack: nothing in it was measured, and validate checks measured tables. To "
             "fit it to a device, give measured networks to nasdepth latency calibrate"
         )
-    loaded = LatencyTable.load(path)
     with progress() as bar:
         task = bar.add_task("predicting", total=None)
         report = validate_table(
@@ -152,7 +150,7 @@ def validate(
             seed=seed,
             progress=_reporter(bar, task),
         )
-    picture = plot or path.with_suffix(".png")
+    picture = plot or path.with_name(f"{loaded.name}.png")
     if report.checked:
         plot_validation(report.checked, loaded.name, picture)
     if save and report.validation is not None and sample:
@@ -166,11 +164,11 @@ def validate(
             refused=report.refused,
             models=[
                 {
-                    "model": one.name,
-                    "measured_ms": one.measured_ms,
-                    "drift": one.drift,
-                    "error": one.error,
-                    "inside_interval_90": one.inside,
+                    "model": one.guess.name,
+                    "measured_ms": one.guess.measured_ms,
+                    "drift": one.guess.drift,
+                    "error": one.guess.error,
+                    "inside_interval_90": one.guess.inside,
                     **_estimate_json(one.estimate, by_layer=False),
                 }
                 for one in report.checked
@@ -182,7 +180,7 @@ def validate(
         notes.print("fewer than 3 models ran: the table's card stays as it was")
     out.print(worst_table(report.checked[: max(_WORST, len(models or ()))]))
     for one in report.checked[:_WORST]:
-        out.print(layers_table(one.estimate, f"{one.name}: {one.error:+.1%}", most=8))
+        out.print(layers_table(one.estimate, f"{one.guess.name}: {one.guess.error:+.1%}", most=8))
     for name, words in report.refused.items():
         notes.print(f"[yellow]no answer for[/yellow] {name}: {words}")
     if report.checked:

@@ -3,16 +3,58 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.markup import escape
+from rich.progress import Progress
+from typer import Option
 
-from nasdepth.cli._defaults import DEFAULT_TABLE
 from nasdepth.cli.console import EpochBar, Json, notes, out, print_json, progress
 from nasdepth.cli.data import DATA_HELP
 from nasdepth.cli.latency import DeviceUri, Threads
 from nasdepth.errors import DeviceError
+
+if TYPE_CHECKING:
+    from nasdepth.models.pretrained import Start
+    from nasdepth.searching import RetrainEvents, Retraining, RetrainResult
+    from nasdepth.training import Epoch
+
+
+Strings = list[str] | None
+
+RunFolder = Annotated[Path | None, Option("--run", help="Search whose best to train; the newest by default.")]
+Network = Annotated[
+    str | None, Option("--arch", help="Architecture string, named design or teacher:ENCODER@HxW instead.")
+]
+Baseline = Annotated[
+    str | None, Option(help="Trained alike, to compare with: litedepth (but beside a teacher) or none.")
+]
+Data = Annotated[str | None, Option(help=DATA_HELP + " The search's by default.")]
+Mix = Annotated[
+    Strings, Option(help="SOURCE=WEIGHT: further data with its share of the steps to --data's 1. Repeatable.")
+]
+TestData = Annotated[str | None, Option(help="Data whose test split to score on, where it is not --data's.")]
+RecipeName = Annotated[str, Option(help="Name (see `nasdepth recipes list`) or a YAML file.")]
+Changes = Annotated[
+    Strings, Option("--set", help="FIELD=VALUE of the recipe, as loss.gradient.weight=0.5. Repeatable.")
+]
+Epochs = Annotated[int | None, Option(help="Short for --set epochs=.")]
+BatchSize = Annotated[int | None, Option(help="Short for --set batch_size=.")]
+Pretrained = Annotated[
+    bool | None,
+    Option("--pretrained/--no-pretrained", help="Start from ImageNet weights.", show_default=False),
+]
+TeacherFile = Annotated[
+    Path | None, Option(help="Checkpoint to distil from, where the recipe has a term for it.")
+]
+NoTeacher = Annotated[bool, Option("--no-teacher", help="Leave out the loss terms that need a teacher.")]
+Labels = Annotated[
+    Path | None, Option(help="Folder of segmentation labels of --data, ID.png for each image.")
+]
+Table = Annotated[str | None, Option(help="For the predicted latency; the search's by default.")]
+Seed = Annotated[int, Option(help="Random seed of the trainings.")]
+OutFolder = Annotated[Path | None, Option("--out", help="Where checkpoints, models and results go.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -21,58 +63,25 @@ def register(app: typer.Typer) -> None:
 
 
 def retrain(
-    run: Annotated[
-        Path | None, typer.Option("--run", help="Search whose best to train; the newest by default.")
-    ] = None,
-    architecture: Annotated[
-        str | None,
-        typer.Option("--arch", help="Architecture string, named design or teacher:ENCODER@HxW instead."),
-    ] = None,
-    baseline: Annotated[
-        str | None,
-        typer.Option(help="Trained alike, to compare with: litedepth (but beside a teacher) or none."),
-    ] = None,
-    data: Annotated[str | None, typer.Option(help=DATA_HELP + " The search's by default.")] = None,
-    mix: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="SOURCE=WEIGHT: further data with its share of the steps to --data's 1. Repeatable."
-        ),
-    ] = None,
-    test_data: Annotated[
-        str | None, typer.Option(help="Data whose test split to score on, where it is not --data's.")
-    ] = None,
-    recipe: Annotated[
-        str, typer.Option(help="Name (see `nasdepth recipes list`) or a YAML file.")
-    ] = "default",
-    changes: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="FIELD=VALUE of the recipe, as loss.gradient.weight=0.5. Repeatable."),
-    ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Short for --set epochs=.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Short for --set batch_size=.")] = None,
-    pretrained: Annotated[
-        bool | None,
-        typer.Option("--pretrained/--no-pretrained", help="Start from ImageNet.", show_default=False),
-    ] = None,
-    teacher: Annotated[
-        Path | None, typer.Option(help="Checkpoint to distil from, where the recipe has a term for it.")
-    ] = None,
-    no_teacher: Annotated[
-        bool, typer.Option("--no-teacher", help="Leave out the loss terms that need a teacher.")
-    ] = False,
-    labels: Annotated[
-        Path | None, typer.Option(help="Folder of segmentation labels of --data, ID.png for each image.")
-    ] = None,
-    table: Annotated[
-        str | None, typer.Option(help="For the predicted latency; the search's by default.")
-    ] = None,
+    run: RunFolder = None,
+    architecture: Network = None,
+    baseline: Baseline = None,
+    data: Data = None,
+    mix: Mix = None,
+    test_data: TestData = None,
+    recipe: RecipeName = "default",
+    changes: Changes = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    pretrained: Pretrained = None,
+    teacher: TeacherFile = None,
+    no_teacher: NoTeacher = False,
+    labels: Labels = None,
+    table: Table = None,
     device: DeviceUri = "local",
     threads: Threads = None,
-    seed: Annotated[int, typer.Option(help="Of the training.")] = 0,
-    out_folder: Annotated[
-        Path | None, typer.Option("--out", help="Where checkpoints, models and results go.")
-    ] = None,
+    seed: Seed = 0,
+    out_folder: OutFolder = None,
     as_json: Json = False,
 ) -> None:
     """Train the best architecture fully, export it, score the .tflite and measure it on the device.
@@ -83,101 +92,82 @@ def retrain(
     `nasdepth retrain --arch litedepth --data my_data --recipe litedepth --set epochs=100 --baseline none`;
     `torchrun --nproc-per-node 2 -m nasdepth retrain --arch fastdepth --data my_data`
     """
-    from nasdepth.data import open_split
-    from nasdepth.devices import open_device
-    from nasdepth.files import write_json
-    from nasdepth.models import Teacher, name_of, parse_any, resolve
-    from nasdepth.packs import load_predictor
-    from nasdepth.report.terminal import retrained_table, table_words
-    from nasdepth.search import Run, describe_table, latest_run_folder, open_labels, open_training
-    from nasdepth.search import retrain as retrain_one
-    from nasdepth.search.measure import differences
-    from nasdepth.training.distributed import is_first_process
-    from nasdepth.training.recipe import parse_overrides, recipe_for
+    from nasdepth import api
+    from nasdepth.training.recipe import parse_overrides
 
-    searched = Run.open(run or latest_run_folder()) if architecture is None or run is not None else None
-    chosen = parse_any(architecture) if architecture else searched.best_architecture()
-    given = {"epochs": epochs, "batch_size": batch_size, "pretrained": pretrained}
-    overrides = {name: value for name, value in given.items() if value is not None}
-    overrides |= {f"mixture.{source}": weight for source, weight in map(_portion, mix or ())}
-    resolved = recipe_for(recipe, overrides | parse_overrides(changes or ()), teacher, no_teacher)
-    beside = baseline or ("none" if isinstance(chosen, Teacher) else "litedepth")
-    compared = [chosen] if beside == "none" or resolve(beside) == chosen else [chosen, resolve(beside)]
-    data = data or (searched.settings.data if searched else "scenes")
-    table = table or (searched.settings.table if searched else DEFAULT_TABLE)
-    folder = out_folder or (searched.folder if searched else Path("runs")) / "retrain"
-    predictor = load_predictor(table)
-    loaded_table = predictor.table
-    measuring = open_device(device, threads)
-    info = measuring.describe()
-    measured_with = info.threads
-    mixture, validation = open_training(data, resolved, seed)
-    extras = open_labels(labels, resolved, mixture)
-    has_test = test_data is not None or mixture.portions[0].split.kind != "video"
-    test_split = open_split(test_data or data, "test") if has_test else None
-    images = " + ".join(f"{len(portion.split)} of {portion.name}" for portion in mixture.portions)
-    notes.print(
-        f"{images} to train, {len(test_split) if has_test else 'none'} to test; recipe {recipe} "
-        f"({resolved.fingerprint}), {resolved.epochs} epochs of {mixture.steps_per_epoch} steps; {folder}; "
-        f"latencies estimated from {table_words(loaded_table)}"
+    short = {"epochs": epochs, "batch_size": batch_size, "pretrained": pretrained}
+    retraining = api.open_retraining(
+        architecture,
+        run=run,
+        baseline=baseline,
+        data=data,
+        mix=dict(map(_portion, mix or ())),
+        test_data=test_data,
+        recipe=recipe,
+        changes={name: value for name, value in short.items() if value is not None}
+        | parse_overrides(changes or ()),
+        teacher=teacher,
+        no_teacher=no_teacher,
+        labels=labels,
+        table=table,
+        device=device,
+        threads=threads,
+        seed=seed,
+        out=out_folder,
     )
-    if not has_test:
-        notes.print(f"{data} is video, without depth to score on; --test-data names some that has")
-    results = []
-    with measuring, progress() as bar:
-        for one in compared:
-            label = name_of(one) or str(one.encoder)
-            steps = EpochBar(bar, label, resolved.epochs)
-            result = retrain_one(
-                one,
-                mixture,
-                test_split,
-                resolved,
-                folder / one.key,
-                measuring,
-                predictor,
-                seed=seed,
-                validation=validation,
-                extras=extras,
-                on_start=lambda start, label=label: notes.print(
-                    f"{label}: encoder starts from {start.source}"
-                ),
-                on_epoch=lambda epoch, label=label: notes.print(
-                    f"{label}: epoch {epoch.epoch + 1}/{resolved.epochs}, loss {epoch.loss:.4f}, "
-                    f"{epoch.seconds:.1f} s"
-                ),
-                on_step=steps.step,
-            )
-            steps.close()
-            if result is not None:
-                results.append(result)
-    if not is_first_process():
+    with retraining, progress() as bar:
+        _say_what_is_trained(retraining, recipe)
+        result = retraining.run(_training_events(bar, retraining.recipe.epochs))
+    if result is None:
         return
-    content = {
-        "data": data,
-        "test_data": test_data or (data if has_test else None),
-        "device": device,
-        "threads": measured_with,
-        "recipe": resolved.model_dump(mode="json"),
-        "table": describe_table(loaded_table),
-        "results": [result.to_row() for result in results],
-    }
-    write_json(folder / "results.json", {"schema": "nasdepth-retrain-1", **content})
     if as_json:
-        print_json("retrain", **content)
-        return
-    out.print(retrained_table(results, loaded_table.card.device))
-    if different := differences(info, loaded_table.card):
+        print_json("retrain", **result.to_json())
+    else:
+        _print_retrained(result, retraining.different_device)
+
+
+def _say_what_is_trained(retraining: Retraining, recipe: str) -> None:
+    from nasdepth.report.terminal import table_words
+
+    mixture, test_split = retraining.mixture, retraining.test_split
+    images = " + ".join(f"{len(portion.split)} of {portion.name}" for portion in mixture.portions)
+    tested = "none" if test_split is None else len(test_split)
+    notes.print(
+        f"{images} to train, {tested} to test; recipe {recipe} "
+        f"({retraining.recipe.fingerprint}), {retraining.recipe.epochs} epochs of {mixture.steps_per_epoch} "
+        f"steps; {retraining.folder}; latencies estimated from {table_words(retraining.table)}"
+    )
+    if test_split is None:
+        notes.print(f"{retraining.data} is video, without depth to score on; --test-data names some that has")
+
+
+def _training_events(bar: Progress, epochs: int) -> RetrainEvents:
+    from nasdepth.searching import RetrainEvents
+
+    steps = EpochBar(bar, "waiting", epochs)
+
+    def begun(name: str, start: Start) -> None:
+        steps.relabel(name)
+        notes.print(f"{name}: encoder starts from {start.source}")
+
+    def epoch_ended(name: str, epoch: Epoch) -> None:
+        notes.print(f"{name}: epoch {epoch.epoch + 1}/{epochs}, loss {epoch.loss:.4f}, {epoch.seconds:.1f} s")
+
+    return RetrainEvents(begun, epoch_ended, steps.step)
+
+
+def _print_retrained(result: RetrainResult, different_device: str) -> None:
+    from nasdepth.report.terminal import retrained_table
+
+    out.print(retrained_table(result.networks, result.table.card.device))
+    if different_device:
         notes.print(
-            f"[yellow]estimates and measurements are of two devices[/yellow] ({escape(different)}): neither "
-            "confirms the other, and the score is of the device that measured",
+            f"[yellow]estimates and measurements are of two devices[/yellow] ({escape(different_device)}): "
+            "neither confirms the other, and the score is of the device that measured",
             soft_wrap=True,
         )
-    for result in results:
-        out.print(
-            f"{result.model}  {result.model.stat().st_size / 1e6:.2f} MB  {result.architecture}",
-            soft_wrap=True,
-        )
+    for one in result.networks:
+        out.print(f"{one.model}  {one.model.stat().st_size / 1e6:.2f} MB  {one.architecture}", soft_wrap=True)
 
 
 def _portion(text: str) -> tuple[str, str]:
@@ -194,20 +184,16 @@ def export(
 
     Example: `nasdepth export runs/search-1/retrain/0f5118691aec/checkpoint.pt depth.tflite`
     """
-    from nasdepth.deploy import export_tflite
-    from nasdepth.models import build_any
+    from nasdepth import api
     from nasdepth.report.terminal import figures_table
-    from nasdepth.training import load_model
 
-    trained = source.endswith(".pt") or Path(source).is_file()
-    model = load_model(source) if trained else build_any(source)
-    if not trained:
+    result = api.export(source, target)
+    if not result.trained:
         notes.print("[yellow]untrained weights[/yellow]: good for measuring latency, not for depth")
-    result = export_tflite(model, target)
     figures = {
         "model": str(result.path),
         "model_bytes": result.path.stat().st_size,
-        "architecture": str(model.architecture),
+        "architecture": str(result.architecture),
         "operators": len(result.operators),
         "relative_error_against_torch": result.relative_error,
     }
@@ -275,10 +261,10 @@ def benchmark(
 
     Example: `nasdepth benchmark depth.tflite --device local --threads 1`
     """
-    from nasdepth.deploy.tflite_file import read_model
     from nasdepth.devices import open_device
     from nasdepth.packs import write_anchors
     from nasdepth.report.terminal import figures_table
+    from nasdepth.tflite.flatbuffer import read_model
 
     for path in models:
         read_model(path)

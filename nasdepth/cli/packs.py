@@ -68,7 +68,7 @@ def calibrate(
     `nasdepth latency calibrate --anchors mine.csv --prior rpi4-tflite2.5-ruy-4t --out mine.yaml`
     """
     from nasdepth.packs.anchors import read_setting
-    from nasdepth.packs.making import AnchorFile, make_pack
+    from nasdepth.packs.from_measurements import AnchorFile, make_pack
     from nasdepth.report.packs import checks_table
 
     if out_file.suffix != ".yaml":
@@ -81,7 +81,7 @@ def calibrate(
         | {name: values[-1] for name, values in _pairs(setting, "--set").items()},
         sources=[_source(one) for one in source or ()],
     )
-    path = pack.save(out_file)
+    path = pack.save(out_file.parent)
     if as_json:
         print_json("pack", **pack_json(pack), path=str(path))
         return
@@ -105,8 +105,8 @@ def devices(
 
     Example: `nasdepth latency devices latency_tables`
     """
+    from nasdepth.latency.predict.files import every_table
     from nasdepth.packs import load_table
-    from nasdepth.packs.loading import every_table
     from nasdepth.report.packs import device_row, devices_table
 
     rows, broken = [], {}

@@ -8,9 +8,9 @@ import typer
 from rich import box
 from rich.table import Table
 
-from nasdepth.cli.console import Json, out, print_json
+from nasdepth.cli.console import App, Json, out, print_json
 
-app = typer.Typer(help="Training recipes.", no_args_is_help=True, rich_markup_mode="markdown")
+app = App(help="Training recipes.", no_args_is_help=True, rich_markup_mode="markdown")
 
 
 @app.command("list")

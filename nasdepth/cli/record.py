@@ -77,7 +77,7 @@ def record(
         load_records,
         write_records,
     )
-    from nasdepth.search import Run
+    from nasdepth.searching import Run
 
     finished = 0
     with progress() as bar:
@@ -120,7 +120,7 @@ def record(
                 notes.print(f"stopped; go on with: nasdepth record {folder}")
                 raise
     if out_file is not None:
-        write_records(out_file, collect_records(recording, len(fit), len(held_out)))
+        write_records(out_file, collect_records(recording, fit, held_out))
     trainings, wanted = recording.records(), len(recording.jobs())
     counts = counted(trainings)
     if as_json:

@@ -95,7 +95,7 @@ def replay(
         from nasdepth.replay import Replay, Setting, read_traces, replay_all, summaries, write_traces
     from nasdepth.recording import load_records
     from nasdepth.recording.training import commit
-    from nasdepth.search.sampling import check_sampler
+    from nasdepth.searching.sampling import check_sampler
 
     samplers = list(dict.fromkeys(sampler or ["random", "tpe", "latency-aware"]))
     for name in samplers:

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from nasdepth.cli.console import Json, out, print_json
+from nasdepth.cli.console import App, Json, out, print_json
 from nasdepth.report.terminal import figures_table
 
-app = typer.Typer(help="Search spaces and architectures.", no_args_is_help=True, rich_markup_mode="markdown")
+app = App(help="Search spaces and architectures.", no_args_is_help=True, rich_markup_mode="markdown")
 
 Space = Annotated[str, typer.Option("--space", help="YAML file, or a shipped space: depth, quick.")]
 

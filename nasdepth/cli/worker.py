@@ -44,8 +44,8 @@ def worker(
     import torch
 
     from nasdepth.data.scenes import parse_scenes
-    from nasdepth.search import STUDY_NAME, join
-    from nasdepth.search.storage import VARIABLE, shown
+    from nasdepth.searching import STUDY_NAME, join
+    from nasdepth.searching.storage import VARIABLE, shown
 
     url = storage or os.environ.get(VARIABLE)
     if not url:

@@ -10,10 +10,10 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from nasdepth.cli._defaults import DEFAULT_TABLE
-from nasdepth.cli.console import Json, out, print_json, progress
+from nasdepth.cli.console import App, Json, out, print_json, progress
+from nasdepth.defaults import DEFAULT_TABLE
 
-app = typer.Typer(
+app = App(
     help="Named designs: published networks as architectures.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
@@ -30,7 +30,7 @@ def list_designs(as_json: Json = False) -> None:
     Example: `nasdepth zoo list`
     """
     from nasdepth.report.zoo import designs_table
-    from nasdepth.search.survey import survey
+    from nasdepth.searching.survey import survey
     from nasdepth.space import SearchSpace
 
     space = SearchSpace.load(FULL_SPACE)
@@ -72,7 +72,7 @@ def show(
     from nasdepth.packs import load_predictor
     from nasdepth.report.terminal import figures_table, interval
     from nasdepth.report.zoo import published_words, stages_table
-    from nasdepth.search.survey import Surveyed
+    from nasdepth.searching.survey import Surveyed
     from nasdepth.space import SearchSpace
 
     surveyed = Surveyed(get_design(name))
@@ -166,7 +166,7 @@ def table(
     from nasdepth.files import write_text
     from nasdepth.packs import load_predictor
     from nasdepth.report.zoo import agreement_words, zoo_document
-    from nasdepth.search.survey import agreements, survey, tabulate
+    from nasdepth.searching.survey import agreements, survey, tabulate
     from nasdepth.space import SearchSpace
 
     if threads is not None and measure is None:

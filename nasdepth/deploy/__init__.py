@@ -1,7 +1,7 @@
 """Deployment: export to .tflite, run it, score it."""
 
-from nasdepth.deploy.evaluate import evaluate, evaluate_tflite
+from nasdepth.deploy.evaluation import evaluate, evaluate_tflite
 from nasdepth.deploy.export import Export, export_tflite
-from nasdepth.deploy.runtime import TFLiteDepth
+from nasdepth.tflite.depth_model import TFLiteDepth
 
 __all__ = ["Export", "TFLiteDepth", "evaluate", "evaluate_tflite", "export_tflite"]

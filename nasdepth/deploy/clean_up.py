@@ -7,7 +7,7 @@ import copy
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from nasdepth.deploy.tflite_file import operator_name
+from nasdepth.tflite.flatbuffer import operator_name
 
 
 def clean_up(model: schema.ModelT) -> None:

@@ -19,11 +19,11 @@ from torch import nn
 
 from nasdepth.architecture import OUTPUT_HW
 from nasdepth.deploy.clean_up import clean_up
-from nasdepth.deploy.runtime import TFLiteDepth
-from nasdepth.deploy.tflite_file import operator_name, read_model, write_model
 from nasdepth.errors import NasdepthError
 from nasdepth.files import whole_file
 from nasdepth.models.reparam import collapse
+from nasdepth.tflite.depth_model import TFLiteDepth
+from nasdepth.tflite.flatbuffer import operator_name, read_model, write_model
 
 MAX_RELATIVE_ERROR = 1e-4
 _ONNX_OPSET = 17

@@ -6,17 +6,16 @@ import hashlib
 import shlex
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from nasdepth.devices._benchmark_model import BenchmarkOutput, parse_benchmark, refused_by_gpu
-from nasdepth.devices._probe import PROBE_OPERATIONS, probe_model
 from nasdepth.devices.base import MODELS_AT_ONCE, Device, DeviceInfo, Measurement
+from nasdepth.devices.benchmark_model import BenchmarkOutput, parse_benchmark, refused_by_gpu
 from nasdepth.devices.diagnosis import Diagnosis, judge
+from nasdepth.devices.probe import PROBE, PROBE_OPERATIONS
 from nasdepth.devices.uri import DeviceUri
 from nasdepth.errors import ConnectionLost, DeviceError
 
@@ -239,10 +238,7 @@ class AdbDevice(Device):
         return "" if code else text.strip()
 
     def _push_probe(self) -> str:
-        with tempfile.TemporaryDirectory(prefix="nasdepth-") as folder:
-            path = Path(folder) / "probe.tflite"
-            path.write_bytes(probe_model())
-            self._push(path, f"{_FOLDER}/probe.tflite")
+        self._push(PROBE, f"{_FOLDER}/probe.tflite")
         return f"{_FOLDER}/probe.tflite"
 
     def _push(self, path: Path, place: str) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from nasdepth.devices._runner_device import (
+from nasdepth.devices.runner_device import (
     RUNNER,
     SILENCE_SECONDS,
     Run,

@@ -23,7 +23,7 @@ from paramiko.ssh_exception import (
     SSHException,
 )
 
-from nasdepth.devices._runner_device import (
+from nasdepth.devices.runner_device import (
     RUNNER,
     SILENCE_SECONDS,
     Run,

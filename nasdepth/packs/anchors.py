@@ -15,8 +15,9 @@ from pathlib import Path
 from nasdepth.devices import DeviceInfo, Measurement
 from nasdepth.errors import NasdepthError, SpaceError, TableError
 from nasdepth.files import write_text
+from nasdepth.kernels.kernel import Kernel
 from nasdepth.latency.extract import architecture_kernels, tflite_kernels
-from nasdepth.latency.kernels import Kernel
+from nasdepth.models import resolve
 from nasdepth.packs.public_models import EXAMPLES, family_of, public_kernels
 from nasdepth.packs.published_operations import PublishedModel
 
@@ -165,8 +166,6 @@ def model_kernels(
         TableError: it is nothing of that; the message begins with `where`.
         ModelFileError, UnknownKernelError: a .tflite that is damaged, or has an operation without kernel.
     """
-    from nasdepth.models.zoo import resolve
-
     if name.endswith(".tflite"):
         path = folder / name if (folder / name).is_file() else Path(name)
         return tflite_kernels(path, runtime), path.stem
@@ -184,7 +183,7 @@ def model_kernels(
 
 def precision_of(kernels: tuple[Kernel, ...]) -> str:
     """The precision of most multiplications, or of most kernels where there are none."""
-    macs = Counter()
+    macs: Counter[str] = Counter()
     for kernel in kernels:
         macs[block_of(kernel)] += kernel.macs + 1
     if not macs:

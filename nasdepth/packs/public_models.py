@@ -2,149 +2,120 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 from nasdepth.errors import TableError
-from nasdepth.families import round_channels
-from nasdepth.latency.kernels import Kernel
-from nasdepth.packs._layers import Layers, Value
+from nasdepth.families import BlockSpec, get_family, round_channels
+from nasdepth.kernels.builder import GraphBuilder, Value, window_of
+from nasdepth.kernels.kernel import Kernel
 
-# (repeats, kernel, stride, expansion, channels)
-_MOBILENET_V1 = (
-    *((1, 64), (2, 128), (1, 128), (2, 256), (1, 256), (2, 512)),
-    *((1, 512),) * 5,
-    *((2, 1024), (1, 1024)),
-)
-_MOBILENET_V2 = (
-    (1, 3, 1, 1, 16),
-    (2, 3, 2, 6, 24),
-    (3, 3, 2, 6, 32),
-    (4, 3, 2, 6, 64),
-    (3, 3, 1, 6, 96),
-    (3, 3, 2, 6, 160),
-    (1, 3, 1, 6, 320),
-)
-_LITE = (
-    (1, 3, 1, 1, 16),
-    (2, 3, 2, 6, 24),
-    (2, 5, 2, 6, 40),
-    (3, 3, 2, 6, 80),
-    (3, 5, 1, 6, 112),
-    (4, 5, 2, 6, 192),
-    (1, 3, 1, 6, 320),
-)
-# width, depth, input size
-_LITE_SCALES = ((1.0, 1.0, 224), (1.0, 1.1, 240), (1.1, 1.2, 260), (1.2, 1.4, 280), (1.4, 1.8, 300))
-# (kernel, expanded channels, channels, squeeze-and-excite, hard-swish, stride)
-_V3_LARGE = (
-    (3, 16, 16, False, False, 1),
-    (3, 64, 24, False, False, 2),
-    (3, 72, 24, False, False, 1),
-    (5, 72, 40, True, False, 2),
-    *((5, 120, 40, True, False, 1),) * 2,
-    (3, 240, 80, False, True, 2),
-    (3, 200, 80, False, True, 1),
-    *((3, 184, 80, False, True, 1),) * 2,
-    (3, 480, 112, True, True, 1),
-    (3, 672, 112, True, True, 1),
-    (5, 672, 160, True, True, 2),
-    *((5, 960, 160, True, True, 1),) * 2,
-)
-_V3_SMALL = (
-    (3, 16, 16, True, False, 2),
-    (3, 72, 24, False, False, 2),
-    (3, 88, 24, False, False, 1),
-    (5, 96, 40, True, True, 2),
-    *((5, 240, 40, True, True, 1),) * 2,
-    (5, 120, 48, True, True, 1),
-    (5, 144, 48, True, True, 1),
-    (5, 288, 96, True, True, 2),
-    *((5, 576, 96, True, True, 1),) * 2,
-)
-# In SSDLite the last three blocks are half as wide
-_V3_SSD = {
-    "large": (*_V3_LARGE[:12], (5, 672, 80, True, True, 2), *((5, 480, 80, True, True, 1),) * 2),
-    "small": (*_V3_SMALL[:8], (5, 288, 48, True, True, 2), *((5, 288, 48, True, True, 1),) * 2),
-}
+# Input sizes of EfficientNet-Lite 0 to 4
+_LITE_SIZES = (224, 240, 260, 280, 300)
+# Repeats, channels and stride of ResNet-50's stages
 _RESNET50 = ((3, 64, 1), (4, 128, 2), (6, 256, 2), (3, 512, 2))
 _CLASSES, _SSD_CLASSES = 1001, 91
+_SSD_EXTRA = (512, 256, 256, 128)
 
 
-def _mobilenet_v1(net: Layers, width: float) -> Value:
-    x = net.conv(net.image, _plain(32, width), 3, 2, "relu6")
-    for stride, channels in _MOBILENET_V1:
-        x = net.conv(net.depthwise(x, 3, stride, "relu6"), _plain(channels, width), activation="relu6")
-    return net.classifier(net.pool(x), _CLASSES)
+def _blocks(family: str) -> Iterator[BlockSpec]:
+    for stage in get_family(family).blocks():
+        yield from stage
 
 
-def _plain(channels: int, width: float) -> int:
+def _mobilenet_v1(net: GraphBuilder, width: float) -> list[Value]:
+    """The features after every block."""
+    x, features = net.conv(net.image, _not_rounded(32, width), 3, 2, "relu6"), []
+    for block in _blocks("mobilenetv1"):
+        x = net.depthwise(x, 3, block.stride, "relu6")
+        x = net.conv(x, _not_rounded(block.channels[-1], width), activation="relu6")
+        features.append(x)
+    return features
+
+
+def _v1_classifier(net: GraphBuilder, width: float) -> Value:
+    return _classifier(net, _pool(net, _mobilenet_v1(net, width)[-1]), _CLASSES)
+
+
+def _not_rounded(channels: int, width: float) -> int:
     return max(int(channels * width), 8)
 
 
-def _mobilenet_v2(net: Layers, width: float) -> Value:
-    x = net.conv(net.image, round_channels(32 * width), 3, 2, "relu6")
-    for row in _MOBILENET_V2:
-        x = _inverted(net, x, *row[:4], round_channels(row[4] * width), "relu6")
-    x = net.conv(x, round_channels(1280 * max(width, 1.0)), activation="relu6")
-    return net.classifier(net.pool(x), _CLASSES)
-
-
-def _inverted(net: Layers, x: Value, repeats, window, stride, expansion, channels, activation) -> Value:
-    for index in range(repeats):
-        step = 1 if index else stride
-        y = net.conv(x, expansion * x.channels, activation=activation) if expansion > 1 else x
-        y = net.conv(net.depthwise(y, window, step, activation), channels)
-        x = net.add(x, y) if step == 1 and x.channels == channels else y
-    return x
-
-
-def _efficientnet_lite(net: Layers, variant: int) -> Value:
-    width, depth, _ = _LITE_SCALES[variant]
-    image = net.convert("quantize", net.image) if net.precision != "float32" else net.image
-    x = net.conv(image, 32, 3, 2, "relu6")  # stem and head are as wide in every variant
-    for index, (repeats, window, stride, expansion, channels) in enumerate(_LITE):
-        if 0 < index < len(_LITE) - 1:
-            repeats = math.ceil(repeats * depth)
-        x = _inverted(net, x, repeats, window, stride, expansion, round_channels(channels * width), "relu6")
-    scores = net.classifier(net.pool(net.conv(x, 1280, activation="relu6")), 1000, dense=True)
-    return net.convert("dequantize", scores) if net.precision != "float32" else scores
-
-
-def _mobilenet_v3(net: Layers, size: str, minimalistic: bool, width: float) -> Value:
-    rows = _V3_LARGE if size == "large" else _V3_SMALL
-    x, _ = _v3_blocks(net, rows, minimalistic, width)
-    swish = "relu" if minimalistic else "hard_swish"
-    x = net.conv(x, round_channels(width * rows[-1][1]), activation=swish)
-    wide = 1280 if size == "large" else 1024
-    x = net.conv(net.pool(x), round_channels(wide * max(width, 1.0)), activation=swish)
-    return net.classifier(x, _CLASSES)
-
-
-def _v3_blocks(net: Layers, rows, minimalistic: bool, width: float) -> tuple[Value, Value]:
-    """The last block's output, and the expanded features at stride 16."""
-    swish = "relu" if minimalistic else "hard_swish"
-    x = net.conv(net.image, round_channels(16 * width), 3, 2, swish)
-    before, stride_16 = 16, x
-    for window, expanded, channels, excite, swished, stride in rows:
-        activation = swish if swished else "relu"
-        window = 3 if minimalistic else window
-        out, inner = round_channels(channels * width), round_channels(x.channels * expanded / before)
-        y = net.conv(x, inner, activation=activation) if expanded != before else x
-        if stride == 2 and y.height == -(-net.image.height // 16):
+def _inverted_residuals(net: GraphBuilder, family: str, width: float) -> tuple[Value, Value]:
+    """The last block's output and the expanded features at stride 16, of blocks with ReLU6."""
+    x = net.conv(net.image, get_family(family).scaled(32, width), 3, 2, "relu6")
+    stride_16 = x
+    for block in _blocks(family):
+        channels = get_family(family).scaled(block.channels[-1], width)
+        expansion, window = int(block.options.get("e", 1)), int(block.options["k"])
+        y = net.conv(x, expansion * x.channels, activation="relu6") if expansion > 1 else x
+        if block.stride == 2 and y.height == -(-net.image.height // 16):
             stride_16 = y
-        y = net.depthwise(y, window, stride, activation)
-        if excite and not minimalistic:
-            y = net.squeeze_excite(y, round_channels(y.channels / 4))
-        y = net.conv(y, out)
-        x = net.add(x, y) if stride == 1 and x.channels == out else y
-        before = channels
+        y = net.conv(net.depthwise(y, window, block.stride, "relu6"), channels)
+        x = net.sum(x, y) if block.stride == 1 and x.channels == channels else y
     return x, stride_16
 
 
-def _resnet50(net: Layers) -> Value:
+def _mobilenet_v2(net: GraphBuilder, width: float) -> Value:
+    x, _ = _inverted_residuals(net, "mobilenetv2", width)
+    x = net.conv(x, round_channels(1280 * max(width, 1.0)), activation="relu6")
+    return _classifier(net, _pool(net, x), _CLASSES)
+
+
+def _efficientnet_lite(net: GraphBuilder, variant: int) -> Value:
+    """Stem and head are as wide in every variant."""
+    quantised = net.precision != "float32"
+    if quantised:
+        net.image = net.add("quantize", [net.image], net.image.shape)
+    x, _ = _inverted_residuals(net, f"efficientnet_lite{variant}", 1.0)
+    x = _pool(net, net.conv(x, 1280, activation="relu6"))
+    scores = _classifier(net, x, 1000, dense=True)
+    return net.add("dequantize", [scores], scores.shape) if quantised else scores
+
+
+def _mobilenet_v3(net: GraphBuilder, size: str, minimalistic: bool, width: float) -> Value:
+    family = f"mobilenetv3_{size}" + ("_minimal" if minimalistic else "")
+    x, _, head = _v3_blocks(net, family, width)
+    activation = get_family(family).activation
+    x = net.conv(x, head, activation=activation)
+    wide = 1280 if size == "large" else 1024
+    x = net.conv(_pool(net, x), round_channels(wide * max(width, 1.0)), activation=activation)
+    return _classifier(net, x, _CLASSES)
+
+
+def _v3_blocks(
+    net: GraphBuilder, family_name: str, width: float = 1.0, last: float = 1.0
+) -> tuple[Value, Value, int]:
+    """The last block's output, the expanded features at stride 16, and channels of the convolution behind.
+
+    Args:
+        last: factor of the channels of the last stage.
+    """
+    family = get_family(family_name)
+    x = net.conv(net.image, family.scaled(16, width), 3, 2, family.activation)
+    stride_16, head = x, 0
+    last_stage = family.blocks()[-1]
+    for index, block in enumerate(_blocks(family_name)):
+        options, in_last = block.options, index >= sum(map(len, family.blocks()[:-1]))
+        activation = "relu" if "nre" in options else family.activation
+        plain = block.channels[-1] * (last if in_last else 1.0)
+        channels, expansion = round_channels(plain * width), options.get("e", 1.0)
+        y = x
+        if block.kind == "ir":
+            y = net.conv(x, round_channels(x.channels * expansion), activation=activation)
+        if block.stride == 2 and y.height == -(-net.image.height // 16):
+            stride_16 = y
+        y = net.depthwise(y, int(options["k"]), block.stride, activation)
+        if "se" in options:
+            y = _squeeze_excite(net, y, round_channels(y.channels * options["se"]))
+        y = net.conv(y, channels)
+        x = net.sum(x, y) if block.stride == 1 and x.channels == channels else y
+        head = round_channels(plain * width * last_stage[-1].options["e"])
+    return x, stride_16, head
+
+
+def _resnet50(net: GraphBuilder) -> Value:
     """Version 1.5: the stride is in the 3x3 convolution."""
     x = net.max_pool(net.conv(net.image, 64, 7, 2, "relu"), 3, 2)
     for repeats, channels, stride in _RESNET50:
@@ -152,59 +123,67 @@ def _resnet50(net: Layers) -> Value:
             step = 1 if index else stride
             short = x if index else net.conv(x, 4 * channels, 1, step)
             y = net.conv(net.conv(x, channels, activation="relu"), channels, 3, step, "relu")
-            x = net.add(net.conv(y, 4 * channels), short, "relu")
-    return net.classifier(net.pool(x), _CLASSES, dense=True)
+            x = net.sum(net.conv(y, 4 * channels), short, "relu")
+    return _classifier(net, _pool(net, x), _CLASSES, dense=True)
 
 
-def _ssd(
-    net: Layers, features: list[Value], extra: tuple[int, ...], activation: str, lite: bool
-) -> list[Value]:
+def _ssd(net: GraphBuilder, features: list[Value], *, lite: bool) -> list[Value]:
     """Extra feature maps and the box and class predictors; what sorts the boxes is not among kernels."""
     x = features[-1]
-    for channels in extra:
-        x = net.conv(x, channels // 2, activation=activation)
+    for channels in _SSD_EXTRA:
+        x = net.conv(x, channels // 2, activation="relu6")
         if lite:
-            x = net.conv(net.depthwise(x, 3, 2, activation), channels, activation=activation)
+            x = net.conv(net.depthwise(x, 3, 2, "relu6"), channels, activation="relu6")
         else:
-            x = net.conv(x, channels, 3, 2, activation)
+            x = net.conv(x, channels, 3, 2, "relu6")
         features.append(x)
     outputs = []
     for index, feature in enumerate(features):
         boxes = 6 if index else 3
         for channels in (4 * boxes, _SSD_CLASSES * boxes):
-            y = net.depthwise(feature, 3, 1, activation) if lite else feature
+            y = net.depthwise(feature, 3, 1, "relu6") if lite else feature
             outputs.append(net.conv(y, channels))
     return outputs
 
 
-def _ssd_v1(net: Layers) -> list[Value]:
-    x, features = net.conv(net.image, 32, 3, 2, "relu6"), []
-    for index, (stride, channels) in enumerate(_MOBILENET_V1):
-        x = net.conv(net.depthwise(x, 3, stride, "relu6"), channels, activation="relu6")
-        if index in (10, 12):
-            features.append(x)
-    return _ssd(net, features, (512, 256, 256, 128), "relu6", lite=False)
+def _ssd_v1(net: GraphBuilder) -> list[Value]:
+    features = _mobilenet_v1(net, 1.0)
+    return _ssd(net, [features[10], features[12]], lite=False)
 
 
-def _ssdlite_v2(net: Layers) -> list[Value]:
-    x, features = net.conv(net.image, 32, 3, 2, "relu6"), []
-    for repeats, window, stride, expansion, channels in _MOBILENET_V2:
-        for index in range(repeats):
-            step = 1 if index else stride
-            y = net.conv(x, expansion * x.channels, activation="relu6") if expansion > 1 else x
-            if step == 2 and y.channels == 6 * 96:
-                features.append(y)
-            y = net.conv(net.depthwise(y, window, step, "relu6"), channels)
-            x = net.add(x, y) if step == 1 and x.channels == channels else y
-    features.append(net.conv(x, 1280, activation="relu6"))
-    return _ssd(net, features, (512, 256, 256, 128), "relu6", lite=True)
+def _ssdlite_v2(net: GraphBuilder) -> list[Value]:
+    x, stride_16 = _inverted_residuals(net, "mobilenetv2", 1.0)
+    return _ssd(net, [stride_16, net.conv(x, 1280, activation="relu6")], lite=True)
 
 
-def _ssdlite_v3(net: Layers, size: str) -> list[Value]:
-    rows = _V3_SSD[size]
-    x, stride_16 = _v3_blocks(net, rows, False, 1.0)
-    last = net.conv(x, rows[-1][1], activation="hard_swish")
-    return _ssd(net, [stride_16, last], (512, 256, 256, 128), "relu6", lite=True)
+def _ssdlite_v3(net: GraphBuilder, size: str) -> list[Value]:
+    """In SSDLite the last stage is half as wide."""
+    x, stride_16, head = _v3_blocks(net, f"mobilenetv3_{size}", last=0.5)
+    return _ssd(net, [stride_16, net.conv(x, head, activation="hard_swish")], lite=True)
+
+
+def _pool(net: GraphBuilder, x: Value) -> Value:
+    """Average over the image."""
+    return net.add("average_pool2d", [x], (1, 1, x.channels), **window_of(x.height, x.width), padding="valid")
+
+
+def _squeeze_excite(net: GraphBuilder, x: Value, channels: int) -> Value:
+    """Pool, two convolutions, hard-sigmoid as ADD with ReLU6 and MUL, and the gate's multiplication."""
+    gate = net.conv(net.conv(_pool(net, x), channels, activation="relu"), x.channels)
+    gate = net.add("add", [gate], gate.shape, operand="scalar", activation="relu6")
+    gate = net.add("mul", [gate], gate.shape, operand="scalar")
+    return net.add("mul", [x, gate], x.shape, operand="gate")
+
+
+def _classifier(net: GraphBuilder, x: Value, classes: int, *, dense: bool = False) -> Value:
+    """Scores, as a 1x1 convolution or (`dense`) a fully connected layer, and their softmax."""
+    flat = {"out_shape": (1, classes)}
+    if dense:
+        scores = net.add("fully_connected", [x], (1, 1, classes), **flat)
+    else:
+        scores = net.add("conv2d", [x], (1, 1, classes), padding="same")
+        scores = net.add("reshape", [scores], (1, 1, classes), **flat)
+    return net.add("softmax", [scores], (1, 1, classes), in_shape=(1, classes), **flat)
 
 
 # pattern of the name, its family, (default size, builder) of what the pattern found
@@ -212,7 +191,7 @@ _MODELS: tuple[tuple[str, str, Callable], ...] = (
     (
         r"mobilenet-v1-(?P<width>[\d.]+)-(?P<size>\d+)",
         "mobilenet-v1",
-        lambda found: (int(found["size"]), lambda net: _mobilenet_v1(net, float(found["width"]))),
+        lambda found: (int(found["size"]), lambda net: _v1_classifier(net, float(found["width"]))),
     ),
     (
         r"mobilenet-v2-(?P<width>[\d.]+)-(?P<size>\d+)",
@@ -233,7 +212,7 @@ _MODELS: tuple[tuple[str, str, Callable], ...] = (
         r"efficientnet-lite(?P<variant>[0-4])(?:-(?P<size>\d+))?",
         "efficientnet-lite",
         lambda found: (
-            int(found["size"] or _LITE_SCALES[int(found["variant"])][2]),
+            int(found["size"] or _LITE_SIZES[int(found["variant"])]),
             lambda net: _efficientnet_lite(net, int(found["variant"])),
         ),
     ),
@@ -290,7 +269,7 @@ def public_kernels(name: str, runtime: str = "tflite", precision: str = "float32
     if found is None:
         raise TableError(f"{name!r} is no published network; such are {', '.join(EXAMPLES)}")
     size, build = found[1]
-    net = Layers(size, size, precision)
+    net = GraphBuilder(size, size, precision)
     outputs = build(net)
     return net.kernels(outputs if isinstance(outputs, list) else [outputs], runtime)
 

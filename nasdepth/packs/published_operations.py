@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nasdepth.errors import TableError
-from nasdepth.latency.kernels import Kernel, same_padding
+from nasdepth.kernels.kernel import Kernel, same_padding
 
 _COLUMNS = (
     "model",
@@ -140,7 +140,7 @@ def _records(path: Path, needed: Sequence[str] = _COLUMNS):
     for cells in reader:
         if None in cells or None in cells.values():
             raise TableError(
-                f"{path}, line {reader.line_num}: not {len(reader.fieldnames)} cells; restore it"
+                f"{path}, line {reader.line_num}: not {len(reader.fieldnames or ())} cells; restore it"
             )
         yield reader.line_num, cells
 
@@ -231,7 +231,7 @@ def _operations(rows: Sequence[_Row]) -> list[PublishedOperation]:
         )
         if row.op == "MEAN":
             squeezed = kernel
-        gated = kernel.out_pixels == 1 and row.links[-1:] and row.links[-1] in _GATES
+        gated = kernel.out_pixels == 1 and bool(row.links) and row.links[-1] in _GATES
         sizes.add(kernel.out_height)
         node = max(node, row.last_node)
     return operations

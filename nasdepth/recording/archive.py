@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ import pandas as pd
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from nasdepth.data import DepthSplit
+from nasdepth.data.baselines import trivial_depth
 from nasdepth.errors import DataError
 from nasdepth.files import whole_file, write_text
 from nasdepth.recording.fidelities import FIDELITIES
@@ -30,6 +33,7 @@ class ArchiveCard(BaseModel):
 
     Attributes:
         fit_images, held_out_images: how many images were trained on, and how many judge.
+        mean_map_si_rmse: what predicting the mean depth map reaches on these; None where it is not known.
         recipes: by fidelity, the recipe of every part in full.
         machines: how many records each machine has made.
         records: how many records each fidelity has, by seed.
@@ -41,6 +45,7 @@ class ArchiveCard(BaseModel):
     date: date
     fit_images: int
     held_out_images: int
+    mean_map_si_rmse: float | None = None
     recipes: dict[str, list[dict[str, Any]]]
     machines: dict[str, int]
     records: dict[str, dict[int, int]]
@@ -59,18 +64,24 @@ class Records:
         return [one for one in self.trainings if one.fidelity == fidelity and seed in (None, one.seed)]
 
 
-def collect_records(folder: RecordFolder, fit_images: int, held_out_images: int) -> Records:
+def collect_records(folder: RecordFolder, fit: DepthSplit, held_out: DepthSplit) -> Records:
     """Everything in a folder, with its card.
+
+    Args:
+        fit: the images that were trained on.
+        held_out: the images that judge.
 
     Raises:
         StudyError: a file in the folder is damaged.
     """
     trainings = folder.records()
     counts = counted(trainings)
+    mean_map = trivial_depth(fit, held_out).mean_map
     card = ArchiveCard(
         date=date.today(),
-        fit_images=fit_images,
-        held_out_images=held_out_images,
+        fit_images=len(fit),
+        held_out_images=len(held_out),
+        mean_map_si_rmse=round(mean_map, 5) if math.isfinite(mean_map) else None,
         recipes={
             name: [recipe.model_dump(mode="json") for recipe in FIDELITIES[name].recipes()] for name in counts
         },

@@ -20,10 +20,10 @@ from nasdepth.recording.fidelities import FIDELITIES, FULL, PROXY, RANDOM_START
 from nasdepth.recording.plan import Job, RecordPlan, planned_jobs
 from nasdepth.recording.training import TRAINED, TrainingRecord, commit, record_training
 from nasdepth.score import log2_score
-from nasdepth.search.objective import hold_out_validation
-from nasdepth.search.records import Outcome
-from nasdepth.search.run import Run
-from nasdepth.search.warm_start import earlier_trainings
+from nasdepth.searching.objective import hold_out_validation
+from nasdepth.searching.records import Outcome
+from nasdepth.searching.run import Run
+from nasdepth.searching.warm_start import earlier_trainings
 from nasdepth.training import StepReport
 
 _PLAN, _TRAININGS, _CLAIMS = "plan.json", "trainings", "claims"
@@ -78,7 +78,7 @@ class RecordFolder:
             return cls(path, RecordPlan.model_validate_json(plan.read_text(encoding="utf-8")))
         except OSError as error:
             raise StudyError(
-                f"{plan}: cannot be read ({error.strerror}); start one with --data SOURCE"
+                f"{plan}: cannot be read ({error.strerror}); start one by naming its `data`"
             ) from error
         except ValidationError as error:
             first = error.errors()[0]
@@ -104,7 +104,7 @@ class RecordFolder:
         if split.fingerprint != self.plan.data_fingerprint:
             raise StudyError(
                 f"{source}: its fingerprint is {split.fingerprint}, the records in {self.path} are of "
-                f"{self.plan.data_fingerprint}; give the same images with --data"
+                f"{self.plan.data_fingerprint}; give the same images as `data`"
             )
         return hold_out_validation(split)
 

@@ -22,7 +22,7 @@ from nasdepth.errors import DivergedError
 from nasdepth.models import build
 from nasdepth.models.pretrained import Start, load_pretrained
 from nasdepth.recording.fidelities import Fidelity
-from nasdepth.search.objective import SEEDS_BETWEEN_RUNGS
+from nasdepth.searching.objective import SEEDS_BETWEEN_RUNGS
 from nasdepth.training import Epoch, StepReport, train
 
 TRAINED, DIVERGED = "trained", "diverged"

@@ -14,13 +14,13 @@ from nasdepth.latency import LatencyEstimate, architecture_kernels
 from nasdepth.models.pretrained import Start
 from nasdepth.recording import FIDELITIES, PROXY
 from nasdepth.replay.world import World
-from nasdepth.search.objective import Rung
+from nasdepth.searching.objective import Rung
 from nasdepth.training import Epoch, StepReport
 
 
 @dataclass(frozen=True)
 class ReplayObjective:
-    """Answers as `nasdepth.search.objective.ProxyObjective` does, from a world and without training.
+    """Answers as `nasdepth.searching.objective.ProxyObjective` does, from a world and without training.
 
     An epoch's seconds are those of the world's clock; only what is trained before a search stops costs any.
 
@@ -59,6 +59,11 @@ class ReplayObjective:
                 f"have {', '.join((PROXY, *sorted(known)))}"
             )
         return found
+
+    @property
+    def mean_map_si_rmse(self) -> float | None:
+        """What the mean depth map reached on the images of the records; None if it was not recorded."""
+        return self.world.surrogate.records.card.mean_map_si_rmse
 
     @property
     def runtime(self) -> str:

@@ -52,7 +52,9 @@ def best_of_space(
         surrogate.prepare(list(known))
         worth.update(dict.fromkeys(new, -math.inf))
         for one, latency_ms in known.items():
-            worth[one] = log2_score(math.exp(surrogate.expected(one)[0]), latency_ms)
+            si_rmse = math.exp(surrogate.expected(one)[0])
+            if si_rmse < surrogate.useful_below:
+                worth[one] = log2_score(si_rmse, latency_ms)
 
     judge([*space.named().values(), *(one for one in surrogate.architectures if space.contains(one))])
     judge([space.sample(rng) for _ in range(pool)])

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -21,10 +22,10 @@ from nasdepth.replay.objective import ReplayObjective
 from nasdepth.replay.oracle import best_of_space
 from nasdepth.replay.surrogate import Surrogate
 from nasdepth.replay.world import Latencies, World
-from nasdepth.search import Outcome, Search, SearchEvents, TrialRecord
-from nasdepth.search import best as best_of
-from nasdepth.search.records import SPENT
-from nasdepth.search.storage import MEMORY
+from nasdepth.searching import Outcome, Search, SearchEvents, TrialRecord
+from nasdepth.searching import best as best_of
+from nasdepth.searching.records import SPENT
+from nasdepth.searching.storage import MEMORY
 from nasdepth.space import SearchSpace
 
 CHECKPOINTS = (10, 25, 50, 100, 200)
@@ -42,7 +43,7 @@ class Setting:
         world: the regression that stands for what was not recorded, one of `REGRESSORS`.
         budget: trials of a search that are trained, wholly or until they are pruned.
         max_latency_ms: as `nasdepth search --max-latency-ms`.
-        pruner: rule by which a search ends trainings early, see `nasdepth.search.pruning`.
+        pruner: rule by which a search ends trainings early, see `nasdepth.searching.pruning`.
         rungs: epochs after which a candidate is judged, beside the proxy's own.
         continued: whether a rung goes on from the weights of the one before it, or starts again.
     """
@@ -169,7 +170,7 @@ class Replay:
             sampler=sampler,
             seed=seed,
             best_known=max(*map(world.log2_score, self.best), *true.values()),
-            observed=_so_far(spent, true, lambda one: one.log2_score),
+            observed=_so_far(spent, true, lambda one: (one.useful, one.log2_score)),
             found=_so_far(spent, true, lambda one: true[one.architecture]),
             seconds=tuple(np.cumsum([one.training_s for one in spent]).tolist()),
             believed=tuple(believed),
@@ -193,7 +194,7 @@ class Replay:
 
 
 def _so_far(
-    spent: Sequence[TrialRecord], true: dict[Architecture, float], rank: Callable[[TrialRecord], float]
+    spent: Sequence[TrialRecord], true: dict[Architecture, float], rank: Callable[[TrialRecord], Any]
 ) -> tuple[float, ...]:
     """After each trial, the true score of the trained candidate that ranks highest."""
     best, so_far = None, []
@@ -206,5 +207,6 @@ def _so_far(
 
 def _fingerprint(records: Records, space: SearchSpace, table, setting: Setting) -> str:
     trainings = [f"{one.architecture} {one.fidelity} {one.seed} {one.si_rmse}" for one in records.trainings]
-    whole = [space.fingerprint, table.fingerprint, replace(setting, space="", table="")]
+    mean_map = records.card.mean_map_si_rmse
+    whole = [space.fingerprint, table.fingerprint, replace(setting, space="", table=""), mean_map]
     return hashlib.sha256(repr([*sorted(trainings), *whole]).encode()).hexdigest()[:12]

@@ -146,6 +146,12 @@ class Surrogate:
         self._prior = dict(zip(self.architectures, held_out[:, 0], strict=True))
         self.error = _error(np.exp(targets[:, 0]), np.exp(held_out[:, 0]), self.noise, self.own)
 
+    @property
+    def useful_below(self) -> float:
+        """si-RMSE of the mean depth map, which a network must beat to be of any use; infinite if unknown."""
+        mean_map = self.records.card.mean_map_si_rmse
+        return math.inf if mean_map is None else mean_map
+
     def recorded(self, architecture: Architecture, fidelity: str = PROXY) -> list[TrainingRecord]:
         """The trainings of an architecture in one way that did not diverge, by seed."""
         return self._known.get(fidelity, {}).get(architecture, [])

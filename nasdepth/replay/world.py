@@ -16,6 +16,8 @@ from nasdepth.recording import FULL, PROXY
 from nasdepth.replay.surrogate import Surrogate
 from nasdepth.score import log2_score
 
+_USELESS_OCTAVES = 3.0
+
 
 @dataclass(frozen=True)
 class Training:
@@ -101,8 +103,14 @@ class World:
         return math.exp(self._log(architecture, fidelity))
 
     def log2_score(self, architecture: Architecture, fidelity: str = PROXY) -> float:
-        """log2 of the noise-free score, with the table's latency."""
-        return log2_score(self.si_rmse(architecture, fidelity), self.latencies.of(architecture).latency_ms)
+        """log2 of the noise-free score, with the table's latency.
+
+        What is no better than the mean depth map counts as if it were eight times as slow: a search that
+        takes it for the best has found nothing.
+        """
+        si_rmse = self.si_rmse(architecture, fidelity)
+        worth = log2_score(si_rmse, self.latencies.of(architecture).latency_ms)
+        return worth if si_rmse < self.surrogate.useful_below else worth - _USELESS_OCTAVES
 
     def train(self, architecture: Architecture, fidelity: str = PROXY) -> Training:
         """What a training would show."""

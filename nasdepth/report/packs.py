@@ -10,8 +10,8 @@ from rich import box
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from nasdepth import packs
-    from nasdepth.packs.card import CrossValidation
+    from nasdepth import latency
+    from nasdepth.latency.accuracy import CrossValidation, Validation
 
 
 def checks_table(title: str, check: CrossValidation) -> Table:
@@ -34,10 +34,10 @@ def checks_table(title: str, check: CrossValidation) -> Table:
     return table
 
 
-def device_row(table: packs.Table, path: Path) -> dict[str, Any]:
+def device_row(table: latency.Table, path: Path) -> dict[str, Any]:
     """What `nasdepth latency devices` says of one table."""
     card = table.card
-    checked = card.validation
+    checked = table.validation
     measured = card.kind == "measured"
     return {
         "name": table.name,
@@ -50,11 +50,11 @@ def device_row(table: packs.Table, path: Path) -> dict[str, Any]:
         "delegate": card.delegate,
         "threads": card.threads,
         "kind": card.kind,
-        "precisions": _precisions(table),
+        "precisions": table.precisions,
         "mape_percent": checked and checked.mape_percent,
         "validated_on": _validated_on(checked, measured),
-        "kernels": getattr(card, "kernels", 0),
-        "terms": getattr(card, "terms", 0),
+        "kernels": table.kernels,
+        "terms": table.terms,
     }
 
 
@@ -84,13 +84,7 @@ def devices_table(rows: Iterable[dict[str, Any]]) -> Table:
     return table
 
 
-def _precisions(table: packs.Table) -> list[str]:
-    if table.card.kind == "calibrated" and hasattr(table.card, "precisions"):
-        return sorted(table.card.precisions)
-    return sorted({kernel.precision for kernel in table.timings})
-
-
-def _validated_on(checked, measured: bool) -> str:
+def _validated_on(checked: Validation | None, measured: bool) -> str:
     if checked is None:
         return "nothing"
     how = "networks measured anew" if measured else "left-out published networks"

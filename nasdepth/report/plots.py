@@ -12,7 +12,7 @@ from matplotlib.ticker import LogFormatter
 
 from nasdepth.files import whole_file
 from nasdepth.score import C_PER_MS, SI_RMSE_EXPONENT
-from nasdepth.search.records import WHOLE, Outcome, TrialRecord, best, pareto_front
+from nasdepth.searching.records import WHOLE, Outcome, TrialRecord, best, pareto_front
 
 
 def plot_pareto(records: Sequence[TrialRecord], path: Path) -> None:

@@ -9,10 +9,10 @@ from rich import box
 from rich.table import Table
 
 if TYPE_CHECKING:  # a table costs no second of torch's import
-    from nasdepth import packs
+    from nasdepth import latency
     from nasdepth.latency import LatencyEstimate
-    from nasdepth.latency.validate import Checked
-    from nasdepth.search import Retrained, TrialRecord
+    from nasdepth.latency.measure import Checked
+    from nasdepth.searching import Retrained, TrialRecord
 
 
 def figure(value: float | None, digits: int) -> str:
@@ -23,7 +23,7 @@ def interval(low_ms: float | None, high_ms: float | None) -> str:
     return "" if low_ms is None or high_ms is None else f"{low_ms:.3f} to {high_ms:.3f}"
 
 
-def table_words(table: packs.Table) -> str:
+def table_words(table: latency.Table) -> str:
     """A latency table in one line: what it was made on, and how far to trust it."""
     card = table.card
     validation = card.validation
@@ -143,12 +143,12 @@ def worst_table(checked: Iterable[Checked]) -> Table:
         table.add_column(heading, justify="right")
     for one in checked:
         table.add_row(
-            one.name,
+            one.guess.name,
             f"{one.estimate.latency_ms:.3f}",
             interval(*one.estimate.interval_90),
-            f"{one.measured_ms:.3f}",
-            f"{one.drift:.2f}",
-            f"{one.error:+.1%}",
+            f"{one.guess.measured_ms:.3f}",
+            f"{one.guess.drift:.2f}",
+            f"{one.guess.error:+.1%}",
             f"{one.estimate.measured_share:.0%}",
         )
     return table

@@ -10,14 +10,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 
 from nasdepth.files import whole_file
-from nasdepth.latency.validate import Checked
+from nasdepth.latency.measure import Checked
 
 _BAND = 0.1
 
 
 def plot_validation(checked: Sequence[Checked], table_name: str, path: Path) -> None:
     """Every model with its 90 % interval, and the ±10 % band around agreement."""
-    measured = np.array([one.measured_ms for one in checked])
+    measured = np.array([one.guess.measured_ms for one in checked])
     predicted = np.array([one.estimate.latency_ms for one in checked])
     low, high = np.array([one.estimate.interval_90 for one in checked]).T
     figure = Figure(figsize=(7, 7), layout="constrained")
@@ -28,7 +28,7 @@ def plot_validation(checked: Sequence[Checked], table_name: str, path: Path) -> 
     axes.fill_between(
         ends, ends * (1 - _BAND), ends * (1 + _BAND), color="tab:green", alpha=0.15, label="±10 %"
     )
-    inside = np.array([one.inside for one in checked])
+    inside = np.array([one.guess.inside for one in checked])
     for chosen, color, label in (
         (inside, "tab:blue", "measured inside the 90 % interval"),
         (~inside, "tab:red", "outside"),

@@ -14,7 +14,7 @@ from nasdepth.report.terminal import figure
 if TYPE_CHECKING:
     from nasdepth.latency import LatencyEstimate
     from nasdepth.models.zoo import Design, Published
-    from nasdepth.search.survey import Agreement, Layer, Row
+    from nasdepth.searching.survey import Agreement, Layer, Row
 
 _WIDTH = 110
 

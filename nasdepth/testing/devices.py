@@ -9,13 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from nasdepth.deploy.tflite_file import read_model, write_model
 from nasdepth.devices import Device, DeviceInfo, Diagnosis, Measurement
 from nasdepth.errors import NasdepthError
 from nasdepth.latency import Kernel, LatencyTable, write_micro_model
-from nasdepth.latency.build import build
-from nasdepth.latency.plan import plan
+from nasdepth.latency.measure import build_table, plan_kernels
 from nasdepth.space import SearchSpace
+from nasdepth.tflite.flatbuffer import read_model, write_model
 
 _SPACE = """
 name: conformance
@@ -136,8 +135,8 @@ class DeviceConformance(ABC):
     def test_an_interrupted_and_resumed_build_equals_an_uninterrupted_one(self, device, space, tmp_path):
         everything = {"calibration": 0, "validate": 0}
         straight = _Hurried(device)
-        whole = build(straight, space, tmp_path / "straight", "table", **everything)
-        assert set(whole.timings) | set(whole.rejected) == set(plan(space))
+        whole = build_table(straight, space, tmp_path / "straight", "table", **everything)
+        assert set(whole.timings) | set(whole.rejected) == set(plan_kernels(space))
 
         def stop(done: int, total: int, label: str) -> None:
             if done > total // 2:
@@ -145,11 +144,11 @@ class DeviceConformance(ABC):
 
         first, second, folder = _Hurried(device), _Hurried(device), tmp_path / "resumed"
         with pytest.raises(KeyboardInterrupt):
-            build(first, space, folder, "table", **everything, progress=stop)
+            build_table(first, space, folder, "table", **everything, progress=stop)
         kept = {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()}
-        assert kept and "table.csv" not in kept
+        assert kept and "table.csv.gz" not in kept
         seen: list[int] = []
-        resumed = build(
+        resumed = build_table(
             second, space, folder, "table", **everything, progress=lambda done, *_: seen.append(done)
         )
         assert set(resumed.timings) == set(whole.timings)

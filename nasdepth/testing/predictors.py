@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from nasdepth.errors import UnknownKernelError
+from nasdepth.kernels.kernel import CONVOLUTIONS
 from nasdepth.latency import Kernel, LatencyTable, Predictor
-from nasdepth.latency.kernels import CONVOLUTIONS
 
 # Operations whose output follows from the input in a way that `enlarged` knows
 _ELEMENTWISE = ("add", "mul", "relu", "relu6", "leaky_relu", "hard_swish", "logistic", "softmax")

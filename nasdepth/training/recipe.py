@@ -226,34 +226,42 @@ def load_recipe(name_or_path: str | Path, overrides: Mapping[str, Any] | None = 
 
 
 def recipe_for(
-    name_or_path: str | Path,
+    source: str | Path | Recipe,
     overrides: Mapping[str, Any],
     teacher: Path | None = None,
     no_teacher: bool = False,
 ) -> Recipe:
-    """The recipe of a training: `load_recipe`, with the teacher that it is given, or without any.
+    """The recipe of a training, with the teacher that it is given, or without any.
+
+    Args:
+        source: a recipe, or what `load_recipe` takes.
+        overrides: see `load_recipe`.
+        teacher: checkpoint to distil from.
+        no_teacher: leave out the loss terms that need a teacher.
 
     Raises:
         NasdepthError: for the reasons of `load_recipe`; for a teacher that no loss term learns from; and for
             terms that no teacher feeds.
     """
-    recipe = load_recipe(name_or_path, overrides)
-    where = f"recipe {name_or_path}"
+    if isinstance(source, Recipe):
+        recipe, where = source.with_(**overrides), "recipe"
+    else:
+        recipe, where = load_recipe(source, overrides), f"recipe {source}"
     if teacher is not None and no_teacher:
-        raise NasdepthError("--teacher and --no-teacher: give one of them")
+        raise NasdepthError("`teacher` and `no_teacher`: give one of them")
     if no_teacher:
         return recipe.without_teacher() if recipe.distils else recipe
     if teacher is not None:
         recipe = recipe.with_(**{"teacher.model": str(teacher)})
         if not recipe.distils:
             raise NasdepthError(
-                f"{where}: loss: no term learns from a teacher (--teacher {teacher}); add one, for instance "
-                "--set loss.distill_output.weight=1"
+                f"{where}: loss: no term learns from a teacher (`teacher` {teacher}); add one, for instance "
+                "set loss.distill_output.weight=1"
             )
     if recipe.distils and not (recipe.teacher and recipe.teacher.model):
         raise NasdepthError(
-            f"{where}: teacher.model: names no teacher to learn from (value: ''); give --teacher CHECKPOINT, "
-            "or --no-teacher to train without"
+            f"{where}: teacher.model: names no teacher to learn from (value: ''); give `teacher` a "
+            "checkpoint, or `no_teacher` to train without"
         )
     return recipe
 
@@ -271,11 +279,11 @@ def parse_overrides(texts: Iterable[str]) -> dict[str, Any]:
     for text in texts:
         path, equals, value = text.partition("=")
         if not (equals and path.strip()):
-            raise NasdepthError(f"--set {text}: must be FIELD=VALUE, as in loss.gradient.weight=0.5")
+            raise NasdepthError(f"`changes` {text}: must be FIELD=VALUE, as in loss.gradient.weight=0.5")
         try:
             overrides[path.strip()] = yaml.safe_load(value)
         except yaml.YAMLError as error:
-            raise NasdepthError(f"--set {text}: the value is no YAML: {error}") from error
+            raise NasdepthError(f"`changes` {text}: the value is no YAML: {error}") from error
     return overrides
 
 

@@ -1,6 +1,7 @@
 """The commands as a user types them."""
 
 import csv
+import gzip
 import json
 import os
 import re
@@ -292,7 +293,9 @@ def test_a_table_is_built(nasdepth, two_space_file, tmp_path):
     assert (
         content["schema"] == "nasdepth-table-1" and content["kind"] == "measured" and content["threads"] == 1
     )
-    rows = list(csv.DictReader((tmp_path / "tables/mine.csv").open()))
+    built = tmp_path / "tables/mine.csv.gz"
+    assert content["path"] == "tables/mine.csv.gz"
+    rows = list(csv.DictReader(gzip.decompress(built.read_bytes()).decode().splitlines()))
     assert len(rows) == content["kernels"] > 5 and (tmp_path / "tables/mine.yaml").is_file()
     assert nasdepth("latency", "predict", TINY, "--table", "tables/mine.csv", "--json").code == 0
 
@@ -315,7 +318,7 @@ def test_what_workers_cannot_do_is_said(nasdepth, search_arguments, monkeypatch,
 
 @pytest.mark.slow
 def test_search_retrain_and_the_rest_end_to_end(nasdepth, tmp_path, search_arguments, monkeypatch):
-    monkeypatch.setattr("nasdepth.search.stopping._REPEATS_BEFORE_GIVING_UP", 30)
+    monkeypatch.setattr("nasdepth.searching.stopping._REPEATS_BEFORE_GIVING_UP", 30)
     answer = nasdepth(*search_arguments, "--budget", "1", "--json")
     content = answer.json
     assert content["schema"] == "nasdepth-search-1" and content["run"] == "runs/search-1"

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from nasdepth.cli import app
 from nasdepth.errors import SpaceError
 from nasdepth.models.zoo import designs
-from nasdepth.search.survey import Surveyed, agreements, survey, tabulate
+from nasdepth.searching.survey import Surveyed, agreements, survey, tabulate
 from nasdepth.space import SearchSpace
 
 
@@ -65,7 +65,7 @@ def test_the_table_is_written_and_a_second_one_converts_nothing(tmp_path, monkey
     def refuse(*_):
         raise AssertionError("converted again")
 
-    monkeypatch.setattr("nasdepth.search.survey.export_tflite", refuse)
+    monkeypatch.setattr("nasdepth.searching.survey.export_tflite", refuse)
     run(*command)
     assert out.read_text() == text
 

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from nasdepth.cli import app
-from nasdepth.cli._defaults import DEFAULT_TABLE
+from nasdepth.defaults import DEFAULT_TABLE
 from nasdepth.errors import NasdepthError
 from nasdepth.packs import load_predictor, public_kernels
 

@@ -11,7 +11,7 @@ from ai_edge_litert import schema_py_generated as schema
 from torch import nn
 
 from nasdepth.deploy.clean_up import cancel_transposes, drop_gathers, fold_padding
-from nasdepth.deploy.tflite_file import operator_name, read_model, write_model
+from nasdepth.tflite.flatbuffer import operator_name, read_model, write_model
 
 
 def convert(net: nn.Module, folder, image: torch.Tensor):

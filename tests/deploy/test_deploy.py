@@ -10,10 +10,10 @@ from torch import nn
 
 from nasdepth.architecture import Architecture
 from nasdepth.deploy import TFLiteDepth, evaluate_tflite, export_tflite
-from nasdepth.deploy.tflite_file import operator_name, read_model, write_model
 from nasdepth.errors import ModelFileError, NasdepthError
 from nasdepth.families import families, get_family
 from nasdepth.models import build, resolve
+from nasdepth.tflite.flatbuffer import operator_name, read_model, write_model
 from nasdepth.training import validate
 
 UNWANTED = {"TRANSPOSE", "PAD", "PADV2", "RESHAPE", "MIRROR_PAD", "GATHER", "SPLIT", "STRIDED_SLICE", "CAST"}

@@ -11,8 +11,8 @@ import pytest
 from nasdepth.devices import Device, open_device
 from nasdepth.errors import ConnectionLost
 from nasdepth.latency import LatencyTable, tflite_kernels
-from nasdepth.latency._bench import REFERENCES
-from nasdepth.latency.build import build, plan
+from nasdepth.latency.measure import build_table, plan_kernels
+from nasdepth.latency.measure.bench import REFERENCES
 from nasdepth.space import SearchSpace
 
 
@@ -52,14 +52,14 @@ def build_lost_and_resumed(
 
     settings = {"calibration": 0, "validate": 0}
     with pytest.raises(ConnectionLost, match="start the same command again"):
-        build(device, space, out, "board", **settings, progress=progress)
+        build_table(device, space, out, "board", **settings, progress=progress)
     timer.join()
-    planned = plan(space)
+    planned = plan_kernels(space)
     assert 1 < done < 1 + len(planned)
 
     restore()
     again, asked = _hurried(uris[1], monkeypatch)
-    table = build(again, space, out, "board", **settings)
+    table = build_table(again, space, out, "board", **settings)
     # The one call of the interpreter and the kernels that were done are not measured a second time
     assert asked - set(REFERENCES.values()) == set(planned[done - 1 :])
     assert {*table.timings, *table.rejected} == set(planned)

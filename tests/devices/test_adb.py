@@ -87,8 +87,8 @@ def test_a_build_goes_on_after_the_phone_was_unplugged(phone, binary, tmp_path, 
     uri = f"adb?binary={binary}"
     # Every run is a process that imports Python's runtime, which takes a phone's tool no time
     monkeypatch.setattr("nasdepth.devices.adb._ROUNDS", 1)
-    monkeypatch.setattr("nasdepth.latency._bench._ATTEMPTS", 1)
-    monkeypatch.setattr("nasdepth.latency._bench._FILES_AT_ONCE", 10)
+    monkeypatch.setattr("nasdepth.latency.measure.bench._ATTEMPTS", 1)
+    monkeypatch.setattr("nasdepth.latency.measure.bench._FILES_AT_ONCE", 10)
 
     def plug_in():
         again = Adbd(phone.root, phone.environment)

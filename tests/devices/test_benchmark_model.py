@@ -2,7 +2,7 @@
 
 import pytest
 
-from nasdepth.devices._benchmark_model import parse_benchmark, refused_by_gpu
+from nasdepth.devices.benchmark_model import parse_benchmark, refused_by_gpu
 from nasdepth.errors import DeviceError
 
 # github.com/google/XNNPACK issue 999: a Raspberry Pi, 4 threads

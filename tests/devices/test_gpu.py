@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nasdepth.devices import open_device
-from nasdepth.devices._probe import probe_model
+from nasdepth.devices.probe import PROBE
 from nasdepth.errors import DeviceError
 
 
@@ -18,15 +18,8 @@ def gpu():
     return device
 
 
-@pytest.fixture
-def probe(tmp_path):
-    path = tmp_path / "probe.tflite"
-    path.write_bytes(probe_model())
-    return path
-
-
-def test_measures_and_refuses_in_the_runtimes_words(gpu, probe, cpu_only_model, custom_model):
-    good, refused, unknown = gpu.measure([probe, cpu_only_model, custom_model], min_runs=5, min_seconds=0)
+def test_measures_and_refuses_in_the_runtimes_words(gpu, cpu_only_model, custom_model):
+    good, refused, unknown = gpu.measure([PROBE, cpu_only_model, custom_model], min_runs=5, min_seconds=0)
     assert good.error is None and good.runs >= 5 and 0 < good.min_ms <= good.latency_ms
     assert "ZEROS_LIKE: Operation is not supported" in refused.error and refused.latency_ms == 0
     assert "NoSuchOperation" in unknown.error
@@ -35,7 +28,7 @@ def test_measures_and_refuses_in_the_runtimes_words(gpu, probe, cpu_only_model, 
     assert on_cpu.error is None
 
 
-def test_a_time_counts_with_its_output_read_back(gpu, probe):
+def test_a_time_counts_with_its_output_read_back(gpu):
     """The output is the CPU's, and waiting for it is most of the time: the call alone returns at once."""
     import os
     import time
@@ -46,7 +39,7 @@ def test_a_time_counts_with_its_output_read_back(gpu, probe):
     before = os.environ.get("VK_DRIVER_FILES")
     try:
         job = {"threads": 1, "accelerator": "gpu"}
-        on_gpu, on_cpu = runner.open_model(str(probe), job), runner.open_model(str(probe), {"threads": 1})
+        on_gpu, on_cpu = runner.open_model(str(PROBE), job), runner.open_model(str(PROBE), {"threads": 1})
     finally:
         if before is None:
             os.environ.pop("VK_DRIVER_FILES", None)
@@ -73,9 +66,9 @@ def test_the_gpu_is_named(gpu):
     assert "fully accelerated" in findings["partitions of the probe model"].value
 
 
-def test_the_gpu_of_a_board(gpu, sshd, probe, cpu_only_model):
+def test_the_gpu_of_a_board(gpu, sshd, cpu_only_model):
     with open_device(sshd.uri(gpu="true")) as board:
-        good, refused = board.measure([probe, cpu_only_model], min_runs=3, min_seconds=0)
+        good, refused = board.measure([PROBE, cpu_only_model], min_runs=3, min_seconds=0)
         assert board.describe() == gpu.describe()
     assert good.latency_ms > 0 and "ZEROS_LIKE: Operation is not supported" in refused.error
 

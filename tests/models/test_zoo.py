@@ -18,11 +18,11 @@ from nasdepth.data import DepthSplit
 from nasdepth.decoder_blocks import BLOCKS
 from nasdepth.deploy import TFLiteDepth, export_tflite
 from nasdepth.errors import SpaceError
+from nasdepth.kernels.rules import load_rules, partitions
 from nasdepth.latency import architecture_kernels, module_kernels, tflite_kernels
-from nasdepth.latency.rules import load_rules, partitions
 from nasdepth.models import build, name_of, named_designs, resolve
 from nasdepth.models.zoo import designs, get_design
-from nasdepth.search.survey import MIB, Surveyed
+from nasdepth.searching.survey import MIB, Surveyed
 from nasdepth.space import SearchSpace
 from nasdepth.training import Recipe, train
 
@@ -49,12 +49,15 @@ AROUND = {
 }
 
 
+EXHAUSTIVE = (pytest.mark.slow, pytest.mark.exhaustive)
+
+
 def _every() -> list:
     blocks = [
         pytest.param(text.format(*[f"{name}-k3"] * 2), id=f"block {name}") for name, text in AROUND.items()
     ]
     named = [
-        pytest.param(_smaller(design.text), id=name, marks=() if name in QUICK else pytest.mark.slow)
+        pytest.param(_smaller(design.text), id=name, marks=() if name in QUICK else EXHAUSTIVE)
         for name, design in designs().items()
     ]
     return blocks + named

@@ -1,13 +1,10 @@
 """What the tests of packs share."""
 
-import sys
 from pathlib import Path
 
 import pytest
 
 TESTS = Path(__file__).resolve().parent.parent
-# one sample of every operation, as the tests of tables have them
-sys.path.insert(0, str(TESTS / "latency"))
 PUBLISHED = TESTS.parents[1] / "shared" / "data" / "published_latency"
 
 

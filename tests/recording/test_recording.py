@@ -35,7 +35,7 @@ from nasdepth.recording import (
     record_training,
     write_records,
 )
-from nasdepth.search import Run, Settings
+from nasdepth.searching import Run, Settings
 from nasdepth.space import SearchSpace
 from nasdepth.training import load_recipe
 
@@ -215,7 +215,7 @@ def test_a_file_of_records_comes_back_and_can_be_gone_on_with(plan, tmp_path, im
     folder = RecordFolder.create(tmp_path / "records", plan)
     for job in folder.jobs()[:2]:
         folder._train_if_free(job, *images)
-    records = collect_records(folder, *map(len, images))
+    records = collect_records(folder, *images)
     write_records(tmp_path / "kept", records)
     first = (tmp_path / "kept.csv.gz").read_bytes()
     write_records(tmp_path / "kept.csv.gz", records)
@@ -232,7 +232,7 @@ def test_a_file_of_records_comes_back_and_can_be_gone_on_with(plan, tmp_path, im
 def test_damaged_files_of_records_are_named(plan, tmp_path, images):
     folder = RecordFolder.create(tmp_path / "records", plan)
     folder._train_if_free(folder.jobs()[0], *images)
-    write_records(tmp_path / "kept", collect_records(folder, *map(len, images)))
+    write_records(tmp_path / "kept", collect_records(folder, *images))
     with pytest.raises(DataError, match=r"other\.csv\.gz: cannot be read"):
         load_records(tmp_path / "other")
     frame = pd.read_csv(tmp_path / "kept.csv.gz")
@@ -280,7 +280,7 @@ def test_what_a_search_has_trained_is_taken_over(
         record = found[one.architecture]
         assert record.seed == 7 and record.final == pytest.approx(one.si_rmse, abs=1e-5)
         assert sum(record.seconds) == pytest.approx(one.training_s, abs=0.02)
-    records = collect_records(folder, 20, 2)
+    records = collect_records(folder, *folder.open_data())
     write_records(tmp_path / "kept", records)
     assert load_records(tmp_path / "kept") == records
     other = plan.model_copy(update={"data_fingerprint": "another"})

@@ -22,7 +22,7 @@ from nasdepth.replay import (
 from nasdepth.replay.objective import ReplayObjective
 from nasdepth.replay.oracle import best_of_space
 from nasdepth.replay.replaying import Trace
-from nasdepth.search import Outcome
+from nasdepth.searching import Outcome
 from nasdepth.space import SearchSpace
 
 BUDGET = 12

@@ -34,7 +34,7 @@ def test_a_wheel_carries_spaces_tables_and_recipes(tmp_path, run_python):
         archive.extractall(tmp_path / "site")
     for folder, suffix in (
         ("search_spaces", ".yaml"),
-        ("latency_tables", ".csv"),
+        ("latency_tables", ".csv.gz"),
         ("latency_tables", ".yaml"),
     ):
         shipped = {f"nasdepth/resources/{folder}/{path.name}" for path in (ROOT / folder).glob(f"*{suffix}")}
@@ -52,5 +52,5 @@ def test_a_wheel_carries_spaces_tables_and_recipes(tmp_path, run_python):
     name, tables, module = answer.stdout.split()
     assert name == "quick", answer.stderr
     assert module.startswith(str(tmp_path)) and (
-        tables.startswith(str(tmp_path)) or not list((ROOT / "latency_tables").glob("*.csv"))
+        tables.startswith(str(tmp_path)) or not list((ROOT / "latency_tables").glob("*.csv.gz"))
     )

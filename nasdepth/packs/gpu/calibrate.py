@@ -7,12 +7,12 @@ from pathlib import Path
 
 from nasdepth.errors import TableError
 from nasdepth.packs.anchors import Anchor
-from nasdepth.packs.card import Source
 from nasdepth.packs.gpu.card import GpuPack
 from nasdepth.packs.gpu.fit import adapt, fit_pack
 from nasdepth.packs.gpu.prior import GpuPrior
 from nasdepth.packs.gpu.validation import validated
 from nasdepth.packs.published_operations import read_end_to_end, read_models
+from nasdepth.packs.source import Source
 
 _RULES = Source(
     used="which kernel the delegate chooses (nasdepth/packs/gpu/delegate.yaml)",

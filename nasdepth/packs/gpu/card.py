@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from nasdepth.latency.card import DeviceSetting, Validation
-from nasdepth.packs._file import NotNegative, PackFile, Positive, Strict, read_card
-from nasdepth.packs.card import CrossValidation, Source
+from nasdepth.latency.accuracy import CrossValidation, NotNegative, Positive, Strict, Validation
+from nasdepth.latency.predict.card import DeviceSetting
+from nasdepth.latency.predict.table import CardFile
 from nasdepth.packs.gpu.delegate import load_delegates
 from nasdepth.packs.gpu.terms import FORMS
+from nasdepth.packs.source import Source
 
-MODEL = "gpu-delegate"
+MODEL: Literal["gpu-delegate"] = "gpu-delegate"
 
 
 class FormFit(Strict):
@@ -23,7 +22,8 @@ class FormFit(Strict):
     Attributes:
         operations: published ones that it was fitted to; 0 for a physical prior.
         relative_sd: of one operation's time, on models left out.
-        sizes: {dimension: (lowest, highest)} of those operations; see `nasdepth.packs.gpu.model.DIMENSIONS`.
+        sizes: {dimension: (lowest, highest)} of those operations; see `DIMENSIONS` in
+            `nasdepth.packs.gpu.operation_times`.
         ms: {term: coefficient}, in ms of the term's amount.
     """
 
@@ -121,15 +121,13 @@ class GpuPackCard(DeviceSetting):
         """Figures of the ten folds."""
         return self.network.validation.folds if self.network.validation else None
 
+    def figures(self) -> Validation | None:
+        return self.validation
+
     @property
     def checks(self) -> dict[str, CrossValidation]:
         """What was checked, by precision."""
         return {"float32": self.network.validation} if self.network.validation else {}
-
-    @property
-    def precisions(self) -> tuple[str, ...]:
-        """Of the models that it knows; the delegate computes them in half precision."""
-        return ("float32",)
 
     @property
     def terms(self) -> int:
@@ -137,24 +135,5 @@ class GpuPackCard(DeviceSetting):
         return sum(len(form.ms) for form in self.forms.values()) + 2 + len(self.network.factors)
 
 
-@dataclass(frozen=True)
-class GpuPack(PackFile[GpuPackCard]):
-    """A pack of a GPU; see `PackFile`. What the delegate refuses, the rules of the runtime `gpu` say."""
-
-    @staticmethod
-    def is_one(path: Path) -> bool:
-        """Whether a YAML file calls itself a GPU pack."""
-        try:
-            return f"\nmodel: {MODEL}\n" in path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError):
-            return False
-
-    @classmethod
-    def load(cls, path: str | Path) -> GpuPack:
-        """Read a pack.
-
-        Raises:
-            TableError: missing, or wrong in a field; the message names it.
-        """
-        path = Path(path)
-        return cls(path.stem, read_card(path, GpuPackCard, ("model", MODEL), "GPU pack"))
+# A device pack of a GPU; what the delegate refuses, the rules of the runtime `gpu` say
+GpuPack = CardFile[GpuPackCard]

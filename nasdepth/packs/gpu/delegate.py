@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from nasdepth.errors import NasdepthError
-from nasdepth.latency.kernels import Kernel
+from nasdepth.kernels.kernel import Kernel
+from nasdepth.latency.accuracy import Strict
 
 Choice = Literal[
     "winograd", "constants", "generic", "grouped", "depthwise_3x3", "depthwise", "fully_connected", "other"
@@ -34,11 +35,7 @@ _NAMES = {
 _Count = Annotated[int, Field(ge=1)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Winograd(_Strict):
+class Winograd(Strict):
     """From what size on a dense 3x3 convolution of stride 1 runs as Winograd's F(4x4, 3x3)."""
 
     least_in_slices: _Count
@@ -46,14 +43,14 @@ class Winograd(_Strict):
     least_tiles: _Count
 
 
-class Constants(_Strict):
+class Constants(Strict):
     """Up to what size a filter is read from constant memory."""
 
     most_filter_bytes: _Count
     most_out_slices: _Count
 
 
-class Delegate(_Strict):
+class Delegate(Strict):
     """The choices of the delegate on one family of GPU.
 
     Attributes:

@@ -10,16 +10,16 @@ import numpy as np
 from scipy.optimize import nnls
 
 from nasdepth.errors import TableError
-from nasdepth.latency.kernels import Kernel
-from nasdepth.packs._file import digits
-from nasdepth.packs.card import Source
+from nasdepth.kernels.kernel import Kernel
+from nasdepth.latency.predict.card import with_five_digits
 from nasdepth.packs.gpu.card import FormFit, GpuPack, GpuPackCard
 from nasdepth.packs.gpu.delegate import Delegate, load_delegate
-from nasdepth.packs.gpu.families import family_of
-from nasdepth.packs.gpu.model import DIMENSIONS, OperationModel, as_run, dimensions, form_of
-from nasdepth.packs.gpu.network import NetworkModel, Sums, adapted, add_up, fit_network, from_card
+from nasdepth.packs.gpu.network_time import NetworkModel, Sums, adapted, add_up, fit_network, from_card
+from nasdepth.packs.gpu.operation_times import DIMENSIONS, OperationModel, as_run, dimensions, form_of
+from nasdepth.packs.gpu.published_families import family_of
 from nasdepth.packs.gpu.terms import FORMS, winograd_work
 from nasdepth.packs.published_operations import PublishedModel
+from nasdepth.packs.source import Source
 
 _FOLDS = 5
 _ROUNDS = 5
@@ -58,7 +58,7 @@ def timed_operations(models: Mapping[str, PublishedModel], device: str) -> list[
         Timed(model.name, one.kernel, one.latencies_ms[device], one.names[device])
         for model in models.values()
         for one in model.operations
-        if one.listed and device in one.latencies_ms
+        if one.latencies_ms and one.names and device in one.latencies_ms
     ]
 
 
@@ -209,7 +209,7 @@ def _fit_form(name: str, members: Sequence[Timed], delegate: Delegate) -> FormFi
         operations=len(members),
         relative_sd=_spread(np.concatenate(errors)) if errors else _PRIOR_SD,
         sizes=_ranges(kernels),
-        ms={term: digits(value) for term, value in zip(terms, solution, strict=True) if value > 0},
+        ms={term: with_five_digits(value) for term, value in zip(terms, solution, strict=True) if value > 0},
     )
 
 
@@ -242,7 +242,7 @@ def _moving_prior(concats: Sequence[Timed], delegate: Delegate) -> FormFit:
     return FormFit(
         operations=0,
         relative_sd=_PRIOR_SD,
-        ms={term: digits(value) for term, value in ms.items() if value > 0},
+        ms={term: with_five_digits(value) for term, value in ms.items() if value > 0},
     )
 
 
@@ -261,7 +261,7 @@ def _winograd(members: Sequence[Timed], forms: Mapping[str, FormFit], delegate: 
     generic = {term: ms for term, ms in forms["generic"].ms.items() if "windowed" not in term}
     generic.pop("launch", None)
     moving = forms["moving"].ms
-    parts = (
+    parts: tuple[dict[str, float], ...] = (
         {"launch": _WINOGRAD_LAUNCHES * moving.get("launch", 1e-3)},
         generic,
         {term: moving[term] for term in ("inputs", "outputs") if term in moving},
@@ -280,12 +280,12 @@ def _winograd(members: Sequence[Timed], forms: Mapping[str, FormFit], delegate: 
         operations=len(members),
         relative_sd=_spread(np.log(amounts @ factors / times)),
         sizes=_ranges(kernels),
-        ms={term: digits(ms) for term, ms in total.items() if ms > 0},
+        ms={term: with_five_digits(ms) for term, ms in total.items() if ms > 0},
     )
 
 
 def _spread(logs: np.ndarray) -> float:
-    return digits(max(float(np.sqrt(np.mean(np.clip(logs, -_WORST, _WORST) ** 2))), _LEAST_SD))
+    return with_five_digits(max(float(np.sqrt(np.mean(np.clip(logs, -_WORST, _WORST) ** 2))), _LEAST_SD))
 
 
 def _ranges(kernels: Sequence[Kernel]) -> dict[str, tuple[float, float]]:

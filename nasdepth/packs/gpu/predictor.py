@@ -7,13 +7,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from nasdepth.errors import UnknownKernelError
-from nasdepth.latency.kernels import Kernel
-from nasdepth.latency.predictor import LatencyEstimate, Predictor, Source, runtime_of
-from nasdepth.latency.rules import load_rules
-from nasdepth.packs.gpu.card import GpuPack
+from nasdepth.kernels.kernel import Kernel
+from nasdepth.kernels.rules import load_rules
+from nasdepth.latency.accuracy import interval_90
+from nasdepth.latency.predict.kinds import register_predictor
+from nasdepth.latency.predict.predictor import LatencyEstimate, Predictor, Source, runtime_of
+from nasdepth.packs.gpu.card import MODEL, GpuPack, GpuPackCard
 from nasdepth.packs.gpu.delegate import load_delegate
-from nasdepth.packs.gpu.model import OperationModel
-from nasdepth.packs.gpu.network import Sums, add_up, from_card
+from nasdepth.packs.gpu.network_time import Sums, add_up, from_card
+from nasdepth.packs.gpu.operation_times import OperationModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,7 @@ class _Part:
     known: bool
 
 
+@register_predictor(MODEL, card=GpuPackCard)
 class GpuPredictor(Predictor):
     """The delegate's kernels by its rules, their times by the pack's forms, and the step from their sum to a
     network.
@@ -37,6 +40,8 @@ class GpuPredictor(Predictor):
         table: the pack.
         runtime: whose fusion and partition rules apply.
     """
+
+    table: GpuPack
 
     def __init__(self, pack: GpuPack) -> None:
         self.table = pack
@@ -58,11 +63,10 @@ class GpuPredictor(Predictor):
             shares[source] += latency_ms
             answers.append((kernel, latency_ms, source))
         kernels_ms = sum(shares.values())
-        low_ms, high_ms = self._network.interval(total_ms, sd_ms)
         return LatencyEstimate(
             latency_ms=total_ms,
             sd_ms=sd_ms,
-            interval_90=(low_ms, high_ms),
+            interval_90=interval_90(total_ms, sd_ms),
             measured_share=0.0 if kernels_ms else 1.0,
             interpolated_share=shares["interpolated"] / kernels_ms if kernels_ms else 0.0,
             unknown_share=shares["unknown"] / kernels_ms if kernels_ms else 0.0,

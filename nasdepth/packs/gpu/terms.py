@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nasdepth.latency.kernels import Kernel
+from nasdepth.kernels.kernel import Kernel
 from nasdepth.packs.gpu.delegate import Delegate, slices, tiles
 
 _WINOGRAD_POINTS = 36

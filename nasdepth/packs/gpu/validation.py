@@ -7,45 +7,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nasdepth.packs.calibrate import figures
-from nasdepth.packs.card import CrossValidation, FamilyError
+from nasdepth.latency.accuracy import (
+    CrossValidation,
+    Guess,
+    family_errors,
+    interval_90,
+    percent_of,
+    summarise,
+)
 from nasdepth.packs.gpu.card import Agreement, GpuPack
 from nasdepth.packs.gpu.delegate import Delegate, load_delegate
-from nasdepth.packs.gpu.families import families
 from nasdepth.packs.gpu.fit import fit_both, sums_of, timed_operations
-from nasdepth.packs.gpu.model import OperationModel
-from nasdepth.packs.gpu.network import NetworkModel, from_card
+from nasdepth.packs.gpu.network_time import NetworkModel, from_card
+from nasdepth.packs.gpu.operation_times import OperationModel
+from nasdepth.packs.gpu.published_families import family_of, names_by_family
 from nasdepth.packs.published_operations import PublishedModel
 
 FOLDS = 10
-
-
-@dataclass(frozen=True, slots=True)
-class _Named:
-    """What `nasdepth.packs.calibrate.figures` reads of an anchor."""
-
-    name: str
-    latency_ms: float
-
-
-@dataclass(frozen=True, slots=True)
-class Guess:
-    """A network and what a pack said of it."""
-
-    anchor: _Named
-    latency_ms: float
-    interval_90: tuple[float, float]
-
-    @property
-    def error(self) -> float:
-        """Signed relative error."""
-        return self.latency_ms / self.anchor.latency_ms - 1
-
-    @property
-    def inside(self) -> bool:
-        """Whether the measurement lies in the 90 % interval."""
-        low_ms, high_ms = self.interval_90
-        return low_ms <= self.anchor.latency_ms <= high_ms
 
 
 @dataclass(frozen=True)
@@ -75,9 +53,9 @@ class Held:
         errors = np.abs(self.ratios - 1)
         return Agreement(
             operations=len(errors),
-            within_10_percent=_percent(errors <= 0.1),
-            within_20_percent=_percent(errors <= 0.2),
-            kernel_choice_percent=_percent(self.agreed),
+            within_10_percent=percent_of(errors <= 0.1),
+            within_20_percent=percent_of(errors <= 0.2),
+            kernel_choice_percent=percent_of(self.agreed),
         )
 
 
@@ -95,8 +73,8 @@ def check(
         if device not in latencies_ms.get(name, {}):
             continue
         latency_ms, sd_ms = network.predict(sums_of(model.gpu_kernels, operations))
-        named = _Named(name, latencies_ms[name][device])
-        guesses.append(Guess(named, latency_ms, network.interval(latency_ms, sd_ms)))
+        interval, measured_ms = interval_90(latency_ms, sd_ms), latencies_ms[name][device]
+        guesses.append(Guess(name, latency_ms, interval, measured_ms, family_of(name)))
     answers = operations.answer([one.kernel for one in timed])
     return Held(
         tuple(guesses),
@@ -148,15 +126,11 @@ def validated(
     delegate = load_delegate(pack.card.family)
     names = list(models)
     held = Held.joined(left_out(models, latencies_ms, device, delegate, folds(names)))
-    alike = families(names)
-    by_family = left_out(models, latencies_ms, device, delegate, list(alike.values()))
-    fields = set(FamilyError.model_fields)
+    by_family = left_out(models, latencies_ms, device, delegate, list(names_by_family(names).values()))
+    date = pack.card.date
     checked = CrossValidation(
-        folds=figures(held.networks, pack.card.date),
-        families={
-            family: FamilyError(**figures(one.networks, pack.card.date).model_dump(include=fields))
-            for family, one in zip(alike, by_family, strict=True)
-        },
+        folds=summarise(held.networks, date),
+        families=family_errors([one for part in by_family for one in part.networks], date),
     )
     network = pack.card.network.model_copy(update={"validation": checked})
     card = pack.card.model_copy(update={"network": network, "operations": held.agreement()})
@@ -171,7 +145,3 @@ def _agreements(models: Mapping[str, PublishedModel], device: str, delegate: Del
         except KeyError:
             continue
     return agreed
-
-
-def _percent(share: np.ndarray) -> float:
-    return round(100 * float(np.mean(share)), 1)

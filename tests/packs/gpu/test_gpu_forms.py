@@ -6,10 +6,11 @@ from gpu_samples import BASE_US, INFLATION, convolution_us, depthwise_us, fully_
 
 from nasdepth.errors import TableError
 from nasdepth.latency import Kernel
+from nasdepth.latency.accuracy import interval_90
 from nasdepth.packs.gpu.delegate import load_delegate, load_delegates
-from nasdepth.packs.gpu.families import families, family_of
 from nasdepth.packs.gpu.fit import fit_both, fit_operations, timed_operations
-from nasdepth.packs.gpu.network import GROUP_NAMES, add_up, fit_network, from_card
+from nasdepth.packs.gpu.network_time import GROUP_NAMES, add_up, fit_network, from_card
+from nasdepth.packs.gpu.published_families import family_of, names_by_family
 from nasdepth.packs.gpu.terms import FORMS
 from nasdepth.packs.gpu.validation import folds
 from nasdepth.testing.predictors import enlarged
@@ -100,7 +101,7 @@ def test_a_step_to_networks_survives_its_card(fitted):
     again = from_card(network.to_card())
     sums = add_up(["generic", "depthwise"], [1.0, 0.2], [0.1, 0.02], [True, True])
     assert again.predict(sums) == pytest.approx(network.predict(sums), rel=1e-3)
-    low_ms, high_ms = again.interval(*again.predict(sums))
+    low_ms, high_ms = interval_90(*again.predict(sums))
     assert 0 <= low_ms < again.predict(sums)[0] < high_ms
 
 
@@ -119,7 +120,7 @@ def test_intervals_hold_nine_in_ten_of_networks_to_come():
     network = fit_network(*draw(60))
     inside = []
     for sums, measured in zip(*draw(2000), strict=True):
-        low_ms, high_ms = network.interval(*network.predict(sums))
+        low_ms, high_ms = interval_90(*network.predict(sums))
         inside.append(low_ms <= measured <= high_ms)
     assert 0.85 < np.mean(inside) < 0.96
 
@@ -142,7 +143,7 @@ def test_folds_and_families_part_every_model_once():
     assert sorted(name for part in folds(names) for name in part) == sorted(names)
     assert family_of("sepreresnet16") == family_of("resnet18_wd2") != family_of("resnext14_16x4d")
     assert family_of("mobilenetv2b_w1") != family_of("mobilenetb_wd2") == family_of("fdmobilenet_w1")
-    assert families(["bagnet9", "resnet10", "resnet12"]) == {
+    assert names_by_family(["bagnet9", "resnet10", "resnet12"]) == {
         "bagnet9": ["bagnet9"],
         "resnet": ["resnet10", "resnet12"],
     }

@@ -11,11 +11,11 @@ import yaml
 from nasdepth.architecture import DecoderStage
 from nasdepth.decoder_blocks import BLOCKS
 from nasdepth.errors import TableError, UnknownKernelError
+from nasdepth.kernels.rules import load_rules
 from nasdepth.latency import Kernel, LatencyTable, architecture_kernels
-from nasdepth.latency.rules import load_rules
 from nasdepth.models import named_designs
 from nasdepth.packs import load_predictor, load_table
-from nasdepth.packs.gpu import GpuPack, GpuPredictor
+from nasdepth.packs.gpu import GpuPredictor
 from nasdepth.packs.gpu.delegate import load_delegate
 from nasdepth.packs.gpu.fit import adapt, fit_pack
 from nasdepth.packs.gpu.prior import gpu_priors, read_gpu_prior
@@ -147,9 +147,9 @@ def test_what_the_delegate_refuses_is_named(predictor):
 
 
 def test_a_pack_answers_alike_after_a_round_trip(predictor, tmp_path):
-    path = predictor.table.save(tmp_path / "again.yaml")
+    path = predictor.table.save(tmp_path)
     kernels = architecture_kernels(named_designs()["lite0-plain"], "gpu")
-    assert GpuPredictor(GpuPack.load(path)).estimate(kernels) == predictor.estimate(kernels)
+    assert load_predictor(path).estimate(kernels) == predictor.estimate(kernels)
     assert path.stat().st_size < 20_000
 
 
@@ -163,7 +163,7 @@ def test_a_pack_answers_alike_after_a_round_trip(predictor, tmp_path):
     ],
 )
 def test_a_damaged_pack_is_named_by_file_field_and_value(change, words, tmp_path):
-    content = yaml.safe_load(load_table(MALI).to_yaml()) | change
+    content = yaml.safe_load(load_table(MALI).card.to_yaml()) | change
     (tmp_path / "bad.yaml").write_text(yaml.safe_dump(content))
     with pytest.raises(TableError, match=words) as caught:
         load_table(tmp_path / "bad.yaml")
@@ -175,7 +175,7 @@ def test_a_coefficient_that_is_negative_or_of_no_term_is_refused(tmp_path):
         ({"launch": -1.0}, r"forms\.generic\.ms\.launch is -1"),
         ({"fish": 1.0}, "'fish' is no term"),
     ):
-        content = yaml.safe_load(load_table(MALI).to_yaml())
+        content = yaml.safe_load(load_table(MALI).card.to_yaml())
         content["forms"]["generic"]["ms"] |= change
         (tmp_path / "bad.yaml").write_text(yaml.safe_dump(content))
         with pytest.raises(TableError, match=words):

@@ -1,0 +1,254 @@
+"""Kernels of a .tflite file."""
+
+from __future__ import annotations
+
+import math
+import struct
+from copy import copy
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nasdepth.errors import UnknownKernelError
+from nasdepth.kernels.graph import Node, canonical, fuse
+from nasdepth.kernels.kernel import BINARY, CONVOLUTIONS, Kernel, hwc, operand_of, unusual
+from nasdepth.kernels.rules import load_rules
+from nasdepth.tflite.flatbuffer import operator_name, read_model
+from nasdepth.tflite.schema_codes import (
+    ACTIVATION_CODES,
+    OP_OF_BUILTIN,
+    PADDING_CODES,
+    PRECISION_CODES,
+    schema,
+)
+
+_ACTIVATIONS = {code: name for name, code in ACTIVATION_CODES.items()}
+_PADDINGS = {code: name for name, code in PADDING_CODES.items()}
+_PRECISIONS = {code: name for name, code in PRECISION_CODES.items()}
+_TYPE_NAMES = {value: name for name, value in vars(schema.TensorType).items() if isinstance(value, int)}
+# MediaPipe's, which XNNPACK takes though TFLite itself has no such operation
+_TRANSPOSE_CONV_WITH_BIAS = b"Convolution2DTransposeBias"
+_MASKS = ("beginMask", "endMask", "ellipsisMask", "newAxisMask", "shrinkAxisMask")
+
+
+def tflite_kernels(path: str | Path, runtime: str = "xnnpack") -> tuple[Kernel, ...]:
+    """The kernels that the runtime executes for a .tflite, float or quantised, in order.
+
+    Args:
+        path: of the model.
+        runtime: `xnnpack`, `tflite` (no delegate) or `gpu`.
+
+    Raises:
+        ModelFileError: missing or damaged.
+        UnknownKernelError: an operation, or a type of tensor, that has no kernel.
+    """
+    return tuple(node.kernel for node in _Reader(Path(path)).nodes(runtime))
+
+
+def _as_transpose_conv(operator: schema.OperatorT) -> schema.OperatorT:
+    """TFLite's own operator for MediaPipe's, whose options are a TfLiteTransposeConvParams."""
+    plain, options = copy(operator), schema.TransposeConvOptionsT()
+    padding, options.strideW, options.strideH = struct.unpack("<3i", bytes(operator.customOptions[:12]))
+    options.padding = padding - 1  # there 0 is unknown
+    plain.builtinOptions = options
+    return plain
+
+
+@dataclass
+class _Reader:
+    path: Path
+
+    def nodes(self, runtime: str) -> tuple[Node, ...]:
+        self.model = read_model(self.path)
+        if len(self.model.subgraphs) != 1:
+            raise UnknownKernelError(f"{self.path}: {len(self.model.subgraphs)} subgraphs; expected 1")
+        self.graph = self.model.subgraphs[0]
+        self.constants = {
+            index
+            for index, tensor in enumerate(self.graph.tensors)
+            if self.model.buffers[tensor.buffer].data is not None
+        }
+        nodes = []
+        for index, operator in enumerate(self.graph.operators):
+            if node := self._node(index, operator):
+                nodes.append(node)
+        return fuse(nodes, map(int, self.graph.outputs), load_rules(runtime))
+
+    def _unknown(self, what: str) -> UnknownKernelError:
+        return UnknownKernelError(f"{self.path}: {what} has no latency kernel")
+
+    def _node(self, index: int, operator: schema.OperatorT) -> Node | None:
+        name = operator_name(self.model, operator)
+        inputs = [int(tensor) for tensor in operator.inputs if tensor >= 0]
+        output = int(operator.outputs[0])
+        # half-precision or sparse weights are unpacked once, when the model is loaded
+        if name in ("DEQUANTIZE", "DENSIFY") and self.constants.issuperset(inputs):
+            self.constants.add(output)
+            return None
+        custom = self.model.operatorCodes[operator.opcodeIndex].customCode
+        if custom == _TRANSPOSE_CONV_WITH_BIAS:
+            name, operator = "TRANSPOSE_CONV", _as_transpose_conv(operator)
+        if name not in OP_OF_BUILTIN:
+            raise self._unknown(f"operator {index}, {name}{f' {custom.decode()}' if custom else ''},")
+        op, where = OP_OF_BUILTIN[name], f"operator {index}, {name},"
+        data = [tensor for tensor in inputs if tensor not in self.constants]
+        if not data:
+            raise self._unknown(f"{where} on constants alone,")
+        if op in BINARY:
+            data.sort(key=lambda tensor: -math.prod(self._shape(tensor)))
+        if op == "concat" and len(data) < len(inputs):
+            constants = [tensor for tensor in inputs if tensor in self.constants]
+            if len(constants) > 1:
+                raise self._unknown(f"{where} of {len(constants)} constants (expected one at most)")
+            inputs = [*data, *constants]
+        kernel = Kernel(
+            op,
+            *hwc(self._shape(data[0])),
+            *hwc(self._shape(output)),
+            precision=self._precision(where, op, inputs, data, output),
+            in_shape=unusual(self._shape(data[0])),
+            out_shape=unusual(self._shape(output)),
+            **self._attributes(op, where, operator, inputs, data),
+        )
+        return Node(canonical(kernel), tuple(data), output, self._pads(op, inputs))
+
+    def _precision(self, where: str, op: str, inputs: list[int], data: list[int], output: int) -> str:
+        """Of every tensor that holds activations or weights."""
+        tensors = {"quantize": [output], "dequantize": data}.get(op, [*data, output])
+        if op in CONVOLUTIONS:
+            tensors = [*tensors, inputs[1]]
+        kinds = {self.graph.tensors[tensor].type for tensor in tensors}
+        ends = {"quantize": data, "dequantize": [output]}.get(op, [])
+        float_ends = all(self.graph.tensors[end].type == schema.TensorType.FLOAT32 for end in ends)
+        if len(kinds) != 1 or not kinds <= _PRECISIONS.keys() or not float_ends:
+            every = sorted(_TYPE_NAMES[self.graph.tensors[tensor].type] for tensor in {*tensors, *ends})
+            raise self._unknown(f"{where} on tensors of {', '.join(dict.fromkeys(every))}")
+        return _PRECISIONS[kinds.pop()]
+
+    def _attributes(self, op, where, operator, inputs, data) -> dict:
+        options = operator.builtinOptions
+        shape = self._shape(data[0])
+        out_shape = self._shape(int(operator.outputs[0]))
+        attributes = {}
+        activation = getattr(options, "fusedActivationFunction", 0)
+        if activation not in _ACTIVATIONS:
+            raise self._unknown(f"{where} with fused activation {activation}")
+        attributes["activation"] = _ACTIVATIONS[activation]
+        if op in CONVOLUTIONS and op != "fully_connected":
+            attributes |= self._convolution(op, options, self._shape(inputs[1]), shape)
+        if op.endswith("pool2d"):
+            attributes |= {"kernel_height": options.filterHeight, "kernel_width": options.filterWidth}
+        if hasattr(options, "strideH"):
+            attributes |= {
+                "stride_height": options.strideH,
+                "stride_width": options.strideW,
+                "padding": _PADDINGS[options.padding],
+            }
+        match op:
+            case _ if op == "prelu" or op in BINARY:
+                attributes["operand"] = self._operand(where, inputs, data)
+            case "concat":
+                attributes |= self._concat(options, inputs, data)
+            case "split":
+                attributes["axes"] = _not_last(int(self._integers(inputs[0])), shape)
+            case "resize_bilinear" | "resize_nearest":
+                aligned = "align_corners" if options.alignCorners else "asymmetric"
+                attributes["sampling"] = "half_pixel" if options.halfPixelCenters else aligned
+            case "mean":
+                axes = sorted(int(axis) % len(shape) for axis in self._integers(inputs[1]).ravel())
+                attributes["axes"] = () if axes == [1, 2] and len(shape) == 4 else tuple(axes)
+            case "pad":
+                attributes["begin"] = self._pad_begin(inputs)
+            case "batch_matmul":
+                sides = int(options.adjX), int(options.adjY)
+                attributes["axes"] = sides if any(sides) else ()
+            case "softmax" if options.beta != 1:
+                raise self._unknown(f"{where} with beta {options.beta}")
+            case "transpose":
+                attributes["axes"] = tuple(map(int, self._integers(inputs[1])))
+            case "squeeze":
+                dims = () if options.squeezeDims is None else options.squeezeDims
+                attributes["axes"] = tuple(int(axis) % len(shape) for axis in dims)
+            case "expand_dims":
+                attributes["axes"] = (int(self._integers(inputs[1]).ravel()[0]) % len(out_shape),)
+            case "slice":
+                attributes["begin"] = tuple(map(int, self._integers(inputs[1])))
+            case "strided_slice":
+                attributes |= self._strided(where, options, inputs, shape)
+        return attributes
+
+    def _convolution(self, op: str, options, filters: tuple[int, ...], shape: tuple[int, ...]) -> dict:
+        attributes = {"kernel_height": filters[1], "kernel_width": filters[2]}
+        if op == "depthwise_conv2d":
+            attributes["groups"] = shape[-1]
+        elif op == "conv2d":
+            attributes["groups"] = shape[-1] // filters[3]
+        if op == "transpose_conv2d":
+            return attributes
+        return attributes | {
+            "dilation_height": options.dilationHFactor,
+            "dilation_width": options.dilationWFactor,
+        }
+
+    def _concat(self, options, inputs: list[int], data: list[int]) -> dict:
+        shape = self._shape(data[0])
+        axis = options.axis % len(shape)
+        others = tuple(self._shape(tensor)[axis] for tensor in inputs[1:])
+        operand = "constant" if len(data) < len(inputs) else ""
+        return {"other_channels": others, "axes": _not_last(axis, shape), "operand": operand}
+
+    def _strided(self, where: str, options, inputs: list[int], shape: tuple[int, ...]) -> dict:
+        masks = {name: getattr(options, name) for name in _MASKS}
+        begin, _, steps = (self._integers(tensor).tolist() for tensor in inputs[1:4])
+        if masks["ellipsisMask"] or masks["newAxisMask"] or min(steps) < 1 or len(begin) != len(shape):
+            raise self._unknown(f"{where} with new axes, an ellipsis or steps {steps}")
+        first = [
+            0 if masks["beginMask"] >> axis & 1 else start + size * (start < 0)
+            for axis, (start, size) in enumerate(zip(begin, shape, strict=True))
+        ]
+        return {"begin": tuple(first), "steps": tuple(steps)}
+
+    def _pad_begin(self, inputs: list[int]) -> tuple[int, ...]:
+        sides = self._integers(inputs[1]).reshape(-1, 2).tolist()
+        centred = all(before == (before + after) // 2 for before, after in sides)
+        return () if centred else tuple(before for before, _ in sides)
+
+    def _pads(self, op: str, inputs: list[int]) -> tuple[int, int, int, int] | None:
+        if op != "pad":
+            return None
+        sides = self._integers(inputs[1]).ravel().tolist()
+        if len(sides) != 8 or any(sides[:2] + sides[6:]):
+            return None
+        return tuple(sides[2:6])
+
+    def _operand(self, where: str, inputs: list[int], data: list[int]) -> str:
+        shape = self._shape(data[0])
+        if len(data) == 1:
+            if inputs.count(data[0]) == 2:
+                return "tensor"
+            constant = self._shape(next(tensor for tensor in inputs if tensor in self.constants))
+            if operand := operand_of(hwc(shape), hwc(constant), constant=True):
+                return operand
+            raise self._unknown(f"{where} of {shape} and a constant of shape {constant}")
+        other = self._shape(data[1])
+        if (operand := operand_of(hwc(shape), hwc(other))) is None:
+            raise self._unknown(f"{where} of {shape} and {other}")
+        return operand
+
+    def _shape(self, tensor: int) -> tuple[int, ...]:
+        shape = self.graph.tensors[tensor].shape
+        return () if shape is None else tuple(map(int, shape))
+
+    def _integers(self, tensor: int) -> np.ndarray:
+        if tensor not in self.constants:
+            raise self._unknown("a shape or axis that is computed")
+        buffer = self.model.buffers[self.graph.tensors[tensor].buffer].data
+        wide = self.graph.tensors[tensor].type == schema.TensorType.INT64
+        values = np.frombuffer(bytes(buffer), np.int64 if wide else np.int32)
+        return values if self._shape(tensor) else values[0]
+
+
+def _not_last(axis: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+    axis %= len(shape)
+    return () if axis == len(shape) - 1 else (axis,)

