@@ -17,8 +17,8 @@ class TrivialDepth:
     """si-RMSE (of log depth) of predictions that do not look at the image, mean over images.
 
     Attributes:
-        constant: of one depth for all pixels.
-        mean_map: of the geometric mean depth of each pixel over the training images.
+        constant: what one depth for all pixels scores.
+        mean_map: what the geometric mean depth of each pixel over the training images scores.
     """
 
     constant: float

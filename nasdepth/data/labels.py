@@ -27,8 +27,8 @@ class LabelFolder:
         fingerprint: changes with names, sizes and times of the files, and with `classes`.
 
     Args:
-        folder: where the PNGs are.
-        split: whose images they are of.
+        folder: the folder that holds the PNGs.
+        split: the split whose images they belong to.
 
     Raises:
         DataError: no such folder, or naming files: labels that are missing, damaged, or of another size than

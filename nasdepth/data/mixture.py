@@ -52,8 +52,10 @@ class Mixture:
     step and go on bitwise: nothing is carried from one step to the next.
 
     Args:
-        portions: at least one, each with at least `batch_size` items or repeated within a batch.
-        steps_per_epoch: by default as many as it takes the first portion to be seen once (whole batches).
+        portions: the data sets with their weights, at least one. One with fewer than `batch_size` items is
+            repeated within a batch.
+        steps_per_epoch: how many steps an epoch has; by default so many that the first portion is seen once
+            (whole batches).
 
     Raises:
         DataError: no portion, an empty one, a weight that is not positive, or a size below 1.

@@ -14,7 +14,7 @@ from nasdepth.errors import DataError
 
 
 def read_picture(path: Path) -> Image.Image:
-    """Decode a picture file.
+    """Open and decode a picture file.
 
     Raises:
         DataError: it is missing, damaged or no picture.
@@ -86,7 +86,7 @@ def scatter_nearest(target: np.ndarray, depth: np.ndarray, hw: tuple[int, int]) 
 
 
 def signature(files: Iterable[Path], *also: str) -> str:
-    """What a source looks like now: names, sizes and times of its files, and whatever else decides."""
+    """Describe a source as it is now: names, sizes and times of its files, and whatever else decides."""
     found = [f"{path.name} {stat.st_size} {stat.st_mtime_ns}" for path in files for stat in [path.stat()]]
     return digest("\n".join([*found, *also]))
 

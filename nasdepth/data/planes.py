@@ -16,12 +16,12 @@ from nasdepth.errors import DataError
 
 @dataclass(frozen=True)
 class Plane:
-    """One raw array on disk.
+    """A raw array on disk that holds one part for each image.
 
     Attributes:
-        file: its name in the folder.
-        dtype: of its values, little-endian.
-        shape: of a single image's part.
+        file: the name of the file in the folder.
+        dtype: numpy's name of the values' type, little-endian.
+        shape: the shape of a single image's part.
     """
 
     file: str
@@ -30,7 +30,7 @@ class Plane:
 
     @property
     def bytes_each(self) -> int:
-        """How many bytes one image takes."""
+        """The number of bytes that one image takes."""
         return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
 
@@ -46,7 +46,7 @@ def write(folder: Path, planes: Sequence[Plane], first: int, arrays: Sequence[np
     """Write consecutive images into every plane. Several processes may write different images at once.
 
     Args:
-        folder: what `begin` made.
+        folder: the folder that `begin` made.
         planes: all of its planes.
         first: the number of the first image.
         arrays: one for each plane, (images, *shape), or *shape for a single image.
@@ -89,9 +89,9 @@ def check_space(root: Path, needed: int, what: str, mend: str) -> None:
 
     Args:
         root: a folder on that disk.
-        needed: bytes.
-        what: is to be written, for the message.
-        mend: what to do about it, for the message.
+        needed: how many bytes will be written.
+        what: names what will be written, for the message.
+        mend: says what the user can do, for the message.
 
     Raises:
         DataError: fewer bytes are free.

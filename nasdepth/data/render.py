@@ -22,7 +22,7 @@ _PLASTER = textures.NAMES.index("plaster")
 
 @dataclass(frozen=True)
 class Look:
-    """What chance adds to a photograph of a scene: clouds, exposure, vignette, white balance, sensor noise.
+    """The random properties of a photograph: clouds, exposure, vignette, white balance, sensor noise.
 
     Photographs with one look but another `grain`, where the noise begins, are frames of one video.
     """
@@ -36,7 +36,7 @@ class Look:
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Self:
-        """A random look."""
+        """Draw a random look."""
         return cls(
             clouds=tuple(map(float, rng.uniform(0, 1, 3))),
             exposure=float(rng.uniform(0.2, 0.34)),

@@ -87,7 +87,7 @@ class Light:
 
 @dataclass(frozen=True)
 class Scene:
-    """What is rendered; `solids[0]` is the ground or the room."""
+    """A scene to render; `solids[0]` is the ground or the room."""
 
     camera: Camera
     solids: list[Solid]

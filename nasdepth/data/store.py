@@ -37,7 +37,7 @@ DEPTH_PLANE = Plane("depth_mm.u16", "<u2", CANONICAL_HW)
 
 
 def cpu_workers() -> int:
-    """How many threads or processes decode or render at once."""
+    """Return how many threads or processes decode or render at once."""
     return min(os.cpu_count() or 1, 8)
 
 
@@ -49,7 +49,7 @@ class ImageSplit:
         name: "train" or "test", with a suffix after `subset`.
         image_ids: one name an item.
         hw: height and width of the stored images in pixels.
-        info: what the reader noted about the source, for `inspect`.
+        info: facts that the reader noted about the source, for `inspect`.
         fingerprint: short hash of all stored values; equal fingerprints mean equal data.
     """
 
@@ -137,7 +137,7 @@ class DepthSplit(ImageSplit):
 
     @property
     def mm_per_step(self) -> float:
-        """How many millimetres a stored step of depth stands for."""
+        """The number of millimetres that a stored step of depth stands for."""
         return self._mm_per_step
 
     def stored_batch(self, indices: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -178,10 +178,10 @@ def cached_split[SplitType: ImageSplit](
 
     Args:
         slot: folder name in the cache, one for each source and split.
-        signature: what the source looks like now; a cache made under another signature is rebuilt.
+        signature: a hash of the source as it is now; a cache made under another signature is rebuilt.
         make: decodes or renders one image; called in the workers of `pool`.
         opener: the class of the split.
-        planes: what `make` returns for one image, in its order.
+        planes: the arrays that `make` returns for one image, in its order.
         extras: small arrays kept beside the planes (pairs, triplets).
         info: facts about the source for `ImageSplit.info`, as JSON.
         stored: how many images `make` makes; one for each of `image_ids` unless given.

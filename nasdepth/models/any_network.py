@@ -25,7 +25,7 @@ def build_any(network: str | Architecture | Teacher) -> AnyNetwork:
     """The untrained network of anything that `parse_any` reads or gives.
 
     Raises:
-        SpaceError: as `parse_any`, or an encoder that cannot be built for its input size.
+        SpaceError: for the reasons of `parse_any`, or an encoder that cannot be built for its input size.
     """
     parsed = parse_any(network) if isinstance(network, str) else network
     return TeacherNet(parsed) if isinstance(parsed, Teacher) else build(parsed)

@@ -62,7 +62,7 @@ class Stage(nn.Module):
         self.attention = build_attention(stage.attention, stage.width)
 
     def fuse(self, x: torch.Tensor, skip: torch.Tensor | None) -> torch.Tensor:
-        """`x` with the skip, both at the stage's resolution."""
+        """Join `x` with the skip; both are at the stage's resolution."""
         if self.skip == "none":
             return x
         assert skip is not None
@@ -136,7 +136,7 @@ class DepthNet(nn.Module):
         return upsample(rgb, self.input_hw, "bilinear")
 
     def decode(self, resized: torch.Tensor) -> torch.Tensor:
-        """What the head sees of an already resized image.
+        """Compute what the head sees of an already resized image.
 
         (B, width, *input_hw / head stride), the last decoder features; with local planar guidance
         (B, plane maps + width, *input_hw).

@@ -24,9 +24,9 @@ class RawStem(nn.Module):
     exact at the borders too (they see black where timm's models see the mean colour).
 
     Args:
-        out_channels: of the convolution.
+        out_channels: the output channels of the convolution.
         normalisation: mean and standard deviation per RGB channel, on 0-1.
-        kernel, stride: of the convolution; the padding is SAME.
+        kernel, stride: the kernel size and stride of the convolution; the padding is SAME.
         coordinates: two more input channels, the pixel's x and y on 0-255, normalised to -1 ... 1.
     """
 

@@ -31,7 +31,7 @@ _HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 
 @dataclass(frozen=True)
 class Start:
-    """Where an encoder's first weights came from."""
+    """The source of an encoder's first weights."""
 
     source: str
     pretrained: bool
@@ -124,7 +124,7 @@ def weights_here(family: str) -> Start:
 
 
 def pretrained_source(family: str) -> Start:
-    """Where the weights of a family would come from on this machine."""
+    """Find out where the weights of a family would come from on this machine."""
     state, source = _imagenet_state(family)
     return Start(source, pretrained=state is not None)
 

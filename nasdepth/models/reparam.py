@@ -38,7 +38,7 @@ def collapse(network: nn.Module) -> nn.Module:
 
 
 def collapse_in_place(network: nn.Module) -> nn.Module:
-    """`collapse` of a network that nobody else uses, without the copy."""
+    """Collapse a network that nobody else uses; unlike `collapse` it makes no copy."""
     if isinstance(network, Collapsible):
         return network.collapsed().train(network.training)
     for parent in list(network.modules()):
@@ -56,7 +56,7 @@ def fold_norm(
     Args:
         weight: (out, in / groups, kernel, kernel).
         bias: (out,) or None.
-        norm: of `out` channels.
+        norm: the batch norm behind it, of `out` channels.
     """
     mean, variance = norm.running_mean, norm.running_var
     assert mean is not None and variance is not None  # of a norm that keeps no statistics

@@ -35,7 +35,7 @@ class Teacher:
     Attributes:
         encoder: one of `nasdepth.families` (at width 1, normalisation folded, exportable as students are), or
             else a timm name, with or without the tag of its weights.
-        input_height, input_width: what the image is resized to in the graph.
+        input_height, input_width: the size that the image is resized to in the graph.
         width: channels of the decoder.
 
     Raises:
@@ -146,7 +146,7 @@ class TeacherNet(nn.Module):
 
     Attributes:
         architecture: the `Teacher`; a checkpoint stores its string.
-        channels: of every layer that `features` gives.
+        channels: the channels of every layer that `features` gives, by name.
     """
 
     scale_mm: torch.Tensor
@@ -208,7 +208,7 @@ class TeacherNet(nn.Module):
         return named
 
     def decode(self, resized: torch.Tensor) -> torch.Tensor:
-        """What the head sees of an already resized image."""
+        """Compute what the head sees of an already resized image."""
         return self.features(resized)[PENULTIMATE]
 
     def predict(self, decoded: torch.Tensor, out_hw: tuple[int, int]) -> torch.Tensor:

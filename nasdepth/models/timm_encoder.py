@@ -23,11 +23,12 @@ class TimmEncoder(nn.Module):
 
     Args:
         name: timm's, with or without the tag of its weights (`convnext_tiny.fb_in22k`).
-        input_hw: of what it will be given; attention with learned positions is built for one size.
+        input_hw: the height and width of its input; attention with learned positions is built for one size.
 
     Attributes:
-        channels: of the feature map of every stride, from 4. A plain ViT has one resolution only: its maps,
-            at a third of the depth and so on to its last block, are listed under `VIT_STRIDES`.
+        channels: the channels of the feature map of every stride, from 4. A plain ViT has one resolution
+            only: its maps, at a third of the depth and so on to its last block, are listed under
+            `VIT_STRIDES`.
         plain: whether it is such a ViT.
 
     Raises:

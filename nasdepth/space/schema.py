@@ -75,7 +75,10 @@ Channels = Annotated[int, Field(ge=1, le=MAX_DECODER_WIDTH)]
 
 
 class InputChoices(_Choices):
-    """What the image may be resized to, every height with every width; coordinates as channels or not."""
+    """The sizes that the image may be resized to, and whether coordinates are channels.
+
+    Every height goes with every width.
+    """
 
     height: Annotated[tuple[InputSize, ...], Field(min_length=1)]
     width: Annotated[tuple[InputSize, ...], Field(min_length=1)]

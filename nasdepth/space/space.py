@@ -75,7 +75,7 @@ class SearchSpace:
         return self._build(lambda _, options: rng.choice(options))
 
     def suggest(self, trial: optuna.Trial) -> Architecture:
-        """Let an Optuna trial choose."""
+        """Let an Optuna trial choose an architecture."""
 
         def choose(name: str, options: Sequence[Any]) -> Any:
             if len(options) == 1:
@@ -91,7 +91,7 @@ class SearchSpace:
         return self._build(choose)
 
     def distributions(self, architecture: Architecture) -> dict[str, BaseDistribution]:
-        """What `suggest` asks a trial for on the way to this architecture, by parameter name.
+        """List what `suggest` asks a trial for on the way to this architecture, by parameter name.
 
         Raises:
             SpaceError: the architecture lies outside the space.
@@ -115,7 +115,7 @@ class SearchSpace:
         a further decoder stage, is drawn uniformly.
 
         Args:
-            architecture: to change; it lies in the space.
+            architecture: the architecture to change; it lies in the space.
             rng: source of randomness.
             changes: how many choices are drawn anew.
 
@@ -183,7 +183,7 @@ class SearchSpace:
         return not self.violations(architecture)
 
     def violations(self, architecture: Architecture) -> list[str]:
-        """Which choices exclude an architecture, each with its value and what the space allows."""
+        """List the choices that exclude an architecture, each with its value and what the space allows."""
         return self._read(architecture)[1]
 
     def parameters(self, architecture: Architecture) -> dict[str, Any]:

@@ -23,7 +23,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Augmentation(BaseModel):
-    """What is done to training images; the defaults are crops, flips and colours, the rest is off.
+    """The random changes of training images. By default they are crops, flips and colours.
 
     Attributes:
         crops: window sizes in pixels of 480x640; each batch draws one (LiteDepth's R2 crop). Images stored
@@ -106,7 +106,7 @@ def change_colours(
 def change_colours_on_device(
     rgb: torch.Tensor, augmentation: Augmentation, rng: np.random.Generator
 ) -> torch.Tensor:
-    """As `change_colours`, with the same random numbers, but computed pixel by pixel on the images' device.
+    """Do what `change_colours` does, with the same random numbers, but pixel by pixel on the images' device.
 
     Nothing is read back, so that a GPU is never waited for.
 

@@ -68,11 +68,11 @@ BalanceRecipe = Annotated[Fixed | Dynamic | Rebalance, Field(discriminator="kind
 
 
 class Intermediate(_Strict):
-    """How predictions of earlier decoder stages, left out at export, are judged along with the final one.
+    """Settings for judging predictions of earlier decoder stages, which the export leaves out.
 
     Attributes:
-        weights: of the final prediction, then of the others in the order in which they are given. Samsung:
-            0.5, 0.25, 0.25.
+        weights: how much the final prediction counts, then how much each of the others does, in the order in
+            which they are given. Samsung has 0.5, 0.25, 0.25.
         wrap: let the balance see all intermediate predictions as one term of its own, "intermediate", as
             Samsung does; otherwise each term is the weighted sum over all predictions.
     """
@@ -96,10 +96,10 @@ class Intermediate(_Strict):
         """One value per term from the values of each prediction.
 
         Args:
-            final: by term the value of the final prediction.
-            others: the same for each intermediate one; terms that do not judge a prediction are left out of
-                these, and keep their full value.
-            term_weights: the recipe's, with which terms are summed up to "intermediate".
+            final: the value of the final prediction by each term.
+            others: such values for each intermediate prediction; terms that do not judge a prediction are
+                left out of these, and keep their full value.
+            term_weights: the recipe's weights, with which terms are summed up to "intermediate".
         """
         shared = set().union(*others)
         values = {name: self.weights[0] * value if name in shared else value for name, value in final.items()}
@@ -141,7 +141,7 @@ class Balance(nn.Module, ABC):
 
 
 class FixedBalance(Balance):
-    """sum w_i L_i."""
+    """The total is the sum of weight times value over the terms; the weights stay the recipe's."""
 
     def __init__(self, weights: Mapping[str, float]) -> None:
         super().__init__(weights)

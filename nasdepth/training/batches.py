@@ -42,7 +42,7 @@ class Batch:
 
     Attributes:
         kind: "metric", "ordinal", "relative" or "video".
-        step: where in the training it belongs, and which data set it is of.
+        step: its place in the training and its data set.
         rgb: (B, 3, *input_hw) float32 on 0-255, channels last; for video the middle frames.
         target: metric: depth in mm, relative: disparity or depth up to scale and shift; (B, 1, *loss_hw)
             float32, 0 where unknown.
@@ -56,7 +56,7 @@ class Batch:
         intrinsics: video, and metric where an `Extra` knows the camera: (B, 3, 3) float32 in pixels of
             loss_hw, first centre at (0, 0).
         teacher_mm: (B, 1, *loss_hw) float32, a teacher's depth in mm.
-        teacher_features: by layer (B, C, h, w), a teacher's features of the same views.
+        teacher_features: a teacher's features of the same views by layer, each (B, C, h, w).
         labels: (B, 1, *loss_hw) int64, segmentation classes, negative where unknown.
     """
 
@@ -77,11 +77,11 @@ class Batch:
     labels: torch.Tensor | None = None
 
     def to(self, device: torch.device | str) -> Batch:
-        """The same on another device; copies from pinned memory overlap with computation."""
+        """Copy the batch to another device; copies from pinned memory overlap with computation."""
         return self._mapped(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin(self) -> Batch:
-        """The same in page-locked memory, but for what is on a GPU already."""
+        """Copy the batch into page-locked memory; what is on a GPU already stays there."""
         return self._mapped(lambda tensor: tensor if tensor.is_cuda else tensor.pin_memory())
 
     def _mapped(self, function: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
@@ -93,7 +93,7 @@ class Batch:
 
 
 class Extra(Protocol):
-    """What a batch gets besides its data set's own: a teacher's outputs, labels, a camera.
+    """A source of what batches get besides images and depth: a teacher's outputs, labels, a camera.
 
     One that can change under the same recipe has a `fingerprint`, which a resumed training compares.
     """
@@ -117,8 +117,8 @@ def make_batch(
 
     Args:
         input_hw: the network's input size; the loop need not resize again.
-        loss_hw: where prediction and target are compared.
-        extras: asked one after the other.
+        loss_hw: the height and width at which prediction and target are compared.
+        extras: what else goes into the batch; they are asked one after the other.
         residents: splits whose pixels are on a device, where a batch of theirs is then made. It shows the
             same views in the same colours; `ResidentSplit.sample_rgb` says in what its pixels differ.
     """
@@ -152,10 +152,10 @@ def batches(
     """Batches of `steps` in their order, the same ones whatever the number of workers.
 
     Args:
-        residents: see `make_batch`.
+        residents: the splits whose pixels are on the device; see `make_batch`.
         workers: threads that work ahead (two batches each); 0 makes each batch when it is asked for, which is
             right where the training itself keeps every core busy.
-        device: where the batches go; for a GPU they pass through pinned memory.
+        device: the device that the batches end on; those for a GPU pass through pinned memory.
     """
     device = torch.device(device)
     make = partial(_make_for, device, augmentation, input_hw, loss_hw, extras, residents or {})

@@ -19,7 +19,7 @@ class FieldOfView:
     A crop sees less than the whole image: one field of view for every view would bend all planes.
 
     Attributes:
-        horizontal_deg: what the whole stored image sees across, with square pixels.
+        horizontal_deg: the angle in degrees that the whole stored image sees across; its pixels are square.
     """
 
     horizontal_deg: float

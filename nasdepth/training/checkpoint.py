@@ -58,10 +58,10 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def read_resumable(path: str | Path, model: AnyNetwork, identity: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The checkpoint to go on from; None where there is none yet.
+    """Read the checkpoint to go on from; None where there is none yet.
 
     Args:
-        identity: what the training is, as it was saved.
+        identity: the facts by which a training is known: its recipe, seed, data and extras.
 
     Raises:
         CheckpointError: it is damaged, or belongs to another architecture, recipe, seed or data set.
@@ -82,7 +82,7 @@ def read_resumable(path: str | Path, model: AnyNetwork, identity: Mapping[str, A
 
 
 def load_model(path: str | Path) -> AnyNetwork:
-    """The network of a checkpoint, in evaluation mode."""
+    """Build the network of a checkpoint with its weights, in evaluation mode."""
     content = read_checkpoint(path)
     model = build_any(content["architecture"])
     model.load_state_dict(content["model"])

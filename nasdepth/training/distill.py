@@ -54,13 +54,13 @@ class StoredTeacher:
     """A teacher's depth and features of one split, read from memory-mapped arrays.
 
     Args:
-        folder: what `store_teacher` returned.
+        folder: the folder that `store_teacher` returned.
         split: the data that is trained on.
         teacher: fingerprint of the teacher that is meant; None takes the one whose outputs they are.
 
     Attributes:
         depth_hw: size at which depth is kept.
-        channels: of every feature layer.
+        channels: the number of channels of each feature layer.
 
     Raises:
         DataError: the outputs are incomplete, or of another teacher or another data set.
@@ -92,17 +92,17 @@ class StoredTeacher:
         self.channels = {name: array.shape[1] for name, array in self._features.items()}
 
     def depth_mm(self, indices: np.ndarray) -> torch.Tensor:
-        """(B, 1, *depth_hw) float32 in millimetres, at least one step of the store."""
+        """The depth of some images: (B, 1, *depth_hw) float32 in mm, at least one step of the store."""
         steps = self._depth[indices][:, None].astype(np.float32)
         return torch.from_numpy(steps * np.float32(self._mm_per_step))
 
     def features(self, indices: np.ndarray) -> dict[str, torch.Tensor]:
-        """By layer (B, C, h, w) float32, rounded to float16."""
+        """Features by layer, each (B, C, h, w) float32, rounded to float16."""
         return {name: torch.from_numpy(array[indices]).float() for name, array in self._features.items()}
 
 
 class TeacherCache:
-    """Gives batches a teacher's depth and features in the same views as their images (an `Extra`).
+    """An `Extra` that gives batches a teacher's depth and features, in the same views as their images.
 
     Depth is sampled at the size of the losses, features each at their layer's own; both bilinear, with the
     image's edge continued outwards as the picture's is, so there is no unknown pixel.
@@ -111,7 +111,7 @@ class TeacherCache:
         stored: one for every data set of the training.
 
     Attributes:
-        fingerprint: of teacher, data and layers; a resumed training compares it.
+        fingerprint: a short hash of teacher, data and layers, which a resumed training compares.
     """
 
     def __init__(self, stored: Sequence[StoredTeacher]) -> None:
@@ -134,7 +134,7 @@ class TeacherCache:
 
         Raises:
             CheckpointError: no such checkpoint, or a damaged one.
-            NasdepthError: as `store_teacher`.
+            NasdepthError: for the reasons of `store_teacher`.
         """
         if isinstance(teacher, (str, Path)):
             teacher = load_model(teacher)
@@ -183,7 +183,7 @@ def store_teacher(
     An interrupted run loses one batch: the next call goes on from there. The folder appears when it is whole.
 
     Args:
-        layers: of `features`, to be kept beside the depth, in float16.
+        layers: the names of the feature layers that are kept beside the depth, in float16.
         depth_hw: depth is kept at this size, in uint16 steps of a millimetre (or of what the data set's own
             depth is kept in), from 1 up.
 

@@ -25,7 +25,7 @@ class Processes:
     Attributes:
         rank: this process's number; 0 writes the files.
         count: how many there are.
-        device: where this one computes.
+        device: the device that this process computes on.
     """
 
     rank: int
@@ -55,7 +55,7 @@ class Processes:
             )
 
     def wrapped(self, learner: nn.Module, *, changing: bool) -> nn.Module:
-        """`learner`, whose gradients are averaged over the processes.
+        """Wrap a learner so that its gradients are averaged over the processes.
 
         Args:
             changing: steps differ in which parameters they use.
@@ -121,7 +121,7 @@ class Processes:
 
 
 def default_device() -> torch.device:
-    """The GPU where there is one."""
+    """Return the GPU where there is one, otherwise the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -129,7 +129,7 @@ def join(device: torch.device | None = None) -> Processes:
     """The processes that torchrun has started, or this one alone.
 
     Args:
-        device: where a single process computes; by default on the GPU where there is one. Under torchrun
+        device: the device of a single process; by default the GPU where there is one. Under torchrun
             each process takes the GPU of its local rank (nccl), or the CPU (gloo).
     """
     count = int(os.environ.get("WORLD_SIZE", "1"))

@@ -44,7 +44,7 @@ class View:
 
     @classmethod
     def whole(cls, stored_hw: tuple[int, int]) -> View:
-        """All of the image as it is."""
+        """The view that shows all of the image as it is."""
         return cls(stored_hw, 0, 0, *stored_hw)
 
     @property
@@ -52,13 +52,13 @@ class View:
         return self.angle_rad == 0
 
     def axes(self, hw: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-        """Where an upright view's output rows and columns lie: float64 (h,), (w,) in stored pixels."""
+        """Find where an upright view's output rows and columns lie: float64 (h,), (w,) in stored pixels."""
         rows = self.top + (np.arange(hw[0]) + 0.5) * self.height / hw[0] - 0.5
         columns = self.left + (np.arange(hw[1]) + 0.5) * self.width / hw[1] - 0.5
         return rows, columns[::-1] if self.flip else columns
 
     def grid(self, hw: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-        """Where every output pixel's centre lies: rows and columns, float32 (h, w), in stored pixels."""
+        """Find where every output pixel's centre lies: rows and columns, float32 (h, w), in stored pixels."""
         of_rows, of_columns = self._turned_axes(hw)
         return np.add.outer(*of_rows, dtype=np.float32), np.add.outer(*of_columns, dtype=np.float32)
 
@@ -75,7 +75,7 @@ class View:
         return np.concatenate([*of_rows, *of_columns])
 
     def resized_window(self, hw: tuple[int, int]) -> tuple[tuple[int, int, int, int], tuple[int, int]]:
-        """Which part of the stored image is resized before it is turned, and to what size.
+        """Compute which part of the stored image is resized before it is turned, and to what size.
 
         Of an upright view that is the window itself, and `hw`. A turned view takes what its corners need, as
         far as there is an image, at the same pixels a degree as an upright view has.
@@ -101,7 +101,7 @@ class View:
         return (cos * down + middle_y, sin * right), (-sin * down, cos * right + middle_x)
 
     def place(self, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Where points of the stored image (centres, in pixels) come to lie.
+        """Compute where points of the stored image (centres, in pixels) come to lie in the view.
 
         Returns:
             Shares of the view's height and width; within [0, 1) is inside.

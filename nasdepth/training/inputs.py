@@ -28,7 +28,7 @@ class IntermediateHeads(nn.Module):
     """Depth from earlier decoder stages; it is trained beside the network, and so never exported.
 
     Args:
-        channels: of the network's feature layers, by name.
+        channels: the number of channels of each of the network's feature layers, by name.
         count: how many stages; those next to the last one, the finest first.
 
     Raises:
@@ -141,7 +141,7 @@ def check_supply(inputs: StepInputs, objective: Objective, probes: Sequence[tupl
     """Hold what the objective asks for against what each data set of a training gives.
 
     Args:
-        probes: of each data set its name and a batch.
+        probes: the name of each data set, and a batch of it.
 
     Raises:
         NasdepthError: a term that no data set feeds, or a data set that feeds no term; both are named.

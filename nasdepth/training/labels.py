@@ -17,12 +17,13 @@ class Labels:
     """An `Extra` that gives batches of one split their `labels`.
 
     Args:
-        folder: see `LabelFolder`.
+        folder: the folder of PNGs that `LabelFolder` reads.
         split: the data set that the labels are of; batches of others get none.
         classes: the segmentation term's.
 
     Raises:
-        DataError: as `LabelFolder`, when made; when a batch is made, for what a file holds.
+        DataError: for the reasons of `LabelFolder` when it is made, and for what a file holds when a batch is
+            made.
     """
 
     def __init__(self, folder: str | Path, split: ImageSplit, classes: int) -> None:

@@ -25,7 +25,7 @@ class Learner(nn.Module):
     """The network, what is trained beside it and what it is trained by.
 
     Attributes:
-        companions: see `StepInputs`.
+        companions: what is trained beside the network and not exported; `StepInputs` names them.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ def median_depth_mm(mixture: Mixture) -> float:
 
 
 def recipe_extras(recipe: Recipe) -> list[Extra]:
-    """What the recipe itself adds to batches: cameras for terms that state a field of view."""
+    """List what the recipe itself adds to batches: cameras for terms that state a field of view."""
     angles = [getattr(term, "horizontal_fov_deg", None) for term in recipe.loss.values() if term.weight > 0]
     return [FieldOfView(angle) for angle in angles if angle is not None]
 

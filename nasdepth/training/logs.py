@@ -20,15 +20,15 @@ _STEPS_BETWEEN_EVENTS = 10
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch came to.
+    """The report of one epoch.
 
     Attributes:
         loss: mean total over the steps.
         si_rmse: mean over the validation images, None without them.
-        learning_rate: of the last step, of what is not slowed down.
+        learning_rate: the rate of the last step, for parameters that no ratio slows down.
         data_seconds: how long the training waited for batches.
-        terms: by loss term its mean unweighted value, and the norm of the gradient before it is clipped.
-        weights: by loss term its weight at the end.
+        terms: the mean unweighted value of each loss term, and the norm of the gradient before it is clipped.
+        weights: the weight of each loss term at the epoch's end.
     """
 
     epoch: int
@@ -49,12 +49,12 @@ class Epoch:
 
 
 class Logs:
-    """Writes into a folder after every epoch; nowhere if there is none.
+    """The files that a training writes while it runs. Without a folder nothing is written.
 
     Args:
         folder: gets `log.csv`, `samples/` and, with the package tensorboard, `tensorboard/`.
         shown: images to draw.
-        first_step: of the whole training, where it goes on from; later events in the folder are outdated.
+        first_step: the step of the whole training that comes next; later events in the folder are dropped.
     """
 
     def __init__(self, folder: Path | None, shown: ImageSplit, first_step: int = 0) -> None:

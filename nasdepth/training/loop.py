@@ -37,7 +37,7 @@ from nasdepth.training.validation import HeldOut
 
 @dataclass(frozen=True)
 class StepReport:
-    """Progress inside an epoch."""
+    """How far an epoch has come: its steps count from 0, `loss` is the total of the step."""
 
     epoch: int
     step: int
@@ -72,18 +72,22 @@ def train(
     Under torchrun each process takes its part of every batch, and the first one writes and reports.
 
     Args:
+        model: the network, trained in place.
         data: one data set, or a mixture of several, whose batch size and seed then count.
+        recipe: says how to train.
+        seed: the seed of every random number and of the order of the data.
         validation: images held out of the training split, judged after every epoch.
         pretrained: whether the encoder starts from ImageNet weights, and so learns more slowly.
-        extras: what batches get besides: a teacher's outputs, labels.
+        extras: what each batch gets besides images and depth, such as a teacher's outputs or labels.
         checkpoint: written after every epoch; resumed from where it exists.
         folder: gets `log.csv`, `samples/epoch-*.jpg` and TensorBoard's events.
         on_epoch: called after each epoch; may raise to stop the training.
         on_step: called after each step, on a GPU one step late and not after the last.
         on_validation: called before `on_epoch` with the si-RMSE of every validation image, (N,) float64.
-        resident: keep images with metric depth on the device and make their batches there, for this training
-            and all later ones with the same data; by default on a GPU. What does not fit is logged and read
-            from the disk.
+        device: the device to train on; by default the GPU where there is one.
+        resident: whether images with metric depth are kept on the device, where their batches are then made,
+            for this training and all later ones with the same data; by default on a GPU. What does not fit is
+            logged and read from the disk.
 
     Returns:
         Every epoch's report, resumed ones included.

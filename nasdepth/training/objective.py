@@ -38,7 +38,7 @@ class Objective(nn.Module):
     Its parameters (dynamic weights, projections) go to the optimizer, its `state_dict` to the checkpoint.
 
     Args:
-        channels: by feature layer, those of the student and of the teacher; for terms that project.
+        channels: the channels of the student and of the teacher by feature layer, for terms that project.
 
     Raises:
         NasdepthError: every term has weight 0, or a term names a layer that is not in `channels`.

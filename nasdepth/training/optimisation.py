@@ -46,8 +46,8 @@ def rate_factor(schedule: ScheduleRecipe, step: int, steps: int) -> float:
     """The learning rate of a step relative to its peak.
 
     Args:
-        step: of the whole training, from 0.
-        steps: how many there are.
+        step: the step of the whole training, from 0.
+        steps: how many steps there are.
     """
     warm = round(schedule.warmup * steps)
     if step < warm:

@@ -24,10 +24,10 @@ class PoseNet(nn.Module):
     that training starts near "stands still": axis-angle in radians, translation in units of `unit_mm`.
 
     Attributes:
-        start: where the encoder's first weights came from.
+        start: the source of the encoder's first weights.
 
     Args:
-        family, width: of the encoder, all its stages; Monodepth2's is resnet18.
+        family, width: the encoder's family and width; all its stages are kept. Monodepth2 has resnet18.
         pretrained: start from ImageNet weights where they can be had, those of the first convolution repeated
             for the second frame and halved.
         unit_mm: how many millimetres a translation of 1 is. Depth and motion of a video have one unknown

@@ -17,16 +17,16 @@ _Waiting = tuple[int, Sequence[str], torch.Tensor, torch.cuda.Event]
 
 
 class Readings:
-    """The numbers of an epoch's steps.
+    """The numbers that the steps of an epoch came to.
 
     Reading a number back waits for the device. On a CPU it is there anyway, and a step that is not finite
     never reaches the weights. A GPU's are read one step late, while it computes the next: that one may spoil
     the weights in memory, but nothing is saved before all numbers are read.
 
     Args:
-        device: where the steps are computed.
-        epoch: from 0.
-        advice: what to do where they are not finite.
+        device: the device that computes the steps.
+        epoch: the number of the epoch, from 0.
+        advice: says what to do, where a number is not finite.
     """
 
     def __init__(self, device: torch.device, epoch: int, advice: str) -> None:
@@ -37,11 +37,11 @@ class Readings:
         self._sums: dict[str, list[float]] = defaultdict(list)
 
     def add(self, step: int, names: Sequence[str], values: torch.Tensor) -> tuple[int, float] | None:
-        """Take note of a step.
+        """Take note of the numbers of a step.
 
         Args:
             step: within the epoch, from 0.
-            names: of the values: terms, TOTAL, GRADIENT.
+            names: what each value is: a term's name, TOTAL or GRADIENT.
             values: (len(names),).
 
         Returns:
@@ -65,7 +65,7 @@ class Readings:
         self._wait(waiting)
 
     def means(self) -> dict[str, float]:
-        """By name the mean over the steps that gave it."""
+        """The mean of each number over the steps that gave it, by name."""
         return {name: float(np.mean(values)) for name, values in self._sums.items()}
 
     def _wait(self, waiting: _Waiting | None) -> tuple[int, float] | None:

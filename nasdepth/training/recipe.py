@@ -31,10 +31,10 @@ class _Strict(BaseModel):
 
 
 class OptimizerRecipe(_Strict):
-    """Which optimizer.
+    """The optimizer of a training.
 
     Attributes:
-        learning_rate: its peak.
+        learning_rate: the peak of the learning rate.
         encoder_lr_ratio: learning rate of a pretrained encoder relative to all else.
         weight_decay: adamw's, or adam's L2 penalty; norms and biases are not decayed.
     """
@@ -46,13 +46,13 @@ class OptimizerRecipe(_Strict):
 
 
 class ScheduleRecipe(_Strict):
-    """How the learning rate runs.
+    """How the learning rate changes over a training.
 
     Attributes:
         name: after the warm-up, one_cycle and cosine fall by half a cosine to 0, poly by (1 - t)^power,
             constant stays.
         warmup: share of all steps over which the rate rises linearly.
-        power: of poly.
+        power: the exponent of poly.
     """
 
     name: Literal["one_cycle", "poly", "cosine", "constant"] = "one_cycle"
@@ -61,7 +61,7 @@ class ScheduleRecipe(_Strict):
 
 
 class TeacherRecipe(_Strict):
-    """What a student learns from.
+    """The teacher that a student learns from.
 
     Attributes:
         model: checkpoint of the teacher; empty where the command line gives it (--teacher).
@@ -79,7 +79,7 @@ class PoseRecipe(_Strict):
 
     Attributes:
         encoder: family, as in an architecture string.
-        width: of the encoder.
+        width: the width multiplier of the encoder.
         pretrained: start from ImageNet weights where they are within reach.
         learning_rate_ratio: learning rate relative to the optimizer's.
     """
@@ -91,12 +91,12 @@ class PoseRecipe(_Strict):
 
 
 class Recipe(_Strict):
-    """A training recipe.
+    """Every choice of a training, as a recipe's YAML file spells it.
 
     Attributes:
-        about: what it is for, and which data its loss terms need.
-        source: where the numbers come from.
-        steps_per_epoch: None for as many as show the first data set once.
+        about: says what the recipe is for, and which data its loss terms need.
+        source: says where the numbers come from.
+        steps_per_epoch: how many steps an epoch has; None for as many as show the first data set once.
         gradient_clip: largest norm of the gradient of all parameters.
         ema_decay: decay of the exponential moving average of the weights, which is then what is validated
             and deployed.
@@ -161,7 +161,7 @@ class Recipe(_Strict):
         return tuple(dict.fromkeys([*named, *(self.teacher.layers if self.teacher else ())]))
 
     def without_teacher(self) -> Recipe:
-        """The same without what a teacher teaches: for the teacher itself, or to see what it is worth.
+        """Copy the recipe without the terms that a teacher feeds, to train the teacher, or to see its worth.
 
         Raises:
             NasdepthError: nothing else is left.
@@ -192,7 +192,7 @@ def recipe_names() -> tuple[str, ...]:
 
 
 def recipe_file(name_or_path: str | Path) -> Path:
-    """Where the recipe of a name lies; a path to a YAML file is its own.
+    """Find the file of a recipe by its name; the path of a YAML file is returned as it is.
 
     Raises:
         NasdepthError: neither a name that there is nor a YAML file's.
@@ -212,8 +212,9 @@ def load_recipe(name_or_path: str | Path, overrides: Mapping[str, Any] | None = 
     """A recipe that comes with nasdepth, by name, or a YAML file's.
 
     Args:
-        overrides: by dotted path (`loss.gradient.weight`) the value to put there. A loss term that the recipe
-            does not have is added; a section that is absent (`teacher`, `pose`) begins with its defaults.
+        overrides: values by the dotted path of their field, such as `loss.gradient.weight`. A loss term
+            that the recipe does not have is added; a section that is absent (`teacher`, `pose`) begins with
+            its defaults.
 
     Raises:
         NasdepthError: no such recipe, no YAML, an unknown field or loss term, or a value out of range; the
@@ -239,7 +240,8 @@ def recipe_for(
         no_teacher: leave out the loss terms that need a teacher.
 
     Raises:
-        NasdepthError: as `load_recipe`; a teacher that no loss term learns from; terms that no teacher feeds.
+        NasdepthError: for the reasons of `load_recipe`; for a teacher that no loss term learns from; and for
+            terms that no teacher feeds.
     """
     if isinstance(source, Recipe):
         recipe, where = source.with_(**overrides), "recipe"

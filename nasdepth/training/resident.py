@@ -29,8 +29,9 @@ class ResidentSplit:
     """The pixels of a split with metric depth on a device: 1.5 MB an image.
 
     Args:
-        split: whose images are copied. Its depth must be dense: single points of a LiDAR are not sampled.
-        device: where to.
+        split: the split whose images are copied. Its depth must be dense: single points of a LiDAR are not
+            sampled.
+        device: the device that they are copied to.
     """
 
     def __init__(self, split: DepthSplit, device: torch.device) -> None:
@@ -154,13 +155,13 @@ def resident_split(split: ImageSplit, device: torch.device) -> ResidentSplit | N
 
 
 def resident_portions(mixture: Mixture, device: torch.device) -> dict[ImageSplit, ResidentSplit]:
-    """Those of a mixture's splits that can live on a device, by split; see `resident_split`."""
+    """Copy those of a mixture's splits to a device that can live there; see `resident_split`."""
     found = {portion.split: resident_split(portion.split, device) for portion in mixture.portions}
     return {split: resident for split, resident in found.items() if resident is not None}
 
 
 def free_bytes(device: torch.device) -> int:
-    """How much memory of a device nobody uses."""
+    """Return how many bytes of a device's memory are free."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

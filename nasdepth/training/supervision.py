@@ -21,7 +21,7 @@ def ordinal_inputs(batch: Batch, loss_hw: tuple[int, int]) -> OrdinalPairs:
     A pair whose ends fall on one pixel says nothing there, unless that they are equal; it is left out.
 
     Args:
-        batch: of kind "ordinal".
+        batch: a batch of kind "ordinal".
         loss_hw: height and width of the prediction.
     """
     points = given(batch.points)
@@ -34,14 +34,14 @@ def ordinal_inputs(batch: Batch, loss_hw: tuple[int, int]) -> OrdinalPairs:
 
 
 def relative_inputs(batch: Batch) -> dict[str, Any]:
-    """`LossInputs`' `inverse`, `inverse_mask` and `space` of a batch of relative depth, scaled to 0-1.
+    """Make `inverse`, `inverse_mask` and `space` of `LossInputs` from a batch of relative depth, on 0-1.
 
     Disparity up to scale and shift is compared with predicted inverse depth. Depth up to scale and *shift* is
     compared with predicted depth: 1 / (s d + t) with unknown t is no affine function of inverse depth, so
     there is nothing that could be inverted.
 
     Args:
-        batch: of kind "relative".
+        batch: a batch of kind "relative".
     """
     return {"inverse": given(batch.target) / _STORED_MAX, "inverse_mask": batch.mask, "space": batch.space}
 
@@ -49,14 +49,14 @@ def relative_inputs(batch: Batch) -> dict[str, Any]:
 def video_inputs(
     batch: Batch, pred_mm: torch.Tensor, pose_net: PoseNet, loss_hw: tuple[int, int]
 ) -> dict[str, torch.Tensor]:
-    """`LossInputs`' `rgb`, `sources`, `poses` and `intrinsics` of a video batch, at the loss's resolution.
+    """Make `rgb`, `sources`, `poses` and `intrinsics` of `LossInputs` from a video batch, at the loss's size.
 
     The middle frame is the target, the one before and the one after are the sources. The pose network sees
     the frames in changed colours and in the order of time; the motion to the previous frame is the inverse of
     what it says (Monodepth2). The losses see true colours.
 
     Args:
-        batch: of kind "video".
+        batch: a batch of kind "video".
         pred_mm: (B, 1, *loss_hw) the middle frames' predicted depth, whose unit the poses share.
         loss_hw: height and width of the prediction.
 

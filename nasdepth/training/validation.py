@@ -24,7 +24,7 @@ def validate(
     times faster, and the same to five digits. What is deployed is scored by `evaluate_tflite`.
 
     Args:
-        device: by default the GPU where there is one.
+        device: the device to compute on; by default the GPU where there is one.
         resident: keep the images on the device for the next call with the same split, if they fit there.
     """
     device = device or default_device()
@@ -44,7 +44,7 @@ class HeldOut:
 
     Args:
         split: all of the images.
-        processes: of which each judges its share.
+        processes: the processes of the training; each of them judges its share.
         resident: keep the share on the device from one epoch to the next, if it fits there.
 
     Attributes:

@@ -40,8 +40,10 @@ def build_block(
     """Build a registered decoder block.
 
     Args:
-        name, kernel: of `nasdepth.decoder_blocks.BLOCKS`.
-        reparam: what its convolutions train as, `none` or one of
+        name: a name of `nasdepth.decoder_blocks.BLOCKS`.
+        in_channels, out_channels: channels of its input and of its output.
+        kernel: one of the sizes that the block comes in.
+        reparam: how its convolutions are over-parameterised in training: `none`, or a name of
             `nasdepth.models.reparam.REPARAMETERISED`.
     """
     return BLOCKS[name].build(in_channels, out_channels, kernel, reparam)

@@ -47,9 +47,9 @@ class SqueezeExcite(nn.Module):
     bias and the 1/6 as a depthwise 1x1 convolution. Parameter names are timm's, so its weights load.
 
     Args:
-        channels: of what is gated.
-        rd_ratio: reduced channels over them.
-        kind: what an encoder family has instead of ReLU, hard sigmoid and multiples of 8.
+        channels: the channels of the input, which are gated.
+        rd_ratio: the share of the channels that is left between the two convolutions.
+        kind: the activation, gate and divisor of an encoder family; by default ReLU, hard sigmoid and 8.
     """
 
     def __init__(

@@ -33,9 +33,9 @@ def build_encoder_block(block: BlockSpec, in_channels: int, channels: tuple[int,
     """A block as it is trained; `nasdepth.models.reparam.collapse` gives what is deployed.
 
     Args:
-        block: of a family.
-        in_channels: of its input.
-        channels: what stands for `block.channels`, which are those of width 1.
+        block: the block as its family has it.
+        in_channels: the channels of its input.
+        channels: the channels that replace `block.channels`, which are those of width 1.
 
     Raises:
         SpaceError: nothing is registered for the block's kind.

@@ -14,7 +14,7 @@ MAI2022 = "MAI 2022, arXiv:2211.04470"
 
 @dataclass(frozen=True)
 class Published:
-    """What is published of a design; None where nothing is.
+    """The published figures of a design; None where nothing is published.
 
     Attributes:
         size_mb: of the model file, in 2**20 bytes: the U-Net of the 2021 report, whose widths are known,
@@ -24,7 +24,7 @@ class Published:
         adreno640_ms: on a Snapdragon 855 phone under TFLite's GPU delegate.
         on_gpu: whether it could use that delegate; where it could not, `adreno640_ms` is the phone's CPU.
         si_rmse: on the challenge's test images.
-        score: of the challenge.
+        score: the challenge's score.
     """
 
     size_mb: float | None = None
@@ -41,13 +41,13 @@ class Design:
     """A named architecture and where it comes from.
 
     Attributes:
-        name: as users type it.
+        name: the name that users type.
         text: string form of the architecture.
         source: who published it, and where.
         widths: which sizes the source gives, which it leaves open, and how those were chosen.
         stands_for: parts of the original that the vocabulary cannot say, and what is there instead; empty
             where there are none.
-        published: what its authors or the organisers measured.
+        published: the figures that its authors or the organisers measured.
         sized_by_time: open widths were chosen by its predicted Pi 4 time, which so confirms no predictor.
     """
 

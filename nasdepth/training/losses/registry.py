@@ -22,7 +22,7 @@ from nasdepth.training.losses.ordinal import OrdinalPairs
 
 @dataclass(frozen=True)
 class LossInputs:
-    """What a training step has at hand; None where its data or its recipe does not give it.
+    """The tensors that a training step offers to losses; None for what its data or its recipe does not give.
 
     Every supervision has a mask of its own, so that one batch can mix images of several kinds: an image
     without that kind has its mask False throughout.
@@ -41,7 +41,7 @@ class LossInputs:
         teacher_mm: (B, 1, H, W) a teacher's depth in millimetres.
         labels: (B, 1, H, W) integer segmentation classes, negative where unknown.
         features, teacher_features: (B, C, h, w) by layer, of student and teacher.
-        generator: where random pairs and triples come from; torch's own where None.
+        generator: draws random pairs and triples; torch's own generator does where it is None.
     """
 
     pred_mm: torch.Tensor
@@ -93,10 +93,10 @@ class LossTerm(BaseModel, ABC):
         """The unweighted loss, a scalar; `modules` is what `modules` has built."""
 
     def modules(self, channels: Mapping[str, tuple[int, int]]) -> nn.ModuleDict:
-        """What the term learns along with the network, if anything.
+        """Build what the term learns along with the network, if anything.
 
         Args:
-            channels: by feature layer, those of the student and of the teacher.
+            channels: the channels of the student and of the teacher by feature layer.
         """
         return nn.ModuleDict()
 
@@ -146,7 +146,7 @@ def parse_terms(listed: Any, where: str = "loss.terms") -> dict[str, LossTerm]:
     """Loss terms from what a recipe lists: `{sig: {weight: 1, variance: 0.85}, gradient: {scales: 4}}`.
 
     Args:
-        listed: by name the parameters, those left out having their defaults; a term without any may be null.
+        listed: the parameters of each term by name. Those left out have their defaults; a term may be null.
             Terms as such are taken as they are.
         where: the field (and file) that errors name.
 

@@ -62,7 +62,10 @@ class _DenseTerm(LossTerm):
 
 @register_term("sig")
 class Sig(_DenseTerm):
-    """`sig_loss`; BTS at weight 10, SMART at weight 10, variance 1 and form square."""
+    """The scale-invariant loss of ln depth, `sig_loss`.
+
+    BTS has weight 10; SMART has weight 10, variance 1 and form square.
+    """
 
     variance: float = Field(0.85, ge=0, le=1)
     form: SigForm = "root"
@@ -73,7 +76,7 @@ class Sig(_DenseTerm):
 
 @register_term("gradient")
 class Gradient(_DenseTerm):
-    """`gradient_matching_loss`."""
+    """The multi-scale difference of ln depth's gradients, `gradient_matching_loss`."""
 
     scales: Scales = 4
 
@@ -85,7 +88,7 @@ class Gradient(_DenseTerm):
 
 @register_term("masked_gradient")
 class MaskedGradient(_DenseTerm):
-    """`masked_gradient_loss`."""
+    """The difference of depth's gradients in metres, `masked_gradient_loss`."""
 
     scales: Scales = 4
 
@@ -95,7 +98,10 @@ class MaskedGradient(_DenseTerm):
 
 @register_term("virtual_normal")
 class VirtualNormal(_DenseTerm):
-    """`virtual_normal_loss`; `horizontal_fov_deg` stands in where the data gives no intrinsics."""
+    """The difference of the planes through random triples of points, `virtual_normal_loss`.
+
+    `horizontal_fov_deg` stands in where the data gives no intrinsics.
+    """
 
     triples: float = Field(0.15, gt=0, le=1)
     max_cosine: float = Field(0.867, gt=0, le=1)
@@ -128,7 +134,7 @@ class VirtualNormal(_DenseTerm):
 
 @register_term("robust")
 class Robust(_DenseTerm):
-    """`robust_loss`."""
+    """Barron's general robust loss in metres, `robust_loss`."""
 
     alpha: Annotated[float, AfterValidator(_is_a_number)] = 1.0
     scale_m: float = Field(2.0, gt=0, allow_inf_nan=False)
@@ -141,7 +147,7 @@ class Robust(_DenseTerm):
 
 @register_term("l1")
 class L1(_DenseTerm):
-    """`l1_loss`."""
+    """The mean absolute difference, `l1_loss`."""
 
     space: ResidualSpace = "metres"
 
@@ -151,7 +157,7 @@ class L1(_DenseTerm):
 
 @register_term("berhu")
 class BerHu(_DenseTerm):
-    """`berhu_loss`."""
+    """The reverse Huber loss, `berhu_loss`."""
 
     space: ResidualSpace = "metres"
     share: float = Field(0.2, gt=0, lt=1)
@@ -162,7 +168,7 @@ class BerHu(_DenseTerm):
 
 @register_term("ssim")
 class Ssim(_DenseTerm):
-    """`ssim_loss`."""
+    """The structural dissimilarity in windows of 11 x 11 pixels, `ssim_loss`."""
 
     range_mm: float = Field(10_000.0, gt=0, allow_inf_nan=False)
 
@@ -172,7 +178,7 @@ class Ssim(_DenseTerm):
 
 @register_term("ranking")
 class Ranking(LossTerm):
-    """`ranking_loss` of the pairs that the data gives (DIW)."""
+    """The ranking loss of the ordinal pairs that the data gives (DIW), `ranking_loss`."""
 
     drop: Share = 0.0
 
@@ -186,7 +192,7 @@ class Ranking(LossTerm):
 
 @register_term("sampled_ranking")
 class SampledRanking(_DenseTerm):
-    """`ranking_loss` of pairs drawn from dense depth (ReDWeb)."""
+    """The ranking loss of pairs that are drawn from dense depth (ReDWeb), `ranking_loss`."""
 
     pairs: Count = 3000
     ratio: float = Field(0.02, ge=0, allow_inf_nan=False)
@@ -205,8 +211,11 @@ class SampledRanking(_DenseTerm):
 
 @register_term("relative")
 class Relative(LossTerm):
-    """`relative_loss` of the prediction's inverse depth in 1/m (MiDaS), or of its depth in metres where the
-    data is depth of unknown scale and shift: inverting that would need the shift."""
+    """The loss up to scale and shift, `relative_loss`, of inverse depth in 1/m (MiDaS).
+
+    Where the data is depth of unknown scale and shift it is of depth in metres: inverting the data would need
+    the shift.
+    """
 
     form: RelativeForm = "trimmed"
     trim: Share = 0.2
@@ -232,7 +241,7 @@ class Relative(LossTerm):
 
 @register_term("smoothness")
 class Smoothness(LossTerm):
-    """`smoothness_loss` of the prediction's inverse depth; Monodepth2 at weight 0.001."""
+    """The edge-aware smoothness of inverse depth, `smoothness_loss`; Monodepth2 has weight 0.001."""
 
     @property
     def needs(self) -> frozenset[str]:
@@ -244,7 +253,7 @@ class Smoothness(LossTerm):
 
 @register_term("reprojection")
 class Reprojection(LossTerm):
-    """`reprojection_loss`."""
+    """The photometric difference of other views that are warped by the depth, `reprojection_loss`."""
 
     ssim_weight: float = Field(0.85, ge=0, le=1)
     automask: bool = True
@@ -270,7 +279,7 @@ class Reprojection(LossTerm):
 
 @register_term("distill_output")
 class DistillOutput(LossTerm):
-    """`output_distillation_loss`, everywhere or only where the target is known."""
+    """The difference from a teacher's depth, `output_distillation_loss`, everywhere or at known targets."""
 
     variance: float = Field(1.0, ge=0, le=1)
     where: Where = "everywhere"
@@ -286,7 +295,7 @@ class DistillOutput(LossTerm):
 
 @register_term("segmentation")
 class Segmentation(LossTerm):
-    """`segmentation_loss` of what a learned `DepthToSegmentation` makes of the prediction (X-Distill)."""
+    """The cross-entropy of classes that a network reads from depth (X-Distill), `segmentation_loss`."""
 
     classes: int = Field(ge=2)
     width: Count = 32
@@ -357,7 +366,7 @@ class _ProjectedTerm(_FeatureTerm):
 
 @register_term("distill_features")
 class DistillFeatures(_ProjectedTerm):
-    """`feature_l2_loss` through a learned projection."""
+    """The squared difference from a teacher's features through a learned projection, `feature_l2_loss`."""
 
     def _compare(
         self, student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor | None
@@ -367,7 +376,10 @@ class DistillFeatures(_ProjectedTerm):
 
 @register_term("distill_affinity")
 class DistillAffinity(_FeatureTerm):
-    """`affinity_loss`; SMART at weight 1000 and form smart, LiteDepth at weight 10."""
+    """The difference of the cosines between positions, `affinity_loss`.
+
+    SMART has weight 1000 and form smart, LiteDepth weight 10.
+    """
 
     form: AffinityForm = "litedepth"
     patch: Count = 1
@@ -380,7 +392,7 @@ class DistillAffinity(_FeatureTerm):
 
 @register_term("distill_channels")
 class DistillChannels(_ProjectedTerm):
-    """`channelwise_loss` through a learned projection."""
+    """The divergence of channels, each a distribution over positions, `channelwise_loss`."""
 
     temperature: float = Field(4.0, gt=0, allow_inf_nan=False)
 
