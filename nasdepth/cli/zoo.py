@@ -68,12 +68,12 @@ def show(
 
     Example: `nasdepth zoo show fastdepth`
     """
-    from nasdepth.models.zoo import get_design
     from nasdepth.packs import load_predictor
     from nasdepth.report.terminal import figures_table, interval
     from nasdepth.report.zoo import published_words, stages_table
     from nasdepth.searching.survey import Surveyed
     from nasdepth.space import SearchSpace
+    from nasdepth.zoo import get_design
 
     surveyed = Surveyed(get_design(name))
     design = surveyed.design

@@ -3,7 +3,7 @@
 from nasdepth.models.any_network import AnyNetwork, build_any, parse_any, start_from_imagenet
 from nasdepth.models.depthnet import DepthNet, build
 from nasdepth.models.teachers import Teacher, TeacherNet
-from nasdepth.models.zoo import name_of, named_designs, resolve
+from nasdepth.zoo import name_of, named_designs, resolve
 
 __all__ = [
     "AnyNetwork",

@@ -7,7 +7,7 @@ from nasdepth.models.depthnet import DepthNet, build
 from nasdepth.models.pretrained import Start, load_pretrained, load_timm
 from nasdepth.models.teachers import PREFIX, Teacher, TeacherNet, full_encoder
 from nasdepth.models.timm_encoder import TimmEncoder
-from nasdepth.models.zoo import resolve
+from nasdepth.zoo import resolve
 
 AnyNetwork = DepthNet | TeacherNet
 

@@ -13,8 +13,8 @@ from nasdepth.report.terminal import figure
 
 if TYPE_CHECKING:
     from nasdepth.latency import LatencyEstimate
-    from nasdepth.models.zoo import Design, Published
     from nasdepth.searching.survey import Agreement, Layer, Row
+    from nasdepth.zoo import Design, Published
 
 _WIDTH = 110
 
@@ -87,7 +87,7 @@ def zoo_document(
         "# The zoo",
         "",
         _fold(
-            "Written by `nasdepth zoo table`; change `nasdepth/models/zoo`, not this file. Every design is "
+            "Written by `nasdepth zoo table`; change `nasdepth/zoo`, not this file. Every design is "
             "usable wherever an architecture is: `nasdepth search` starts from those that lie in its "
             "space, `nasdepth retrain --arch NAME` trains one."
         ),

@@ -23,9 +23,9 @@ from nasdepth.files import cache_folder
 from nasdepth.kernels.rules import load_rules, partitions
 from nasdepth.latency import Kernel, LatencyEstimate, Predictor, architecture_kernels, tflite_kernels
 from nasdepth.models import DepthNet, build
-from nasdepth.models.zoo import Design, designs, get_design
 from nasdepth.space import SearchSpace
 from nasdepth.tflite.flatbuffer import read_model
+from nasdepth.zoo import Design, designs, get_design
 
 MIB = 2**20
 

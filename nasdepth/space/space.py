@@ -25,8 +25,8 @@ from nasdepth.decoder_blocks import BLOCKS, Kernel
 from nasdepth.errors import SpaceError
 from nasdepth.families import get_family
 from nasdepth.files import find_shipped
-from nasdepth.models.zoo import named_designs
 from nasdepth.space.schema import SpaceDefinition
+from nasdepth.zoo import named_designs
 
 Choose = Callable[[str, Sequence[Any]], Any]
 _STRUCTURE = ("family", "stages", "head_stride")

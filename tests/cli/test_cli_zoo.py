@@ -8,9 +8,9 @@ from typer.testing import CliRunner
 
 from nasdepth.cli import app
 from nasdepth.errors import SpaceError
-from nasdepth.models.zoo import designs
 from nasdepth.searching.survey import Surveyed, agreements, survey, tabulate
 from nasdepth.space import SearchSpace
+from nasdepth.zoo import designs
 
 
 def run(*arguments: object) -> str:

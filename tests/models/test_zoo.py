@@ -21,10 +21,10 @@ from nasdepth.errors import SpaceError
 from nasdepth.kernels.rules import load_rules, partitions
 from nasdepth.latency import architecture_kernels, module_kernels, tflite_kernels
 from nasdepth.models import build, name_of, named_designs, resolve
-from nasdepth.models.zoo import designs, get_design
 from nasdepth.searching.survey import MIB, Surveyed
 from nasdepth.space import SearchSpace
 from nasdepth.training import Recipe, train
+from nasdepth.zoo import designs, get_design
 
 # Small ones, that together have most of what designs are made of; the others take up to a minute each
 QUICK = ("litedepth", "weichi")

@@ -1,6 +1,6 @@
 """Entries of the Mobile AI 2021 single-image depth challenge."""
 
-from nasdepth.models.zoo._design import MAI2021, Design, Published
+from nasdepth.zoo.design import MAI2021, Design, Published
 
 _BY_SIZE = "chosen so that the file has the published size"
 

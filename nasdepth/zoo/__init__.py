@@ -6,8 +6,8 @@ from functools import lru_cache
 
 from nasdepth.architecture import Architecture
 from nasdepth.errors import SpaceError
-from nasdepth.models.zoo import _challenge2021, _challenge2022, _others
-from nasdepth.models.zoo._design import Design, Published
+from nasdepth.zoo import challenge_2021, challenge_2022, yardsticks
+from nasdepth.zoo.design import Design, Published
 
 __all__ = ["Design", "Published", "designs", "get_design", "name_of", "named_designs", "resolve"]
 
@@ -15,7 +15,7 @@ __all__ = ["Design", "Published", "designs", "get_design", "name_of", "named_des
 @lru_cache
 def designs() -> dict[str, Design]:
     """Every named design with its facts, by name."""
-    listed = [*_challenge2022.DESIGNS, *_challenge2021.DESIGNS, *_others.DESIGNS]
+    listed = [*challenge_2022.DESIGNS, *challenge_2021.DESIGNS, *yardsticks.DESIGNS]
     found = {design.name: design for design in listed}
     if len(found) != len(listed):
         raise ValueError("two designs have one name")

@@ -1,6 +1,6 @@
 """Entries of the Mobile AI 2022 single-image depth challenge."""
 
-from nasdepth.models.zoo._design import MAI2022, Design, Published
+from nasdepth.zoo.design import MAI2022, Design, Published
 
 _BY_TIME = (
     "Chosen so that its predicted time on the Pi 4 is to LiteDepth's as the published ones are, as no size "

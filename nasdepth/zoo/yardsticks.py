@@ -1,6 +1,6 @@
 """Designs from outside the challenge, and yardsticks."""
 
-from nasdepth.models.zoo._design import Design, Published
+from nasdepth.zoo.design import Design, Published
 
 # Real-time monocular depth estimation with sparse supervision on mobile
 _SAMSUNG = "Yucel et al. (Samsung) 2021, arXiv:2105.12053"
