@@ -88,7 +88,7 @@ def test_the_commands_of_the_guide_do_what_they_say(monkeypatch, tmp_path, capfd
     assert program == "nasdepth" and run(monkeypatch, *arguments) == 0
     said = capfd.readouterr()
     words = {"encoder_family": "mnasnet_b1@0.5:4", "decoder_block": "convnext-k", "loss_term": "si-RMSE",
-             "sampler": "sampler brute-force"}  # fmt: skip
+             "sampler": "sampler brute-force", "latency_predictor": "90 % interval"}  # fmt: skip
     used = [word for name, word in words.items() if f"/{name}.py" in command]
     assert all(word in said.out + said.err for word in used)
 
