@@ -15,7 +15,6 @@ from nasdepth.latency.accuracy import SD_OF_INTERVAL_90
 from nasdepth.searching.sampling.context import SamplerContext
 from nasdepth.searching.sampling.features import features
 
-# Of a normal distribution, half of the 90 % interval
 _REMEMBERED = 20_000
 
 
