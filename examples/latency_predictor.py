@@ -1,13 +1,12 @@
-"""A latency predictor of your own: a roof of multiply-accumulates and a fixed cost of every kernel.
+"""A latency predictor of your own: no kernel is faster than the device's peak or than its memory.
 
-The card is a YAML file with `model: roofline`. `nasdepth latency predict --table` answers with this predictor
-where it is given such a file.
+A card is a YAML file that says what device it is of. Its field `model` names the predictor that reads it.
 """
 
 from collections.abc import Sequence
 from typing import Literal
 
-from pydantic import Field
+from pydantic import PositiveFloat
 
 from nasdepth.latency import (
     CardFile,
@@ -21,36 +20,38 @@ from nasdepth.latency import (
 
 
 class RooflineCard(DeviceSetting):
-    """The device and its setting, and the figures of the roof.
-
-    Attributes:
-        gmacs_per_second: how many billions of multiply-accumulates the device does in a second.
-        kernel_ms: what every kernel costs besides.
-        sd_share: the standard deviation of a prediction relative to it.
-    """
+    """What two numbers say of a device."""
 
     model: Literal["roofline"] = "roofline"
-    gmacs_per_second: float = Field(gt=0)
-    kernel_ms: float = Field(0.0, ge=0)
-    sd_share: float = Field(0.3, gt=0)
+    kind: Literal["calibrated"] = "calibrated"
+    peak_gflops: PositiveFloat
+    bandwidth_gb_s: PositiveFloat
+    relative_sd: PositiveFloat
 
 
 @register_predictor("roofline", card=RooflineCard)
 class RooflinePredictor(Predictor):
-    """Predicts from a `RooflineCard`."""
+    """Every kernel computes at the peak or moves its bytes once, whichever takes longer."""
 
     def __init__(self, table: CardFile[RooflineCard]) -> None:
-        self.table, self.runtime = table, runtime_of(table.card.delegate)
+        self.table = table
+        self.runtime = runtime_of(table.card.delegate)
 
     def estimate(self, kernels: Sequence[Kernel]) -> LatencyEstimate:
-        card = self.table.card
-        times = [card.kernel_ms + one.macs / card.gmacs_per_second / 1e6 for one in kernels]
-        mean, sd = sum(times), card.sd_share * sum(times)
+        times = [self._ms(kernel) for kernel in kernels]
+        total_ms = sum(times)
+        sd_ms = self.table.card.relative_sd * total_ms
         return LatencyEstimate(
-            latency_ms=mean,
-            sd_ms=sd,
-            interval_90=(max(0.0, mean - 1.645 * sd), mean + 1.645 * sd),
+            latency_ms=total_ms,
+            sd_ms=sd_ms,
+            interval_90=(max(total_ms - 1.6449 * sd_ms, 0.0), total_ms + 1.6449 * sd_ms),
             measured_share=0.0,
-            interpolated_share=1.0,
-            kernels=tuple((one, ms, "interpolated") for one, ms in zip(kernels, times, strict=True)),
+            interpolated_share=0.0,
+            unknown_share=1.0,
+            kernels=tuple((kernel, ms, "unknown") for kernel, ms in zip(kernels, times, strict=True)),
         )
+
+    def _ms(self, kernel: Kernel) -> float:
+        moved = kernel.in_bytes + kernel.out_bytes + kernel.weight_bytes
+        card = self.table.card
+        return max(2e-6 * kernel.macs / card.peak_gflops, 1e-6 * moved / card.bandwidth_gb_s)

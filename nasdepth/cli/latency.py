@@ -85,7 +85,7 @@ def build(
         notes.print(f"[yellow]the device cannot run {len(table.rejected)} kernels[/yellow], among them")
         for kernel, words in list(table.rejected.items())[:_WORST]:
             notes.print(f"  {kernel}: {words}")
-    if table.card.validation is None:
+    if table.validation is None:
         notes.print("unvalidated: check it with `nasdepth latency validate`")
     spread = statistics.median(timing.spread for timing in table.timings.values())
     if spread > _NOISY:

@@ -26,7 +26,7 @@ def interval(low_ms: float | None, high_ms: float | None) -> str:
 def table_words(table: latency.Table) -> str:
     """A latency table in one line: what it was made on, and how far to trust it."""
     card = table.card
-    validation = card.figures()
+    validation = table.validation
     if card.kind == "calibrated":
         error = (
             f"MAPE {validation.mape_percent:g} % on {validation.models} left-out"

@@ -392,7 +392,7 @@ def describe_table(table: Table) -> dict:
         "soc": card.soc,
         "threads": card.threads,
         "date": str(card.date),
-        "validation": card.validation and card.validation.model_dump(mode="json"),
+        "validation": table.validation and table.validation.model_dump(mode="json"),
     }
 
 

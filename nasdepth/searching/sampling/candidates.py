@@ -11,11 +11,10 @@ import numpy as np
 from nasdepth.architecture import Architecture
 from nasdepth.errors import UnknownKernelError
 from nasdepth.latency import LatencyEstimate
+from nasdepth.latency.accuracy import SD_OF_INTERVAL_90
 from nasdepth.searching.sampling.context import SamplerContext
 from nasdepth.searching.sampling.features import features
 
-# Of a normal distribution, half of the 90 % interval
-_INTERVAL_90_IN_SD = 1.645
 _REMEMBERED = 20_000
 
 
@@ -72,7 +71,7 @@ class Candidates:
 
     def _candidate(self, one: Architecture, estimate: LatencyEstimate) -> Candidate:
         # upwards, since an interval may reach down to 0, which has no logarithm
-        sd = math.log2(estimate.interval_90[1] / estimate.latency_ms) / _INTERVAL_90_IN_SD
+        sd = math.log2(estimate.interval_90[1] / estimate.latency_ms) / SD_OF_INTERVAL_90
         return Candidate(one, estimate.latency_ms, sd, self._row(one))
 
     def _row(self, one: Architecture) -> np.ndarray:
