@@ -99,6 +99,30 @@ def progress() -> Iterator[Progress]:
         yield bar
 
 
+class Steps:
+    """A bar over the steps of some work.
+
+    Args:
+        bar: where it is drawn.
+        label: of what comes before the first step.
+    """
+
+    def __init__(self, bar: Progress, label: str = "") -> None:
+        self._bar, self._label = bar, label
+        self._task = bar.add_task(label, total=None)
+
+    def piece(self, what: str, done: int, total: int) -> None:
+        """So many steps of a piece of work are done; each piece has a clock and a forecast of its own."""
+        if what != self._label:
+            self._bar.reset(self._task)
+            self._label = what
+        self.step(what, done, total)
+
+    def step(self, what: str, done: int, total: int) -> None:
+        """So many of all steps are done, and this one is next."""
+        self._bar.update(self._task, description=what, completed=done, total=total)
+
+
 class EpochBar:
     """A bar over the steps of one training."""
 

@@ -87,7 +87,7 @@ def calibrate(
         return
     for what, check in pack.card.checks.items():
         out.print(checks_table(f"{path}, {what}: networks left out", check))
-    if pack.card.validation is None:
+    if pack.card.figures() is None:
         notes.print("too few networks to leave any out: how far off it is, nobody knows")
     out.print(
         f"calibrated, not measured; search with it: nasdepth search --budget 200 --table {path}\n"

@@ -154,7 +154,6 @@ def search(
     `nasdepth search --from runs/search-1 --table cortexa76-1t`; `nasdepth search --resume --budget 400`
     """
     from nasdepth import api
-    from nasdepth.searching.storage import VARIABLE
 
     options = {
         "space": space,
@@ -173,8 +172,7 @@ def search(
         "rungs": rungs and tuple(rungs),
         "confirm_top": confirm_top,
         "confirm_epochs": confirm_epochs,
-        # a run that is resumed knows where its study is
-        "storage": storage or (None if resume else os.environ.get(VARIABLE)),
+        "storage": _storage(storage, resume),
         "study_name": study_name,
         "seed": seed,
     }
@@ -195,6 +193,13 @@ def search(
             **{name: value for name, value in options.items() if value is not None},
         )
     _print_result(result, as_json)
+
+
+def _storage(storage: str | None, resume: bool) -> str | None:
+    from nasdepth.searching.storage import VARIABLE
+
+    # a run that is resumed knows where its study is
+    return storage or (None if resume else os.environ.get(VARIABLE))
 
 
 class _Display:

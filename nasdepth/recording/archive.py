@@ -59,6 +59,11 @@ class Records:
     card: ArchiveCard
     trainings: tuple[TrainingRecord, ...]
 
+    @property
+    def table(self) -> str:
+        """Name of the latency table by which the plan spread its architectures."""
+        return self.card.plan.table.split()[0]
+
     def of(self, fidelity: str, seed: int | None = 0) -> list[TrainingRecord]:
         """The trainings of one fidelity; of any seed if it is None."""
         return [one for one in self.trainings if one.fidelity == fidelity and seed in (None, one.seed)]
