@@ -37,7 +37,7 @@ class ArchiveCard(BaseModel):
         recipes: by fidelity, the recipe of every part in full.
         machines: how many records each machine has made.
         records: how many records each fidelity has, by seed.
-        plan: what is to be recorded; `nasdepth record --restore` goes on with it.
+        plan: what is to be recorded; `open_records` goes on with it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

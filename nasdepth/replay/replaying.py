@@ -42,7 +42,7 @@ class Setting:
         table: latency table or device pack, by name or file.
         world: the regression that stands for what was not recorded, one of `REGRESSORS`.
         budget: trials of a search that are trained, wholly or until they are pruned.
-        max_latency_ms: as `nasdepth search --max-latency-ms`.
+        max_latency_ms: slower candidates are not trained, as in a search.
         pruner: rule by which a search ends trainings early, see `nasdepth.searching.pruning`.
         rungs: epochs after which a candidate is judged, beside the proxy's own.
         continued: whether a rung goes on from the weights of the one before it, or starts again.

@@ -126,8 +126,8 @@ def zoo_document(survey: ZooSurvey) -> str:
             "the GPU: by the rules of the GPU delegate; named are operations that it does not take. "
             f"Predictions, with their 90 % interval, are by `{survey.pi4}` and `{survey.adreno640}`, "
             "calibrated on other networks; published times are the challenge's, whose threads and runtime on "
-            "the Pi 4 are unpublished, and a time in brackets is of that phone's CPU, as the report says that the model "
-            f"could not use the GPU{measured}."
+            "the Pi 4 are unpublished, and a time in brackets is of that phone's CPU, as the report says "
+            f"that the model could not use the GPU{measured}."
         ),
         "",
         *(f"{_fold(agreement_words(one))}\n" for one in survey.agreements),

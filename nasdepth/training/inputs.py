@@ -173,8 +173,8 @@ def check_supply(inputs: StepInputs, objective: Objective, probes: Sequence[tupl
 
 def _mend(absent: Sequence[str]) -> str:
     hints = {
-        "teacher_mm": "name a teacher (teacher.model, or --teacher)",
-        "teacher_features": "name a teacher (teacher.model, or --teacher) and its layers (teacher.layers)",
+        "teacher_mm": "name a teacher (teacher.model, or `teacher`)",
+        "teacher_features": "name a teacher (teacher.model, or `teacher`) and its layers (teacher.layers)",
         "poses": "give the recipe a `pose` section, and a video data set",
         "labels": "give a data set with labels",
         "pairs": "add a data set of ordinal pairs to `mixture`",
