@@ -140,7 +140,7 @@ def open_retraining(
     run: str | Path | None = None,
     baseline: str | None = None,
     data: str | None = None,
-    mix: Mapping[str, float] | None = None,
+    mix: Mapping[str, float | str] | None = None,
     test_data: str | None = None,
     recipe: str | Recipe = "default",
     changes: Mapping[str, Any] | None = None,

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nasdepth.cli.console import Json, notes, out, print_json
 from nasdepth.errors import NasdepthError
+
+if TYPE_CHECKING:
+    from nasdepth.latency.predict import CardFile
+    from nasdepth.packs import Source
 
 _HELP_PANEL = "Where the anchors are"
 
@@ -127,7 +131,7 @@ def devices(
     )
 
 
-def pack_json(pack) -> dict:
+def pack_json(pack: CardFile[Any]) -> dict[str, Any]:
     """A pack's card without its covariances."""
     content = pack.card.model_dump(mode="json")
     for fit in (*content.get("precisions", {}).values(), content.get("network", {})):
@@ -146,7 +150,7 @@ def _pairs(texts: list[str] | None, option: str) -> dict[str, list[str]]:
     return pairs
 
 
-def _source(text: str):
+def _source(text: str) -> Source:
     from nasdepth.packs import Source
 
     parts = [part.strip() for part in text.split("|")]

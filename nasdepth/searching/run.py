@@ -79,7 +79,7 @@ class Run:
     """
 
     def __init__(self, folder: str | Path | None, settings: Settings) -> None:
-        self._folder = folder and Path(folder)
+        self._folder = Path(folder) if folder else None
         self.settings = settings
 
     @classmethod

@@ -223,6 +223,7 @@ class LocalWorkers:
         }
         threading.Thread(target=self._watch, args=(number, process, log), daemon=True).start()
         # one that is dead already is reported by its watch
+        assert process.stdin is not None, "it is a pipe"
         with suppress(BrokenPipeError):
             process.stdin.write(json.dumps(job).encode() + b"\n")
             process.stdin.flush()
@@ -239,8 +240,9 @@ class LocalWorkers:
     def __exit__(self, *_: object) -> None:
         self._stopping = True
         for process in self._processes:
-            with suppress(OSError):
-                process.stdin.close()
+            if process.stdin is not None:
+                with suppress(OSError):
+                    process.stdin.close()
         deadline = time.monotonic() + _STOPPING_PATIENCE_S
         try:
             for process in self._processes:

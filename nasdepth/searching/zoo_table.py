@@ -190,7 +190,9 @@ def survey_zoo(
             try_gpu=gpu,
             on_step=lambda what, name: on_step(f"{what} {name}", next(steps), total),
         )
-    measured_on = info and f"{info.soc}, {info.threads} thread(s), {info.runtime} {info.runtime_version}"
+    measured_on = None
+    if info is not None:
+        measured_on = f"{info.soc}, {info.threads} thread(s), {info.runtime} {info.runtime_version}"
     return ZooSurvey(tuple(rows), tuple(agreements(rows)), pi4, adreno640, measured_on)
 
 

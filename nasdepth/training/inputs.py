@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from nasdepth.errors import NasdepthError
-from nasdepth.models import DepthNet
+from nasdepth.models import AnyNetwork
 from nasdepth.models.blocks import upsample
 from nasdepth.models.depthnet import PENULTIMATE, start_at_typical_depth
 from nasdepth.training.batches import Batch
@@ -70,7 +70,7 @@ class StepInputs:
 
     def __init__(
         self,
-        model: DepthNet,
+        model: AnyNetwork,
         recipe: Recipe,
         objective: Objective,
         companions: nn.ModuleDict,
