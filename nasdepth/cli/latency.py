@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import typer
+from typer import Argument, Option
 
 from nasdepth.cli.console import App, Json, Steps, notes, out, print_json, progress
 from nasdepth.defaults import DEFAULT_TABLE
@@ -20,17 +20,45 @@ if TYPE_CHECKING:
 app = App(help="Latency tables and predictions.", no_args_is_help=True, rich_markup_mode="markdown")
 
 MEASURED_TABLE = "x86-64-xnnpack-1t"
-Table = Annotated[str, typer.Option("--table", help="CSV file, or the name of a shipped table.")]
+Table = Annotated[str, Option("--table", help="CSV file, or the name of a shipped table.")]
 AnyTable = Annotated[
-    str, typer.Option("--table", help="Table (CSV) or device pack (YAML), or the name of one that ships.")
+    str, Option("--table", help="Table (CSV) or device pack (YAML), or the name of one that ships.")
 ]
 DeviceUri = Annotated[
     str,
-    typer.Option("--device", help="local, local-gpu, ssh://user@host or adb://serial."),
+    Option("--device", help="local, local-gpu, ssh://user@host or adb://serial."),
 ]
 Threads = Annotated[
-    int | None, typer.Option("--threads", min=1, help="Threads of the runtime; 1 unless the URI says.")
+    int | None, Option("--threads", min=1, help="Threads of the runtime; 1 unless the URI says.")
 ]
+KernelsOf = Annotated[str, Option("--space", help="Whose kernels to measure.")]
+OutFolder = Annotated[Path, Option("--out", help="Folder of the table.")]
+TableName = Annotated[str | None, Option(help="Of the table; device-runtime-threads by default.")]
+Minutes = Annotated[
+    float, Option(min=0, help="End by then, with the kernels that matter most; 0 measures all.")
+]
+Calibrated = Annotated[int, Option(min=0, help="Whole networks to fit the table to.")]
+Validated = Annotated[int, Option(min=0, help="Whole networks to check it against.")]
+General = Annotated[bool, Option(help="Also kernels of other makers' networks, for their .tflite files.")]
+Models = Annotated[list[Path] | None, Argument(help=".tflite files to check as well.")]
+DrawnFrom = Annotated[str, Option("--space", help="Where the architectures are drawn from.")]
+Sample = Annotated[int, Option("--sample", min=0, help="How many architectures to draw.")]
+Seed = Annotated[int, Option(help="Of the draw; another seed draws others.")]
+Plot = Annotated[
+    Path | None, Option("--plot", help="PNG of predicted against measured; beside the table by default.")
+]
+Save = Annotated[bool, Option(help="Write the figures into the table's device card.")]
+Merged = Annotated[list[str], Argument(help="Tables of one device and setting, the newest first.")]
+MergedFolder = Annotated[Path, Option("--out", help="Folder of the result.")]
+Networks = Annotated[
+    list[str],
+    Argument(help="Architectures, named or published designs (mobilenet-v2-0.5-160), .tflite files."),
+]
+Precision = Annotated[
+    Literal["float32", "int8"], Option(help="Of published designs; other models say it themselves.")
+]
+ByLayer = Annotated[bool, Option("--by-layer", help="Also list every kernel.")]
+
 _WORST = 3
 # A quiet table has 0.07; at 0.4 its predictions were twice as far off
 _NOISY = 0.2
@@ -40,17 +68,13 @@ _NOISY = 0.2
 def build(
     device: DeviceUri = "local",
     threads: Threads = None,
-    space: Annotated[str, typer.Option("--space", help="Whose kernels to measure.")] = "depth",
-    out_folder: Annotated[Path, typer.Option("--out", help="Folder of the table.")] = Path("latency_tables"),
-    name: Annotated[str | None, typer.Option(help="Of the table; device-runtime-threads by default.")] = None,
-    minutes: Annotated[
-        float, typer.Option(min=0, help="End by then, with the kernels that matter most; 0 measures all.")
-    ] = 45,
-    calibrate: Annotated[int, typer.Option(min=0, help="Whole networks to fit the table to.")] = 60,
-    validate: Annotated[int, typer.Option(min=0, help="Whole networks to check it against.")] = 24,
-    general: Annotated[
-        bool, typer.Option(help="Also kernels of other makers' networks, for their .tflite files.")
-    ] = True,
+    space: KernelsOf = "depth",
+    out_folder: OutFolder = Path("latency_tables"),
+    name: TableName = None,
+    minutes: Minutes = 45,
+    calibrate: Calibrated = 60,
+    validate: Validated = 24,
+    general: General = True,
     as_json: Json = False,
 ) -> None:
     """Measure the kernels that a space needs on a device, and write a table with its device card.
@@ -109,18 +133,15 @@ def _say_what_to_doubt(table: LatencyTable, device: str) -> None:
 
 @app.command()
 def validate(
-    models: Annotated[list[Path] | None, typer.Argument(help=".tflite files to check as well.")] = None,
+    models: Models = None,
     table: Table = MEASURED_TABLE,
     device: DeviceUri = "local",
     threads: Threads = None,
-    space: Annotated[str, typer.Option("--space", help="Where the architectures are drawn from.")] = "depth",
-    sample: Annotated[int, typer.Option("--sample", min=0, help="How many architectures to draw.")] = 24,
-    seed: Annotated[int, typer.Option(help="Of the draw; another seed draws others.")] = 1000,
-    plot: Annotated[
-        Path | None,
-        typer.Option("--plot", help="PNG of predicted against measured; beside the table by default."),
-    ] = None,
-    save: Annotated[bool, typer.Option(help="Write the figures into the table's device card.")] = True,
+    space: DrawnFrom = "depth",
+    sample: Sample = 24,
+    seed: Seed = 1000,
+    plot: Plot = None,
+    save: Save = True,
     as_json: Json = False,
 ) -> None:
     """Measure whole models that the table never saw, and say how far its predictions can be trusted.
@@ -189,11 +210,7 @@ def _print_validation(validated: ValidatedTable, most: int) -> None:
 
 
 @app.command()
-def merge(
-    tables: Annotated[list[str], typer.Argument(help="Tables of one device and setting, the newest first.")],
-    out_folder: Annotated[Path, typer.Option("--out", help="Folder of the result.")],
-    as_json: Json = False,
-) -> None:
+def merge(tables: Merged, out_folder: MergedFolder, as_json: Json = False) -> None:
     """Put the kernels of several tables of one device together, under the first one's name and card.
 
     Example: `nasdepth latency merge new/pi.csv old/pi.csv --out latency_tables`
@@ -213,17 +230,10 @@ def merge(
 
 @app.command()
 def predict(
-    architectures: Annotated[
-        list[str],
-        typer.Argument(
-            help="Architectures, named or published designs (mobilenet-v2-0.5-160), .tflite files."
-        ),
-    ],
+    architectures: Networks,
     table: AnyTable = DEFAULT_TABLE,
-    precision: Annotated[
-        Literal["float32", "int8"], typer.Option(help="Of published designs; other models say it themselves.")
-    ] = "float32",
-    by_layer: Annotated[bool, typer.Option("--by-layer", help="Also list every kernel.")] = False,
+    precision: Precision = "float32",
+    by_layer: ByLayer = False,
     as_json: Json = False,
 ) -> None:
     """Estimate latencies from a table; what was measured is the table's kernels, not the network.
