@@ -12,6 +12,7 @@ Three steps, each a function and a command of the same name:
 
 What else there is:
 
+    validate_table(table)             how far a table's predictions are off on its device
     predict_latency(network, table)   an estimate of any network's latency, with its interval
     export(checkpoint, "depth.tflite")  a verified .tflite
     load_space(name), load_table(name)  search spaces and latency tables, shipped or yours
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
         predict_latency,
         retrain,
         search,
+        validate_table,
     )
     from nasdepth.architecture import Architecture
     from nasdepth.errors import NasdepthError
@@ -59,6 +61,7 @@ _HOMES = {
     "predict_latency": "nasdepth.api",
     "retrain": "nasdepth.api",
     "search": "nasdepth.api",
+    "validate_table": "nasdepth.api",
 }
 
 __all__ = [
@@ -73,6 +76,7 @@ __all__ = [
     "predict_latency",
     "retrain",
     "search",
+    "validate_table",
 ]
 
 

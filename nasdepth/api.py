@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
@@ -11,11 +11,17 @@ from nasdepth.architecture import Architecture
 from nasdepth.defaults import DEFAULT_TABLE
 from nasdepth.deploy import Export, export_tflite
 from nasdepth.devices import open_device
+from nasdepth.errors import TableError
+from nasdepth.files import cache_folder
 from nasdepth.latency import LatencyEstimate, LatencyTable, load_predictor, load_table
+from nasdepth.latency.measure import Report
 from nasdepth.latency.measure import build_table as measure_table
+from nasdepth.latency.measure import validate_table as check_table
+from nasdepth.latency.predict.files import find_table
 from nasdepth.models import Teacher, build_any, parse_any, resolve
 from nasdepth.packs import model_kernels
 from nasdepth.report.plots import plot_pareto
+from nasdepth.report.validation import plot_validation
 from nasdepth.searching import (
     RetrainEvents,
     Retraining,
@@ -41,6 +47,7 @@ __all__ = [
     "predict_latency",
     "retrain",
     "search",
+    "validate_table",
 ]
 
 
@@ -133,7 +140,7 @@ def open_retraining(
     run: str | Path | None = None,
     baseline: str | None = None,
     data: str | None = None,
-    mix: Mapping[str, float] | None = None,
+    mix: Mapping[str, float | str] | None = None,
     test_data: str | None = None,
     recipe: str | Recipe = "default",
     changes: Mapping[str, Any] | None = None,
@@ -260,6 +267,81 @@ def build_table(
             general=general,
             progress=progress,
         )
+
+
+@dataclass(frozen=True)
+class ValidatedTable:
+    """A latency table whose predictions were compared with measurements.
+
+    Attributes:
+        name: of the table.
+        report: every model with its estimate and its measurement, and the figures over all.
+        plot: PNG of predicted against measured latencies; None where no model ran.
+    """
+
+    name: str
+    report: Report
+    plot: Path | None
+
+
+def validate_table(
+    table: str | Path,
+    models: Sequence[str | Path] = (),
+    *,
+    device: str = "local",
+    threads: int | None = None,
+    space: str | Path | SearchSpace = "depth",
+    sample: int = 24,
+    seed: int = 1000,
+    plot: str | Path | None = None,
+    save: bool = True,
+    progress: Callable[[int, int, str], None] = lambda *_: None,
+) -> ValidatedTable:
+    """Measure whole models that a table never saw, and compare them with its predictions.
+
+    Whatever ends it loses nothing: the same call goes on where it stopped.
+
+    Args:
+        table: a measured table, its file or its name.
+        models: `.tflite` files that are checked beside the drawn architectures.
+        device: URI of the table's device: local, local-gpu, ssh://user@host or adb://serial.
+        threads: of the runtime; on this machine those of the table by default.
+        space: where architectures are drawn from.
+        sample: how many are drawn.
+        seed: random seed of the draw; another seed draws others.
+        plot: PNG of predicted against measured latencies; beside the table by default.
+        save: whether the figures over drawn architectures go into the table's device card.
+        progress: called with how many of how many models are measured, and which is.
+
+    Raises:
+        TableError: a device pack, whose times nobody measured, or a table of another device.
+        DeviceError: the device cannot be reached or used.
+        ModelFileError: a file is missing or no `.tflite`.
+    """
+    loaded, path = load_table(table), find_table(table)
+    if not isinstance(loaded, LatencyTable):
+        raise TableError(
+            f"{table} is a device pack: nothing in it was measured, and validate checks measured tables. To "
+            "fit it to a device, give measured networks to nasdepth latency calibrate"
+        )
+    with open_device(device, threads or loaded.card.threads if device == "local" else threads) as opened:
+        report = check_table(
+            loaded,
+            opened,
+            cache_folder("validations"),
+            space=load_space(space) if sample else None,
+            sample=sample,
+            models=models,
+            seed=seed,
+            progress=progress,
+        )
+    picture = None
+    if report.checked:
+        picture = Path(plot) if plot else path.with_name(f"{loaded.name}.png")
+        plot_validation(report.checked, loaded.name, picture)
+    if save and report.validation is not None and sample:
+        loaded.with_card(validation=report.validation).save(path.parent)
+    return ValidatedTable(loaded.name, report, picture)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,9 @@ from importlib import import_module
 import pytest
 
 
-@pytest.mark.parametrize("name", ["architecture", "families._family", "metrics", "score", "training.recipe"])
+@pytest.mark.parametrize(
+    "name", ["architecture", "data.sources", "families._family", "metrics", "score", "training.recipe"]
+)
 def test_examples_in_docstrings_hold(name):
     module = import_module(f"nasdepth.{name}")
     found = doctest.testmod(module)

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
-from rich.markup import escape
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from nasdepth.cli.console import notes
+from rich.markup import escape
+from rich.progress import Progress
+
+from nasdepth.cli.console import EpochBar, notes
+
+if TYPE_CHECKING:
+    from nasdepth.architecture import Architecture
+    from nasdepth.devices import Measurement
+    from nasdepth.models.pretrained import Start
+    from nasdepth.searching import Search, SearchEvents, TrialRecord
+    from nasdepth.searching.confirm import Confirmation
+    from nasdepth.training import StepReport
 
 
 class Board:
@@ -15,16 +28,16 @@ class Board:
         budget: trials to train; None for what the study says.
     """
 
-    def __init__(self, bar, budget: int | None) -> None:
+    def __init__(self, bar: Progress, budget: int | None) -> None:
         from nasdepth.searching import SearchEvents
 
         self._bar, self._budget = bar, budget
         self._events = SearchEvents
         self._said: set[str] = set()
-        self._training = None
-        self._best = None
+        self._best: TrialRecord | None = None
 
-    def events(self):
+    def events(self) -> SearchEvents:
+        """What the display wants to hear; nothing is told before `start`."""
         return self._events(
             trial_started=self._trial_started,
             encoder_started=self._encoder_started,
@@ -39,8 +52,8 @@ class Board:
             storage_back=self._storage_back,
         )
 
-    def start(self, session) -> None:
-        from nasdepth.cli.console import EpochBar
+    def start(self, session: Search) -> None:
+        """Show an open search from now on."""
         from nasdepth.searching import best
 
         self._session = session
@@ -49,18 +62,18 @@ class Board:
         self._total = self._bar.add_task("trials", total=self._budget, completed=session.spent)
         self._training = EpochBar(self._bar, "waiting", session.objective.rungs[-1])
 
-    def _trial_started(self, architecture, latency_ms: float) -> None:
+    def _trial_started(self, architecture: Architecture, latency_ms: float) -> None:
         encoder = architecture.encoder
         self._training.relabel(
             f"{architecture.input_height}x{architecture.input_width} {encoder} ~{latency_ms:.2f} ms"
         )
 
-    def _encoder_started(self, family: str, start) -> None:
+    def _encoder_started(self, family: str, start: Start) -> None:
         if not start.pretrained and family not in self._said:
             self._said.add(family)
             notes.print(f"[yellow]{family} starts from random weights[/yellow]: {start.source}")
 
-    def _step(self, report) -> None:
+    def _step(self, report: StepReport) -> None:
         self._training.step(report)
 
     def _waiting(self, others: int) -> None:
@@ -83,10 +96,10 @@ class Board:
         """Say that another process of this machine is gone."""
         notes.print(f"[yellow]{escape(how)}[/yellow]", soft_wrap=True)
 
-    def _measuring(self, architectures) -> None:
+    def _measuring(self, architectures: Sequence[Architecture]) -> None:
         self._training.relabel(f"measuring {len(architectures)} candidate(s)")
 
-    def _measured(self, architecture, measurement) -> None:
+    def _measured(self, architecture: Architecture, measurement: Measurement) -> None:
         from nasdepth.models import name_of
 
         said = (
@@ -97,10 +110,10 @@ class Board:
         name = name_of(architecture) or architecture
         notes.print(f"     measured {name}: {said}", highlight=False, soft_wrap=True)
 
-    def _confirming(self, record, epochs: int) -> None:
+    def _confirming(self, record: TrialRecord, epochs: int) -> None:
         self._training.relabel(f"again, {epochs} epochs: {record.name or record.architecture.encoder}")
 
-    def _confirmed(self, record, result) -> None:
+    def _confirmed(self, record: TrialRecord, result: Confirmation) -> None:
         reached = f"si-RMSE {result.si_rmse:.4f}" if result.si_rmse is not None else "diverged"
         notes.print(
             f"     trained again for {result.epochs} epochs from another seed: {reached} "
@@ -109,13 +122,11 @@ class Board:
             soft_wrap=True,
         )
 
-    def _trial_ended(self, record) -> None:
+    def _trial_ended(self, record: TrialRecord) -> None:
         from nasdepth.searching import Outcome
 
-        if record.outcome is Outcome.TRAINED and (
-            self._best is None or record.log2_score > self._best.log2_score
-        ):
-            self._best = record
+        if record.outcome is Outcome.TRAINED:
+            self._best = max(self._best or record, record, key=_log2_score)
         best = f"best {self._best.score:.1f} (trial {self._best.number})" if self._best else "no score yet"
         spent = self._session.spent
         self._bar.update(self._total, completed=spent, description=f"trials, {best}")
@@ -130,3 +141,7 @@ class Board:
             highlight=False,
             soft_wrap=True,
         )
+
+
+def _log2_score(record: TrialRecord) -> float:
+    return -math.inf if record.log2_score is None else record.log2_score

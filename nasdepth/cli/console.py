@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -25,6 +25,9 @@ from rich.progress import (
 from typer.core import TyperCommand
 
 from nasdepth.errors import NasdepthError
+
+if TYPE_CHECKING:
+    from nasdepth.training import StepReport
 
 # tables are read by people and by pipes: a narrow default would fold architectures to pieces
 _PIPE_WIDTH = 260
@@ -61,7 +64,7 @@ class App(typer.Typer):
 
 
 class _Command(TyperCommand):
-    def invoke(self, ctx: typer.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         _flags.set({one.name.removesuffix("_folder"): _flag(one) for one in self.params})
         try:
             return super().invoke(ctx)
@@ -99,6 +102,30 @@ def progress() -> Iterator[Progress]:
         yield bar
 
 
+class Steps:
+    """A bar over the steps of some work.
+
+    Args:
+        bar: where it is drawn.
+        label: of what comes before the first step.
+    """
+
+    def __init__(self, bar: Progress, label: str = "") -> None:
+        self._bar, self._label = bar, label
+        self._task = bar.add_task(label, total=None)
+
+    def piece(self, what: str, done: int, total: int) -> None:
+        """So many steps of a piece of work are done; each piece has a clock and a forecast of its own."""
+        if what != self._label:
+            self._bar.reset(self._task)
+            self._label = what
+        self.step(what, done, total)
+
+    def step(self, what: str, done: int, total: int) -> None:
+        """So many of all steps are done, and this one is next."""
+        self._bar.update(self._task, description=what, completed=done, total=total)
+
+
 class EpochBar:
     """A bar over the steps of one training."""
 
@@ -107,7 +134,7 @@ class EpochBar:
         self._task: TaskID = bar.add_task(label, total=None)
         self._label = label
 
-    def step(self, report) -> None:
+    def step(self, report: StepReport) -> None:
         self._bar.update(
             self._task,
             total=self._epochs * report.steps_per_epoch,

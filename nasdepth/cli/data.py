@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -84,7 +85,7 @@ def inspect(
         _print_histogram(histogram)
 
 
-def _flat(figures: dict, prefix: str = ""):
+def _flat(figures: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in figures.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{name}.")

@@ -3,29 +3,62 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import typer
+from typer import Argument, Option
 
-from nasdepth.cli.console import App, Json, notes, out, print_json, progress
+from nasdepth.cli.console import App, Json, Steps, notes, out, print_json, progress
 from nasdepth.defaults import DEFAULT_TABLE
 from nasdepth.report.terminal import figures_table, layers_table, table_words, worst_table
+
+if TYPE_CHECKING:
+    from nasdepth.api import ValidatedTable
+    from nasdepth.latency import LatencyEstimate, LatencyTable
 
 app = App(help="Latency tables and predictions.", no_args_is_help=True, rich_markup_mode="markdown")
 
 MEASURED_TABLE = "x86-64-xnnpack-1t"
-Table = Annotated[str, typer.Option("--table", help="CSV file, or the name of a shipped table.")]
+Table = Annotated[str, Option("--table", help="CSV file, or the name of a shipped table.")]
 AnyTable = Annotated[
-    str, typer.Option("--table", help="Table (CSV) or device pack (YAML), or the name of one that ships.")
+    str, Option("--table", help="Table (CSV) or device pack (YAML), or the name of one that ships.")
 ]
 DeviceUri = Annotated[
     str,
-    typer.Option("--device", help="local, local-gpu, ssh://user@host or adb://serial."),
+    Option("--device", help="local, local-gpu, ssh://user@host or adb://serial."),
 ]
 Threads = Annotated[
-    int | None, typer.Option("--threads", min=1, help="Threads of the runtime; 1 unless the URI says.")
+    int | None, Option("--threads", min=1, help="Threads of the runtime; 1 unless the URI says.")
 ]
+KernelsOf = Annotated[str, Option("--space", help="Whose kernels to measure.")]
+OutFolder = Annotated[Path, Option("--out", help="Folder of the table.")]
+TableName = Annotated[str | None, Option(help="Of the table; device-runtime-threads by default.")]
+Minutes = Annotated[
+    float, Option(min=0, help="End by then, with the kernels that matter most; 0 measures all.")
+]
+Calibrated = Annotated[int, Option(min=0, help="Whole networks to fit the table to.")]
+Validated = Annotated[int, Option(min=0, help="Whole networks to check it against.")]
+General = Annotated[bool, Option(help="Also kernels of other makers' networks, for their .tflite files.")]
+Models = Annotated[list[Path] | None, Argument(help=".tflite files to check as well.")]
+DrawnFrom = Annotated[str, Option("--space", help="Where the architectures are drawn from.")]
+Sample = Annotated[int, Option("--sample", min=0, help="How many architectures to draw.")]
+Seed = Annotated[int, Option(help="Of the draw; another seed draws others.")]
+Plot = Annotated[
+    Path | None, Option("--plot", help="PNG of predicted against measured; beside the table by default.")
+]
+Save = Annotated[bool, Option(help="Write the figures into the table's device card.")]
+Merged = Annotated[list[str], Argument(help="Tables of one device and setting, the newest first.")]
+MergedFolder = Annotated[Path, Option("--out", help="Folder of the result.")]
+Networks = Annotated[
+    list[str],
+    Argument(help="Architectures, named or published designs (mobilenet-v2-0.5-160), .tflite files."),
+]
+Precision = Annotated[
+    Literal["float32", "int8"], Option(help="Of published designs; other models say it themselves.")
+]
+ByLayer = Annotated[bool, Option("--by-layer", help="Also list every kernel.")]
+
 _WORST = 3
 # A quiet table has 0.07; at 0.4 its predictions were twice as far off
 _NOISY = 0.2
@@ -35,17 +68,13 @@ _NOISY = 0.2
 def build(
     device: DeviceUri = "local",
     threads: Threads = None,
-    space: Annotated[str, typer.Option("--space", help="Whose kernels to measure.")] = "depth",
-    out_folder: Annotated[Path, typer.Option("--out", help="Folder of the table.")] = Path("latency_tables"),
-    name: Annotated[str | None, typer.Option(help="Of the table; device-runtime-threads by default.")] = None,
-    minutes: Annotated[
-        float, typer.Option(min=0, help="End by then, with the kernels that matter most; 0 measures all.")
-    ] = 45,
-    calibrate: Annotated[int, typer.Option(min=0, help="Whole networks to fit the table to.")] = 60,
-    validate: Annotated[int, typer.Option(min=0, help="Whole networks to check it against.")] = 24,
-    general: Annotated[
-        bool, typer.Option(help="Also kernels of other makers' networks, for their .tflite files.")
-    ] = True,
+    space: KernelsOf = "depth",
+    out_folder: OutFolder = Path("latency_tables"),
+    name: TableName = None,
+    minutes: Minutes = 45,
+    calibrate: Calibrated = 60,
+    validate: Validated = 24,
+    general: General = True,
     as_json: Json = False,
 ) -> None:
     """Measure the kernels that a space needs on a device, and write a table with its device card.
@@ -73,7 +102,7 @@ def build(
             calibration=calibrate,
             validation=validate,
             general=general,
-            progress=_reporter(bar, bar.add_task("planning", total=None)),
+            progress=_reporter(Steps(bar, "planning")),
         )
     path = rows_path(out_folder / table.name)
     card = table.card.model_dump(mode="json")
@@ -81,6 +110,11 @@ def build(
         print_json("table", path=str(path), **card)
         return
     out.print(figures_table(str(path), card))
+    _say_what_to_doubt(table, device)
+    out.print(f"search with it: nasdepth search --budget 200 --table {path}")
+
+
+def _say_what_to_doubt(table: LatencyTable, device: str) -> None:
     if table.rejected:
         notes.print(f"[yellow]the device cannot run {len(table.rejected)} kernels[/yellow], among them")
         for kernel, words in list(table.rejected.items())[:_WORST]:
@@ -95,23 +129,19 @@ def build(
             "build it again",
             soft_wrap=True,
         )
-    out.print(f"search with it: nasdepth search --budget 200 --table {path}")
 
 
 @app.command()
 def validate(
-    models: Annotated[list[Path] | None, typer.Argument(help=".tflite files to check as well.")] = None,
+    models: Models = None,
     table: Table = MEASURED_TABLE,
     device: DeviceUri = "local",
     threads: Threads = None,
-    space: Annotated[str, typer.Option("--space", help="Where the architectures are drawn from.")] = "depth",
-    sample: Annotated[int, typer.Option("--sample", min=0, help="How many architectures to draw.")] = 24,
-    seed: Annotated[int, typer.Option(help="Of the draw; another seed draws others.")] = 1000,
-    plot: Annotated[
-        Path | None,
-        typer.Option("--plot", help="PNG of predicted against measured; beside the table by default."),
-    ] = None,
-    save: Annotated[bool, typer.Option(help="Write the figures into the table's device card.")] = True,
+    space: DrawnFrom = "depth",
+    sample: Sample = 24,
+    seed: Seed = 1000,
+    plot: Plot = None,
+    save: Save = True,
     as_json: Json = False,
 ) -> None:
     """Measure whole models that the table never saw, and say how far its predictions can be trusted.
@@ -122,77 +152,65 @@ def validate(
 
     `nasdepth latency validate --device ssh://pi@raspberrypi --table pi4.csv --sample 0 mine.tflite`
     """
-    import platformdirs
+    from nasdepth import api
 
-    from nasdepth.devices import open_device
-    from nasdepth.errors import TableError
-    from nasdepth.latency import LatencyTable, load_table
-    from nasdepth.latency.measure import validate_table
-    from nasdepth.latency.predict.files import find_table
-    from nasdepth.report.validation import plot_validation
-    from nasdepth.space import SearchSpace
-
-    loaded, path = load_table(table), find_table(table)
-    if not isinstance(loaded, LatencyTable):
-        raise TableError(
-            f"{table} is a device pack: nothing in it was measured, and validate checks measured tables. To "
-            "fit it to a device, give measured networks to nasdepth latency calibrate"
-        )
     with progress() as bar:
-        task = bar.add_task("predicting", total=None)
-        report = validate_table(
-            loaded,
-            open_device(device, threads or loaded.card.threads if device == "local" else threads),
-            Path(platformdirs.user_cache_dir("nasdepth")),
-            space=SearchSpace.load(space) if sample else None,
+        validated = api.validate_table(
+            table,
+            models or (),
+            device=device,
+            threads=threads,
+            space=space,
             sample=sample,
-            models=models or (),
             seed=seed,
-            progress=_reporter(bar, task),
+            plot=plot,
+            save=save,
+            progress=_reporter(Steps(bar, "predicting")),
         )
-    picture = plot or path.with_name(f"{loaded.name}.png")
-    if report.checked:
-        plot_validation(report.checked, loaded.name, picture)
-    if save and report.validation is not None and sample:
-        loaded.with_card(validation=report.validation).save(path.parent)
-    figures = report.validation.model_dump(mode="json") if report.validation else {}
     if as_json:
-        print_json(
-            "validation",
-            table=loaded.name,
-            validation=figures or None,
-            refused=report.refused,
-            models=[
-                {
-                    "model": one.guess.name,
-                    "measured_ms": one.guess.measured_ms,
-                    "drift": one.guess.drift,
-                    "error": one.guess.error,
-                    "inside_interval_90": one.guess.inside,
-                    **_estimate_json(one.estimate, by_layer=False),
-                }
-                for one in report.checked
-            ],
-        )
-        return
-    out.print(figures_table(f"{loaded.name} on {len(report.checked)} models", figures))
+        _print_validation_json(validated)
+    else:
+        _print_validation(validated, max(_WORST, len(models or ())))
+
+
+def _print_validation_json(validated: ValidatedTable) -> None:
+    report = validated.report
+    print_json(
+        "validation",
+        table=validated.name,
+        validation=report.validation and report.validation.model_dump(mode="json"),
+        refused=report.refused,
+        models=[
+            {
+                "model": one.guess.name,
+                "measured_ms": one.guess.measured_ms,
+                "drift": one.guess.drift,
+                "error": one.guess.error,
+                "inside_interval_90": one.guess.inside,
+                **_estimate_json(one.estimate, by_layer=False),
+            }
+            for one in report.checked
+        ],
+    )
+
+
+def _print_validation(validated: ValidatedTable, most: int) -> None:
+    report = validated.report
+    figures = report.validation.model_dump(mode="json") if report.validation else {}
+    out.print(figures_table(f"{validated.name} on {len(report.checked)} models", figures))
     if not figures:
         notes.print("fewer than 3 models ran: the table's card stays as it was")
-    out.print(worst_table(report.checked[: max(_WORST, len(models or ()))]))
+    out.print(worst_table(report.checked[:most]))
     for one in report.checked[:_WORST]:
         out.print(layers_table(one.estimate, f"{one.guess.name}: {one.guess.error:+.1%}", most=8))
     for name, words in report.refused.items():
         notes.print(f"[yellow]no answer for[/yellow] {name}: {words}")
-    if report.checked:
-        out.print(f"predicted against measured: {picture}")
+    if validated.plot is not None:
+        out.print(f"predicted against measured: {validated.plot}")
 
 
 @app.command()
-def merge(
-    tables: Annotated[list[str], typer.Argument(help="Tables of one device and setting, the newest first.")],
-    out_folder: Annotated[Path, typer.Option("--out", help="Folder of the result.")],
-    as_json: Json = False,
-) -> None:
+def merge(tables: Merged, out_folder: MergedFolder, as_json: Json = False) -> None:
     """Put the kernels of several tables of one device together, under the first one's name and card.
 
     Example: `nasdepth latency merge new/pi.csv old/pi.csv --out latency_tables`
@@ -212,17 +230,10 @@ def merge(
 
 @app.command()
 def predict(
-    architectures: Annotated[
-        list[str],
-        typer.Argument(
-            help="Architectures, named or published designs (mobilenet-v2-0.5-160), .tflite files."
-        ),
-    ],
+    architectures: Networks,
     table: AnyTable = DEFAULT_TABLE,
-    precision: Annotated[
-        Literal["float32", "int8"], typer.Option(help="Of published designs; other models say it themselves.")
-    ] = "float32",
-    by_layer: Annotated[bool, typer.Option("--by-layer", help="Also list every kernel.")] = False,
+    precision: Precision = "float32",
+    by_layer: ByLayer = False,
     as_json: Json = False,
 ) -> None:
     """Estimate latencies from a table; what was measured is the table's kernels, not the network.
@@ -245,22 +256,24 @@ def predict(
         )
         return
     for text, estimate in answers:
-        low, high = estimate.interval_90
-        figures = {
-            "latency (estimate)": f"{estimate.latency_ms:.3f} ms ± {estimate.sd_ms:.3f}",
-            "90 % interval": f"{low:.3f} to {high:.3f} ms",
-            "of that time measured": f"{estimate.measured_share:.0%}",
-            "of that time interpolated": f"{estimate.interpolated_share:.0%}",
-            "of that time unknown": f"{estimate.unknown_share:.0%}",
-            "table": table_words(loaded),
-        }
-        out.print(figures_table(text, figures))
+        out.print(figures_table(text, _estimate_figures(estimate) | {"table": table_words(loaded)}))
         if by_layer:
             out.print(layers_table(estimate))
 
 
-def _estimate_json(estimate, by_layer: bool) -> dict:
-    content = {
+def _estimate_figures(estimate: LatencyEstimate) -> dict[str, str]:
+    low, high = estimate.interval_90
+    return {
+        "latency (estimate)": f"{estimate.latency_ms:.3f} ms ± {estimate.sd_ms:.3f}",
+        "90 % interval": f"{low:.3f} to {high:.3f} ms",
+        "of that time measured": f"{estimate.measured_share:.0%}",
+        "of that time interpolated": f"{estimate.interpolated_share:.0%}",
+        "of that time unknown": f"{estimate.unknown_share:.0%}",
+    }
+
+
+def _estimate_json(estimate: LatencyEstimate, by_layer: bool) -> dict[str, Any]:
+    content: dict[str, Any] = {
         "latency_ms": estimate.latency_ms,
         "sd_ms": estimate.sd_ms,
         "interval_90_ms": list(estimate.interval_90),
@@ -276,7 +289,5 @@ def _estimate_json(estimate, by_layer: bool) -> dict:
     return content
 
 
-def _reporter(bar, task):
-    return lambda done, total, label: bar.update(
-        task, completed=done, total=total, description=f"measuring {label[:60]}"
-    )
+def _reporter(steps: Steps) -> Callable[[int, int, str], None]:
+    return lambda done, total, label: steps.step(f"measuring {label[:60]}", done, total)

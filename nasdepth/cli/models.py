@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import typer
 from rich.markup import escape
 from rich.progress import Progress
-from typer import Option
+from typer import Argument, Option
 
-from nasdepth.cli.console import EpochBar, Json, notes, out, print_json, progress
+from nasdepth.cli.console import App, EpochBar, Json, notes, out, print_json, progress
 from nasdepth.cli.data import DATA_HELP
 from nasdepth.cli.latency import DeviceUri, Threads
 from nasdepth.errors import DeviceError
@@ -56,8 +56,25 @@ Table = Annotated[str | None, Option(help="For the predicted latency; the search
 Seed = Annotated[int, Option(help="Random seed of the trainings.")]
 OutFolder = Annotated[Path | None, Option("--out", help="Where checkpoints, models and results go.")]
 
+Source = Annotated[str, Argument(help="A checkpoint.pt, an architecture string or a named design.")]
+Target = Annotated[Path, Argument(help="The .tflite to write.")]
 
-def register(app: typer.Typer) -> None:
+DepthFile = Annotated[Path, Argument(help="A depth .tflite, 480x640 in and out.")]
+ScoredData = Annotated[str, Option("--data", help=DATA_HELP)]
+Split = Annotated[Literal["train", "test"], Option(help="Which split.")]
+MedianScaled = Annotated[
+    bool, Option("--median-scaled", help="Scale each depth map to the true median first, if not metric.")
+]
+
+Models = Annotated[list[Path], Argument(help="One or more .tflite files.")]
+MinRuns = Annotated[int, Option(min=1, help="Timed runs at least.")]
+CsvFile = Annotated[
+    Path | None,
+    Option("--csv", help="Also write a CSV, as `nasdepth latency calibrate --anchors` reads it."),
+]
+
+
+def register(app: App) -> None:
     for command in (retrain, export, evaluate, benchmark):
         app.command()(command)
 
@@ -175,11 +192,7 @@ def _portion(text: str) -> tuple[str, str]:
     return (source, weight) if source else (text, "1")
 
 
-def export(
-    source: Annotated[str, typer.Argument(help="A checkpoint.pt, an architecture string or a named design.")],
-    target: Annotated[Path, typer.Argument(help="The .tflite to write.")],
-    as_json: Json = False,
-) -> None:
+def export(source: Source, target: Target, as_json: Json = False) -> None:
     """Convert a trained checkpoint (or an untrained architecture, to measure it) to a float32 .tflite.
 
     Example: `nasdepth export runs/search-1/retrain/0f5118691aec/checkpoint.pt depth.tflite`
@@ -206,13 +219,10 @@ def export(
 
 
 def evaluate(
-    model: Annotated[Path, typer.Argument(help="A depth .tflite, 480x640 in and out.")],
-    data: Annotated[str, typer.Option(help=DATA_HELP)] = "scenes",
-    split: Annotated[Literal["train", "test"], typer.Option(help="Which split.")] = "test",
-    median_scaled: Annotated[
-        bool,
-        typer.Option("--median-scaled", help="Scale each depth map to the true median first, if not metric."),
-    ] = False,
+    model: DepthFile,
+    data: ScoredData = "scenes",
+    split: Split = "test",
+    median_scaled: MedianScaled = False,
     as_json: Json = False,
 ) -> None:
     """Score a .tflite on a data set: the challenge's metrics, WHDR of ordinal pairs, or of relative depth the
@@ -247,14 +257,11 @@ def evaluate(
 
 
 def benchmark(
-    models: Annotated[list[Path], typer.Argument(help="One or more .tflite files.")],
+    models: Models,
     device: DeviceUri = "local",
     threads: Threads = None,
-    min_runs: Annotated[int, typer.Option(min=1, help="Timed runs at least.")] = 50,
-    csv_file: Annotated[
-        Path | None,
-        typer.Option("--csv", help="Also write a CSV, as `nasdepth latency calibrate --anchors` reads it."),
-    ] = None,
+    min_runs: MinRuns = 50,
+    csv_file: CsvFile = None,
     as_json: Json = False,
 ) -> None:
     """Measure .tflite files on a device.
@@ -273,28 +280,16 @@ def benchmark(
         info = opened.describe()
     if csv_file:
         write_anchors(csv_file, measured, info)
-    rows = [
-        {
-            "model": str(one.model),
-            "latency_ms": one.latency_ms,
-            "median_ms": one.median_ms,
-            "min_ms": one.min_ms,
-            "spread": one.spread,
-            "runs": one.runs,
-            "error": one.error,
-        }
-        for one in measured
-    ]
     if as_json:
-        from dataclasses import asdict
-
+        rows = [asdict(one) | {"model": str(one.model)} for one in measured]
         print_json("benchmark", device=asdict(info), measurements=rows)
     else:
-        for row in rows:
-            if row["error"] is None:
-                runtime = f"{info.runtime} {info.runtime_version}"
-                title = f"{row['model']} on {info.soc}, {info.threads} thread(s), {runtime}"
-                out.print(figures_table(title, {k: v for k, v in row.items() if k not in ("model", "error")}))
-    failed = [f"{row['model']}: {row['error']}" for row in rows if row["error"]]
-    if failed:
+        place = f"{info.soc}, {info.threads} thread(s), {info.runtime} {info.runtime_version}"
+        for one in measured:
+            if not one.error:
+                figures = {
+                    name: value for name, value in asdict(one).items() if name not in ("model", "error")
+                }
+                out.print(figures_table(f"{one.model} on {place}", figures))
+    if failed := [f"{one.model}: {one.error}" for one in measured if one.error]:
         raise DeviceError(f"{device} cannot run " + "; ".join(failed))

@@ -3,57 +3,66 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Argument, Option
 
-from nasdepth.cli.console import Json, notes, out, print_json
+from nasdepth.cli.console import App, Json, notes, out, print_json
 from nasdepth.errors import NasdepthError
+
+if TYPE_CHECKING:
+    from nasdepth.latency.predict import CardFile
+    from nasdepth.packs import Source
 
 _HELP_PANEL = "Where the anchors are"
 
+Anchors = Annotated[Path, Option("--anchors", help="CSV of measured networks: columns model and latency_ms.")]
+PriorName = Annotated[
+    str, Option("--prior", help="What is believed without them: a prior, or a pack to adapt.")
+]
+OutFile = Annotated[Path, Option("--out", help="The pack to write, NAME.yaml.")]
+LatencyColumn = Annotated[str, Option(help="Column of milliseconds.", rich_help_panel=_HELP_PANEL)]
+SizeColumn = Annotated[
+    str | None, Option(help="Column of input sizes that names lack.", rich_help_panel=_HELP_PANEL)
+]
+Where = Annotated[
+    list[str] | None,
+    Option(
+        "--where",
+        help="COLUMN=VALUE that a row must have; again for another column or value.",
+        rich_help_panel=_HELP_PANEL,
+    ),
+]
+Operations = Annotated[
+    Path | None, Option(help="CSV of the models operator by operator.", rich_help_panel=_HELP_PANEL)
+]
+CardSetting = Annotated[
+    list[str] | None,
+    Option("--set", help="FIELD=VALUE of the device card, such as runtime_version=2.5.0."),
+]
+Sources = Annotated[
+    list[str] | None,
+    Option("--source", help="'WHAT | URL | LICENCE' that the anchors come from; repeatable."),
+]
+Folders = Annotated[list[Path] | None, Argument(help="Folders or files of tables beside those that ship.")]
 
-def register(app: typer.Typer) -> None:
+
+def register(app: App) -> None:
     """Add the commands to the group `latency`."""
     for command in (calibrate, devices):
         app.command()(command)
 
 
 def calibrate(
-    anchors: Annotated[
-        Path, typer.Option("--anchors", help="CSV of measured networks: columns model and latency_ms.")
-    ],
-    prior: Annotated[
-        str, typer.Option("--prior", help="What is believed without them: a prior, or a pack to adapt.")
-    ],
-    out_file: Annotated[Path, typer.Option("--out", help="The pack to write, NAME.yaml.")],
-    latency_column: Annotated[
-        str, typer.Option(help="Column of milliseconds.", rich_help_panel=_HELP_PANEL)
-    ] = "latency_ms",
-    size_column: Annotated[
-        str | None,
-        typer.Option(help="Column of input sizes that names lack.", rich_help_panel=_HELP_PANEL),
-    ] = None,
-    where: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--where",
-            help="COLUMN=VALUE that a row must have; again for another column or value.",
-            rich_help_panel=_HELP_PANEL,
-        ),
-    ] = None,
-    operations: Annotated[
-        Path | None,
-        typer.Option(help="CSV of the models operator by operator.", rich_help_panel=_HELP_PANEL),
-    ] = None,
-    setting: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="FIELD=VALUE of the device card, such as runtime_version=2.5.0."),
-    ] = None,
-    source: Annotated[
-        list[str] | None,
-        typer.Option("--source", help="'WHAT | URL | LICENCE' that the anchors come from; repeatable."),
-    ] = None,
+    anchors: Anchors,
+    prior: PriorName,
+    out_file: OutFile,
+    latency_column: LatencyColumn = "latency_ms",
+    size_column: SizeColumn = None,
+    where: Where = None,
+    operations: Operations = None,
+    setting: CardSetting = None,
+    source: Sources = None,
     as_json: Json = False,
 ) -> None:
     """Fit a device pack to measured networks: estimates for a device that is not at hand.
@@ -95,12 +104,7 @@ def calibrate(
     )
 
 
-def devices(
-    folder: Annotated[
-        list[Path] | None, typer.Argument(help="Folders or files of tables beside those that ship.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
+def devices(folder: Folders = None, as_json: Json = False) -> None:
     """List every latency table and device pack: of what, measured or calibrated, and how far off.
 
     Example: `nasdepth latency devices latency_tables`
@@ -127,7 +131,7 @@ def devices(
     )
 
 
-def pack_json(pack) -> dict:
+def pack_json(pack: CardFile[Any]) -> dict[str, Any]:
     """A pack's card without its covariances."""
     content = pack.card.model_dump(mode="json")
     for fit in (*content.get("precisions", {}).values(), content.get("network", {})):
@@ -146,7 +150,7 @@ def _pairs(texts: list[str] | None, option: str) -> dict[str, list[str]]:
     return pairs
 
 
-def _source(text: str):
+def _source(text: str) -> Source:
     from nasdepth.packs import Source
 
     parts = [part.strip() for part in text.split("|")]

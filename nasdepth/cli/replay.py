@@ -2,27 +2,71 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import typer
 from rich.table import Table
+from typer import Option
 
-from nasdepth.cli.console import Json, notes, out, print_json, progress
+from nasdepth.cli.console import App, Json, Steps, notes, out, print_json, progress
+
+if TYPE_CHECKING:
+    from nasdepth.replay import Comparison, Mean, Ranking, Summary
+    from nasdepth.replay.ranking import Interval
 
 RecordsFile = Annotated[
-    Path, typer.Option("--records", help="A .csv.gz that `nasdepth record --archive` has written.")
+    Path, Option("--records", help="A .csv.gz that `nasdepth record --archive` has written.")
+]
+Samplers = Annotated[list[str] | None, Option(help="Sampler to replay; give it several times to compare.")]
+Seeds = Annotated[int, Option(min=1, help="Searches of each sampler, each in a world of its own.")]
+Budget = Annotated[int, Option(min=1, help="Trials of a search that are trained.")]
+Space = Annotated[str, Option(help="Search space of the records: a YAML file or a name.")]
+TableName = Annotated[
+    str | None, Option("--table", help="Latency table or device pack; by default the one of the records.")
+]
+World = Annotated[
+    str,
+    Option(help="What answers for architectures without a record: mixed, extra-trees or support-vectors."),
+]
+MaxLatency = Annotated[float | None, Option(help="As of `nasdepth search`: nothing slower counts.")]
+Pruner = Annotated[str, Option(help="Rule by which a search ends trainings early.")]
+Rungs = Annotated[
+    list[int] | None,
+    Option(
+        "--rung",
+        min=1,
+        help="Epochs after which a candidate is judged, beside those of the proxy; may be given several "
+        "times. Such trainings must have been recorded.",
+    ),
+]
+Continued = Annotated[
+    bool,
+    Option("--continued/--anew", help="A rung goes on from the last one's weights, or starts anew."),
+]
+Workers = Annotated[int, Option(min=1, help="Processes that replay at once.")]
+KeptIn = Annotated[
+    Path | None,
+    Option("--out", help="Keep finished searches in this CSV; the same command goes on from it."),
+]
+ScoreTable = Annotated[
+    str | None,
+    Option(
+        "--table",
+        help="Latency table for scores and for bins of like latency; the records' own by default.",
+    ),
 ]
 
 
-def register(app: typer.Typer) -> None:
+def register(app: App) -> None:
     app.command()(replay)
     app.command()(fidelity)
 
 
 @contextmanager
-def _extra_at_hand():
+def _extra_at_hand() -> Iterator[None]:
     """Name the extra where what it installs is missing."""
     from nasdepth.errors import NasdepthError
 
@@ -38,46 +82,18 @@ def _extra_at_hand():
 
 def replay(
     records: RecordsFile,
-    sampler: Annotated[
-        list[str] | None, typer.Option(help="Sampler to replay; give it several times to compare.")
-    ] = None,
-    seeds: Annotated[
-        int, typer.Option(min=1, help="Searches of each sampler, each in a world of its own.")
-    ] = 50,
-    budget: Annotated[int, typer.Option(min=1, help="Trials of a search that are trained.")] = 200,
-    space: Annotated[str, typer.Option(help="Search space of the records: a YAML file or a name.")] = "depth",
-    table: Annotated[
-        str | None, typer.Option(help="Latency table or device pack; by default the one of the records.")
-    ] = None,
-    world: Annotated[
-        str,
-        typer.Option(
-            help="What answers for architectures without a record: mixed, extra-trees or support-vectors."
-        ),
-    ] = "mixed",
-    max_latency_ms: Annotated[
-        float | None, typer.Option(help="As of `nasdepth search`: nothing slower counts.")
-    ] = None,
-    pruner: Annotated[str, typer.Option(help="Rule by which a search ends trainings early.")] = "median",
-    rung: Annotated[
-        list[int] | None,
-        typer.Option(
-            min=1,
-            help="Epochs after which a candidate is judged, beside those of the proxy; may be given several "
-            "times. Such trainings must have been recorded.",
-        ),
-    ] = None,
-    continued: Annotated[
-        bool,
-        typer.Option(
-            "--continued/--anew", help="A rung goes on from the last one's weights, or starts anew."
-        ),
-    ] = True,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that replay at once.")] = 1,
-    to: Annotated[
-        Path | None,
-        typer.Option("--out", help="Keep finished searches in this CSV; the same command goes on from it."),
-    ] = None,
+    sampler: Samplers = None,
+    seeds: Seeds = 50,
+    budget: Budget = 200,
+    space: Space = "depth",
+    table: TableName = None,
+    world: World = "mixed",
+    max_latency_ms: MaxLatency = None,
+    pruner: Pruner = "median",
+    rungs: Rungs = None,
+    continued: Continued = True,
+    workers: Workers = 1,
+    kept_in: KeptIn = None,
     as_json: Json = False,
 ) -> None:
     """Run whole searches against recorded trainings, on a virtual clock, and compare samplers.
@@ -89,84 +105,70 @@ def replay(
     Examples: `nasdepth replay --records records/my_data.csv.gz --sampler latency-aware --sampler tpe`;
     `nasdepth replay --records records/my_data.csv.gz --seeds 10 --workers 4 --out replays.csv`
     """
-    from dataclasses import asdict
-
     with _extra_at_hand():
-        from nasdepth.replay import Replay, Setting, read_traces, replay_all, summaries, write_traces
+        from nasdepth.replay import Setting, compare_samplers
     from nasdepth.recording import load_records
-    from nasdepth.recording.training import commit
-    from nasdepth.searching.sampling import check_sampler
 
-    samplers = list(dict.fromkeys(sampler or ["random", "tpe", "latency-aware"]))
-    for name in samplers:
-        check_sampler(name, "score")
+    def other_versions(versions: Sequence[str]) -> None:
+        notes.print(f"{kept_in}: holds searches of other versions of nasdepth ({', '.join(versions)})")
+
+    def interrupted(finished: int) -> None:
+        if kept_in is not None:
+            notes.print(f"stopped; {finished} searches are kept in {kept_in}, and the same command goes on")
+
     recorded = load_records(records)
-    setting = Setting(
-        space,
-        table or recorded.card.plan.table.split()[0],
-        world,
-        budget,
-        max_latency_ms,
-        pruner,
-        tuple(sorted(rung or ())),
-        continued,
-    )
-    kept = read_traces(to) if to is not None else []
     with progress() as bar:
-        task = bar.add_task("reading")
-        replays = Replay(
+        compared = compare_samplers(
             recorded,
-            setting,
-            lambda what, done, total: bar.update(task, description=what, completed=done, total=total),
+            Setting(
+                space,
+                table or recorded.table,
+                world,
+                budget,
+                max_latency_ms,
+                pruner,
+                tuple(sorted(rungs or ())),
+                continued,
+            ),
+            list(dict.fromkeys(sampler or ["random", "tpe", "latency-aware"])),
+            seeds,
+            workers=workers,
+            kept_in=kept_in,
+            on_progress=Steps(bar, "reading").piece,
+            on_other_versions=other_versions,
+            on_interrupt=interrupted,
         )
-        wanted = [(name, seed) for seed in range(seeds) for name in samplers]
-        ours = {(one.sampler, one.seed): one for one in kept if one.setting == replays.fingerprint}
-        others = [one for one in kept if one.setting != replays.fingerprint]
-        missing = [one for one in wanted if one not in ours]
-        if old := {one.commit for one in ours.values()} - {commit()}:
-            notes.print(f"{to}: holds searches of other versions of nasdepth ({', '.join(sorted(old))})")
-        bar.reset(
-            task, description="replaying searches", total=len(wanted), completed=len(wanted) - len(missing)
-        )
-        try:
-            for trace in replay_all(replays, recorded, missing, workers):
-                ours[trace.sampler, trace.seed] = trace
-                if to is not None:
-                    write_traces(to, [*others, *ours.values()])
-                bar.advance(task)
-        except KeyboardInterrupt:
-            if to is not None:
-                notes.print(f"stopped; {len(ours)} searches are kept in {to}, and the same command goes on")
-            raise
-    traces = [ours[one] for one in sorted(wanted, key=lambda one: (samplers.index(one[0]), one[1]))]
-    sums, error = summaries(traces), replays.surrogate.error
+    _print_comparison(compared, records, as_json)
+
+
+def _print_comparison(compared: Comparison, records: Path, as_json: bool) -> None:
     if as_json:
         print_json(
             "replay",
             records=str(records),
-            setting=asdict(setting),
-            world=asdict(error),
-            fidelities=sorted(replays.surrogate.fidelities),
-            samplers=[asdict(one) for one in sums],
+            setting=asdict(compared.setting),
+            world=asdict(compared.world_error),
+            fidelities=compared.fidelities,
+            samplers=[asdict(one) for one in compared.summaries],
         )
         return
-    out.print(_world_words(replays), highlight=False, soft_wrap=True)
-    for shown in _tables(sums, setting):
+    out.print(_world_words(compared), highlight=False, soft_wrap=True)
+    for shown in _tables(compared.summaries, compared.setting.budget):
         out.print(shown)
 
 
-def _world_words(replays) -> str:
-    error, setting = replays.surrogate.error, replays.setting
+def _world_words(compared: Comparison) -> str:
+    error, setting = compared.world_error, compared.setting
     return (
         f"world {setting.world} of {error.architectures} recorded architectures, latencies of "
         f"{setting.table}; on architectures it was not fitted to: RMSE {error.rmse:.4f} of si-RMSE, "
         f"R2 {error.r2:.2f}, Spearman {error.spearman:.2f}, Kendall {error.kendall:.2f}; noise of training "
         f"{error.noise:.4f}, own deviation of an architecture {error.own:.4f}; also known: "
-        f"{', '.join(sorted(replays.surrogate.fidelities)) or 'no other way of training'}"
+        f"{', '.join(compared.fidelities) or 'no other way of training'}"
     )
 
 
-def _tables(sums, setting):
+def _tables(sums: Sequence[Summary], budget: int) -> Iterator[Table]:
     """Regret against trials and against seconds, and what the searches end with."""
     trials = sorted({count for one in sums for count in one.observed})
     yield _regret_table("looks best", trials, {one.sampler: one.observed for one in sums}, "{} trials")
@@ -174,7 +176,7 @@ def _tables(sums, setting):
     yield _regret_table("is believed best", trials, {one.sampler: one.believed for one in sums}, "{} trials")
     seconds = sorted({at for one in sums for at in one.by_seconds})
     yield _regret_table("looks best", seconds, {one.sampler: one.by_seconds for one in sums}, "{:.0f} s")
-    ends = Table(title=f"after {setting.budget} trials; the best believed are trained fully", box=None)
+    ends = Table(title=f"after {budget} trials; the best believed are trained fully", box=None)
     for column in (
         "sampler",
         "searches",
@@ -200,7 +202,9 @@ def _tables(sums, setting):
     yield ends
 
 
-def _regret_table(what: str, columns, rows, heading: str) -> Table:
+def _regret_table[Column: (int, float)](
+    what: str, columns: Iterable[Column], rows: Mapping[str, Mapping[Column, Mean]], heading: str
+) -> Table:
     shown = Table(title=f"regret of what {what}, octaves (± standard error)", box=None)
     shown.add_column("sampler")
     for column in columns:
@@ -210,11 +214,11 @@ def _regret_table(what: str, columns, rows, heading: str) -> Table:
     return shown
 
 
-def _mean(mean) -> str:
+def _mean(mean: Mean) -> str:
     return f"{mean.value:.2f} ± {mean.error:.2f}"
 
 
-def _times(mean) -> str:
+def _times(mean: Mean | None) -> str:
     """A mean of log2 as a factor with the range of one standard error."""
     if mean is None:
         return "-"
@@ -224,12 +228,7 @@ def _times(mean) -> str:
 
 def fidelity(
     records: RecordsFile,
-    table: Annotated[
-        str | None,
-        typer.Option(
-            help="Latency table for scores and for bins of like latency; the records' own by default."
-        ),
-    ] = None,
+    table: ScoreTable = None,
     as_json: Json = False,
 ) -> None:
     """Compare cheap ways of training with full training: how well does each rank?
@@ -241,24 +240,28 @@ def fidelity(
     Examples: `nasdepth fidelity --records records/my_data.csv.gz`;
     `nasdepth fidelity --records records/my_data.csv.gz --table rpi4-tflite2.5-ruy-4t --json`
     """
-    from dataclasses import asdict
-
     with _extra_at_hand():
         from nasdepth.replay import Latencies, rank_fidelities
     from nasdepth.packs import load_predictor
     from nasdepth.recording import load_records
 
     recorded = load_records(records)
-    name = table or recorded.card.plan.table.split()[0]
+    name = table or recorded.table
     latencies = Latencies(load_predictor(name))
     with progress() as bar:
         bar.add_task("ranking", total=None)
         ranking = rank_fidelities(recorded, lambda one: latencies.of(one).latency_ms)
     if as_json:
         print_json("fidelity", records=str(records), table=name, **asdict(ranking))
-        return
-    for shown in _fidelity_tables(ranking, name):
+    else:
+        _print_ranking(ranking, name)
+
+
+def _print_ranking(ranking: Ranking, table: str) -> None:
+    for shown in (_ranks_table(ranking, table), _noise_table(ranking)):
         out.print(shown)
+    if ranking.random_start:
+        out.print(_random_starts_table(ranking))
     if enough := [one for one in ranking.ranks if one.kendall.value >= 0.8]:
         cheapest = min(enough, key=lambda one: one.cost)
         out.print(f"cheapest with tau >= 0.8: {cheapest.fidelity} by {cheapest.by}", highlight=False)
@@ -266,7 +269,7 @@ def fidelity(
         out.print("none reaches tau 0.8", highlight=False)
 
 
-def _fidelity_tables(ranking, table: str):
+def _ranks_table(ranking: Ranking, table: str) -> Table:
     shown = Table(title=f"ranks beside full training (90 % intervals); latencies of {table}", box=None)
     for column in (
         "way of training",
@@ -292,7 +295,10 @@ def _fidelity_tables(ranking, table: str):
             "-" if one.top_overlap is None else f"{one.top_overlap * one.top:.0f} of {one.top}",
             f"{100 * one.cost:.1f}",
         )
-    yield shown
+    return shown
+
+
+def _noise_table(ranking: Ranking) -> Table:
     noise = Table(title="what another seed changes, in si-RMSE", box=None)
     for column in ("way of training", "pairs", "between seeds", "between architectures", "of like latency"):
         noise.add_column(column)
@@ -304,22 +310,24 @@ def _fidelity_tables(ranking, table: str):
         f"with seeds as the only error, tau would be {ranking.ceiling:.2f}, and "
         f"{ranking.ceiling_within_bins:.2f} within latency bins"
     )
-    yield noise
-    if ranking.random_start:
-        lost = Table(title="si-RMSE lost by starting from random weights (90 % intervals)", box=None)
-        for column in ("family", "n", "lost", "octaves of score", "worse"):
-            lost.add_column(column)
-        for one in ranking.random_start:
-            mean = one.si_rmse
-            lost.add_row(
-                one.family,
-                str(one.architectures),
-                f"{mean.value:.4f} ({mean.low:.4f} to {mean.high:.4f})",
-                f"{20 * mean.value:.2f}",
-                f"{one.worse} of {one.architectures}",
-            )
-        yield lost
+    return noise
 
 
-def _interval(one) -> str:
+def _random_starts_table(ranking: Ranking) -> Table:
+    lost = Table(title="si-RMSE lost by starting from random weights (90 % intervals)", box=None)
+    for column in ("family", "n", "lost", "octaves of score", "worse"):
+        lost.add_column(column)
+    for one in ranking.random_start:
+        mean = one.si_rmse
+        lost.add_row(
+            one.family,
+            str(one.architectures),
+            f"{mean.value:.4f} ({mean.low:.4f} to {mean.high:.4f})",
+            f"{20 * mean.value:.2f}",
+            f"{one.worse} of {one.architectures}",
+        )
+    return lost
+
+
+def _interval(one: Interval) -> str:
     return f"{one.value:.2f} ({one.low:.2f} to {one.high:.2f})"

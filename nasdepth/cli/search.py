@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from rich.markup import escape
 from typer import Option
@@ -23,7 +23,9 @@ STORAGE_HELP = (
     "journal:///PATH (a file on a shared file system). The variable NASDEPTH_STORAGE keeps a password out of "
     "the list of processes."
 )
-Strings, Paths, Numbers = list[str] | None, list[Path] | None, list[int] | None
+Strings = list[str] | None
+Paths = list[Path] | None
+Numbers = list[int] | None
 
 Budget = Annotated[int, Option(help="Trials to train; the study's total when resuming.")]
 TrainingMinutes = Annotated[
@@ -154,9 +156,8 @@ def search(
     `nasdepth search --from runs/search-1 --table cortexa76-1t`; `nasdepth search --resume --budget 400`
     """
     from nasdepth import api
-    from nasdepth.searching.storage import VARIABLE
 
-    options = {
+    options: dict[str, Any] = {
         "space": space,
         "table": table,
         "max_latency_ms": max_latency_ms,
@@ -173,8 +174,7 @@ def search(
         "rungs": rungs and tuple(rungs),
         "confirm_top": confirm_top,
         "confirm_epochs": confirm_epochs,
-        # a run that is resumed knows where its study is
-        "storage": storage or (None if resume else os.environ.get(VARIABLE)),
+        "storage": _storage(storage, resume),
         "study_name": study_name,
         "seed": seed,
     }
@@ -197,6 +197,13 @@ def search(
     _print_result(result, as_json)
 
 
+def _storage(storage: str | None, resume: bool) -> str | None:
+    from nasdepth.searching.storage import VARIABLE
+
+    # a run that is resumed knows where its study is
+    return storage or (None if resume else os.environ.get(VARIABLE))
+
+
 class _Display:
     """What a search says while it runs."""
 
@@ -206,15 +213,18 @@ class _Display:
     def opened(self, run: Run, search: Search) -> None:
         from nasdepth.report.terminal import table_words
         from nasdepth.searching import Outcome
+        from nasdepth.searching.objective import ProxyObjective
 
+        objective = search.objective
+        assert isinstance(objective, ProxyObjective), "a run trains by its proxy"
         if run.estimate_words:
             notes.print(f"[yellow]{escape(with_flags(run.estimate_words))}[/yellow]", soft_wrap=True)
         notes.print(
             f"{run.folder}: {search.space.name} space, {run.settings.data} "
-            f"({len(search.objective.fit)} images to train, {len(search.objective.validation)} held out), "
+            f"({len(objective.fit)} images to train, {len(objective.validation)} held out), "
             f"latencies estimated from {table_words(run.table)}, sampler {run.settings.sampler}"
         )
-        trivial = search.objective.trivial
+        trivial = objective.trivial
         notes.print(
             f"without a network: the mean depth map has si-RMSE {trivial.mean_map:.4f}, a constant depth "
             f"{trivial.constant:.4f} on the images held out"

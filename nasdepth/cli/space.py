@@ -78,38 +78,27 @@ def describe(
 
     Example: `nasdepth space describe litedepth --layers`
     """
-    from nasdepth.latency import architecture_kernels
-    from nasdepth.models import build, resolve
+    from nasdepth.models import resolve
+    from nasdepth.searching.survey import size_of
 
     resolved = resolve(architecture)
-    model = build(resolved)
-    kernels = architecture_kernels(resolved)
-
-    def parameters(module) -> int:
-        return sum(parameter.numel() for parameter in module.parameters())
-
+    size = size_of(resolved)
     figures = {
         "architecture": str(resolved),
         "key": resolved.key,
-        "encoder_parameters": parameters(model.encoder),
-        "decoder_parameters": parameters(model) - parameters(model.encoder),
-        "parameters": parameters(model),
-        "mmacs": sum(kernel.macs for kernel in kernels) / 1e6,
-        "layers": len(kernels),
+        "encoder_parameters": size.encoder_parameters,
+        "decoder_parameters": size.decoder_parameters,
+        "parameters": size.parameters,
+        "mmacs": size.mmacs,
+        "layers": len(size.kernels),
         "head_stride": resolved.head_stride,
     }
     if as_json:
-        print_json("architecture", **figures, kernels=[str(kernel) for kernel in kernels])
+        print_json("architecture", **figures, kernels=[str(kernel) for kernel in size.kernels])
         return
-    shown = figures | {
-        name: f"{figures[name]:,}" for name in ("encoder_parameters", "decoder_parameters", "parameters")
-    }
-    out.print(
-        figures_table(
-            architecture if "," not in architecture else "architecture",
-            shown | {"mmacs": f"{figures['mmacs']:.2f}"},
-        )
-    )
+    title = architecture if "," not in architecture else "architecture"
+    counts = {name: f"{value:,}" for name, value in figures.items() if name.endswith("parameters")}
+    out.print(figures_table(title, figures | counts | {"mmacs": f"{size.mmacs:.2f}"}))
     if layers:
-        for index, kernel in enumerate(kernels):
+        for index, kernel in enumerate(size.kernels):
             out.print(f"{index:3d}  {kernel}  {kernel.macs / 1e3:.0f} kMAC", highlight=False)

@@ -3,34 +3,33 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Option
 
 from nasdepth.cli._board import Board
-from nasdepth.cli.console import Json, notes, print_json, progress
+from nasdepth.cli.console import App, Json, notes, print_json, progress
 from nasdepth.cli.data import DATA_HELP
 from nasdepth.cli.search import STORAGE_HELP
 from nasdepth.errors import StudyError
 
+Storage = Annotated[str | None, Option(help=STORAGE_HELP)]
+StudyName = Annotated[str | None, Option(help="Of the study; nasdepth by default.")]
+Data = Annotated[str | None, Option(help=f"The study's data set, if it is elsewhere here. {DATA_HELP}")]
+Table = Annotated[str | None, Option(help="The study's latency table, if it is elsewhere here.")]
+Threads = Annotated[int | None, Option(min=1, help="CPU threads of a training; every core by default.")]
 
-def register(app: typer.Typer) -> None:
+
+def register(app: App) -> None:
     app.command()(worker)
 
 
 def worker(
-    storage: Annotated[str | None, typer.Option(help=STORAGE_HELP)] = None,
-    study_name: Annotated[str | None, typer.Option(help="Of the study; nasdepth by default.")] = None,
-    data: Annotated[
-        str | None, typer.Option(help=f"The study's data set, if it is elsewhere here. {DATA_HELP}")
-    ] = None,
-    table: Annotated[
-        str | None, typer.Option(help="The study's latency table, if it is elsewhere here.")
-    ] = None,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads of a training; every core by default.")
-    ] = None,
+    storage: Storage = None,
+    study_name: StudyName = None,
+    data: Data = None,
+    table: Table = None,
+    threads: Threads = None,
     as_json: Json = False,
 ) -> None:
     """Train candidates for a search that another process has started with --storage.
@@ -41,25 +40,16 @@ def worker(
     Examples: `nasdepth worker --storage postgresql://me@db.example/nas`;
     `NASDEPTH_STORAGE=postgresql://me:secret@db.example/nas nasdepth worker --study-name phone`
     """
-    import torch
-
-    from nasdepth.data.scenes import parse_scenes
     from nasdepth.searching import STUDY_NAME, join
     from nasdepth.searching.storage import VARIABLE, shown
 
     url = storage or os.environ.get(VARIABLE)
     if not url:
         raise StudyError(f"which study? Give its storage with --storage, or in the variable {VARIABLE}")
-    if threads:
-        torch.set_num_threads(threads)
     with progress() as bar:
         board = Board(bar, None)
         session, settings = join(
-            url,
-            study_name or STUDY_NAME,
-            data=str(Path(data).resolve()) if data and not parse_scenes(data) else data,
-            table=table,
-            events=board.events(),
+            url, study_name or STUDY_NAME, data=data, table=table, threads=threads, events=board.events()
         )
         notes.print(
             f"{session.study_name} in {shown(url)}: {session.space.name} space, {settings.data}, budget "
@@ -73,11 +63,7 @@ def worker(
             notes.print("stopped; the running candidate is put back for another worker")
             raise
     if as_json:
-        print_json(
-            "worker",
-            study_name=session.study_name,
-            spent=session.spent,
-            spent_here=session.spent_here,
-        )
-        return
-    notes.print(f"done: {session.spent} candidates are trained, {session.spent_here} of them here")
+        spent = {"spent": session.spent, "spent_here": session.spent_here}
+        print_json("worker", study_name=session.study_name, **spent)
+    else:
+        notes.print(f"done: {session.spent} candidates are trained, {session.spent_here} of them here")

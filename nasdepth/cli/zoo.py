@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
 from rich.markup import escape
+from typer import Argument, Option
 
-from nasdepth.cli.console import App, Json, out, print_json, progress
+from nasdepth.cli.console import App, Json, Steps, out, print_json, progress
 from nasdepth.defaults import DEFAULT_TABLE
+
+if TYPE_CHECKING:
+    from nasdepth.searching.survey import Predicted, Surveyed
 
 app = App(
     help="Named designs: published networks as architectures.",
@@ -21,6 +23,19 @@ app = App(
 
 FULL_SPACE = "depth"
 GPU_TABLE = "adreno640-gpu"
+
+DesignName = Annotated[str, Argument(help="Of a design, as `nasdepth zoo list` has it.")]
+Tables = Annotated[
+    list[str] | None,
+    Option(help="Table or pack; again for another. The Pi 4's and the Adreno 640's by default."),
+]
+OutFile = Annotated[Path, Option("--out", help="The Markdown file to write.")]
+Only = Annotated[list[str] | None, Option(help="A design; again for another. All by default.")]
+Measure = Annotated[str | None, Option(help="Device URI to time every design on, such as local.")]
+Threads = Annotated[int | None, Option(min=1, help="Of the runtime, with --measure.")]
+TryGpu = Annotated[
+    str | None, Option(help="Device URI of a GPU that every design is run on, such as local-gpu.")
+]
 
 
 @app.command("list")
@@ -56,103 +71,54 @@ def list_designs(as_json: Json = False) -> None:
 
 
 @app.command()
-def show(
-    name: Annotated[str, typer.Argument(help="Of a design, as `nasdepth zoo list` has it.")],
-    table: Annotated[
-        list[str] | None,
-        typer.Option(help="Table or pack; again for another. The Pi 4's and the Adreno 640's by default."),
-    ] = None,
-    as_json: Json = False,
-) -> None:
+def show(name: DesignName, table: Tables = None, as_json: Json = False) -> None:
     """One design: architecture, stages, size, published facts, predicted latency, its place in the space.
 
     Example: `nasdepth zoo show fastdepth`
     """
-    from nasdepth.packs import load_predictor
-    from nasdepth.report.terminal import figures_table, interval
-    from nasdepth.report.zoo import published_words, stages_table
+    from nasdepth.report.terminal import figures_table
+    from nasdepth.report.zoo import design_figures, stages_table
     from nasdepth.searching.survey import Surveyed
     from nasdepth.space import SearchSpace
     from nasdepth.zoo import get_design
 
     surveyed = Surveyed(get_design(name))
-    design = surveyed.design
-    predictors = {one: load_predictor(one) for one in table or (DEFAULT_TABLE, GPU_TABLE)}
-    estimates = {one: surveyed.estimate(predictor) for one, predictor in predictors.items()}
-    layers = surveyed.layers()
-    outside = SearchSpace.load(FULL_SPACE).violations(design.architecture)
+    predicted = [surveyed.predicted(one) for one in table or (DEFAULT_TABLE, GPU_TABLE)]
+    outside = SearchSpace.load(FULL_SPACE).violations(surveyed.architecture)
     if as_json:
-        print_json(
-            "design",
-            name=design.name,
-            architecture=design.text,
-            key=design.architecture.key,
-            source=design.source,
-            widths=design.widths,
-            stands_for=design.stands_for,
-            published=asdict(design.published),
-            parameters=surveyed.parameters,
-            mmacs=surveyed.mmacs,
-            partitions=surveyed.partitions,
-            gpu_left=surveyed.gpu_left,
-            stages=[asdict(layer) for layer in layers],
-            latencies=[
-                {
-                    "table": one,
-                    "latency_ms": estimate and estimate.latency_ms,
-                    "interval_90_ms": estimate and estimate.interval_90,
-                    "unknown_share": estimate and estimate.unknown_share,
-                }
-                for one, estimate in estimates.items()
-            ],
-            outside=outside,
-        )
+        print_json("design", **_design_json(surveyed, predicted), outside=outside)
         return
-    figures = {
+    figures = design_figures(surveyed, predicted, outside)
+    out.print(figures_table(surveyed.design.name, {what: escape(words) for what, words in figures.items()}))
+    out.print(stages_table(surveyed.layers()))
+
+
+def _design_json(surveyed: Surveyed, predicted: list[Predicted]) -> dict[str, Any]:
+    design = surveyed.design
+    return {
+        "name": design.name,
         "architecture": design.text,
+        "key": design.architecture.key,
         "source": design.source,
-        "published": published_words(design.published) or "nothing",
         "widths": design.widths,
-        "stands for": design.stands_for or "-",
-        "parameters": f"{surveyed.parameters:,}",
-        "MMACs": f"{surveyed.mmacs:.2f}",
-        "XNNPACK partitions": surveyed.partitions,
-        "wholly on a GPU": "no: " + ", ".join(surveyed.gpu_left)
-        if surveyed.gpu_left
-        else "yes, by the rules",
+        "stands_for": design.stands_for,
+        "published": asdict(design.published),
+        "parameters": surveyed.parameters,
+        "mmacs": surveyed.mmacs,
+        "partitions": surveyed.partitions,
+        "gpu_left": surveyed.gpu_left,
+        "stages": [asdict(layer) for layer in surveyed.layers()],
+        "latencies": [one.to_json() for one in predicted],
     }
-    for one, estimate in estimates.items():
-        figures[f"ms on {one} (est.)"] = (
-            f"{estimate.latency_ms:.3f}, 90 % interval {interval(*estimate.interval_90)}"
-            + (
-                f", without {', '.join(surveyed.gpu_left)}"
-                if predictors[one].runtime == "gpu" and surveyed.gpu_left
-                else ""
-            )
-            if estimate
-            else "refused"
-        )
-    figures["full space"] = "outside: " + "; ".join(outside) if outside else "holds it"
-    out.print(figures_table(design.name, {name: escape(str(value)) for name, value in figures.items()}))
-    out.print(stages_table(layers))
 
 
 @app.command()
 def table(
-    out_file: Annotated[Path, typer.Option("--out", help="The Markdown file to write.")] = Path(
-        "docs/zoo.md"
-    ),
-    only: Annotated[
-        list[str] | None, typer.Option("--only", help="A design; again for another. All by default.")
-    ] = None,
-    measure: Annotated[
-        str | None, typer.Option("--measure", help="Device URI to time every design on, such as local.")
-    ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Of the runtime, with --measure.")] = None,
-    try_gpu: Annotated[
-        str | None,
-        typer.Option("--try-gpu", help="Device URI of a GPU that every design is run on, such as local-gpu."),
-    ] = None,
+    out_file: OutFile = Path("docs/zoo.md"),
+    only: Only = None,
+    measure: Measure = None,
+    threads: Threads = None,
+    try_gpu: TryGpu = None,
     as_json: Json = False,
 ) -> None:
     """Convert every design, predict it, and write what it costs beside what was published.
@@ -161,48 +127,31 @@ def table(
 
     Example: `nasdepth zoo table --out docs/zoo.md --measure local --threads 1`
     """
-    from nasdepth.devices import open_device
-    from nasdepth.errors import NasdepthError
     from nasdepth.files import write_text
-    from nasdepth.packs import load_predictor
     from nasdepth.report.zoo import agreement_words, zoo_document
-    from nasdepth.searching.survey import agreements, survey, tabulate
-    from nasdepth.space import SearchSpace
+    from nasdepth.searching.zoo_table import survey_zoo
 
-    if threads is not None and measure is None:
-        raise NasdepthError(f"--threads is {threads}, but nothing is measured without --measure DEVICE")
-    chosen = survey(only)
-    with ExitStack() as opened, progress() as bar:
-        timing = opened.enter_context(open_device(measure, threads)) if measure else None
-        gpu = opened.enter_context(open_device(try_gpu)) if try_gpu else None
-        info = timing.describe() if timing else None
-        steps = bar.add_task("", total=len(chosen) * (1 + (timing is not None) + (gpu is not None)))
-
-        def step(what: str, name: str) -> None:
-            bar.update(steps, description=f"{what} {name}", advance=1)
-
-        rows = tabulate(
-            chosen,
-            SearchSpace.load(FULL_SPACE),
-            load_predictor(DEFAULT_TABLE),
-            load_predictor(GPU_TABLE),
-            measure_on=timing,
-            try_gpu=gpu,
-            on_step=step,
+    with progress() as bar:
+        surveyed = survey_zoo(
+            only,
+            FULL_SPACE,
+            DEFAULT_TABLE,
+            GPU_TABLE,
+            measure=measure,
+            threads=threads,
+            try_gpu=try_gpu,
+            on_step=Steps(bar).step,
         )
-    agree = agreements(rows)
-    measured_on = info and f"{info.soc}, {info.threads} thread(s), {info.runtime} {info.runtime_version}"
-    document = zoo_document(rows, agree, pi4=DEFAULT_TABLE, adreno640=GPU_TABLE, measured_on=measured_on)
-    write_text(out_file, document)
+    write_text(out_file, zoo_document(surveyed))
     if as_json:
         print_json(
             "zoo-table",
             path=str(out_file),
-            measured_on=measured_on,
-            agreements=[asdict(one) for one in agree],
-            designs=[row.to_json() for row in rows],
+            measured_on=surveyed.measured_on,
+            agreements=[asdict(one) for one in surveyed.agreements],
+            designs=[row.to_json() for row in surveyed.rows],
         )
         return
-    for one in agree:
+    for one in surveyed.agreements:
         out.print(agreement_words(one), soft_wrap=True)
     out.print(f"written: {out_file}")

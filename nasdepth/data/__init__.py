@@ -7,7 +7,7 @@ import numpy as np
 from nasdepth.data.folder import load_folder
 from nasdepth.data.mixture import Mixture, Portion, Step
 from nasdepth.data.scenes import load_scenes
-from nasdepth.data.sources import load_split, open_split
+from nasdepth.data.sources import absolute_source, load_split, open_split
 from nasdepth.data.splits import OrdinalSplit, RelativeSplit, VideoSplit
 from nasdepth.data.store import CANONICAL_HW, DepthSplit, ImageSplit
 from nasdepth.errors import DataError
@@ -22,6 +22,7 @@ __all__ = [
     "RelativeSplit",
     "Step",
     "VideoSplit",
+    "absolute_source",
     "hold_out",
     "load_folder",
     "load_scenes",

@@ -50,6 +50,24 @@ def parse_source(text: str | Path) -> Source:
     return Source(name, Path(path).expanduser(), option)
 
 
+def absolute_source(source: str) -> str:
+    """Write a source so that it means the same in every folder.
+
+    >>> absolute_source("kitti:/data/kitti@eigen"), absolute_source("scenes:24+6")
+    ('kitti:/data/kitti@eigen', 'scenes:24+6')
+
+    Raises:
+        DataError: the source is misspelt.
+    """
+    if parse_scenes(source) or parse_scene_videos(source):
+        return source
+    name, colon, rest = source.partition(":")
+    if not colon or name not in FORMATS:
+        return str(Path(source).expanduser().resolve())
+    path, at, option = rest.partition("@")
+    return f"{name}:{Path(path).expanduser().resolve()}{at}{option}"
+
+
 def open_split(source: str | Path | None, split: SplitName, progress: bool = True) -> ImageSplit:
     """Open one split of a data set of any kind of supervision.
 

@@ -6,7 +6,7 @@ import hashlib
 import shlex
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
@@ -81,7 +81,7 @@ class AdbDevice(Device):
 
     def measure(
         self, models: Sequence[Path], *, min_runs: int = 30, min_seconds: float = 0.15
-    ) -> Iterator[Measurement]:
+    ) -> Generator[Measurement, None, None]:
         self.describe()
         paths = [Path(model) for model in models]
         for start in range(0, len(paths), MODELS_AT_ONCE):

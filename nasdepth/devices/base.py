@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -86,7 +86,7 @@ class Device(ABC):
     @abstractmethod
     def measure(
         self, models: Sequence[Path], *, min_runs: int = 30, min_seconds: float = 0.15
-    ) -> Iterator[Measurement]:
+    ) -> Generator[Measurement, None, None]:
         """Measure .tflite files, yielding one `Measurement` for each, in order, as they finish.
 
         A model that the device cannot run is a `Measurement` with an `error`.

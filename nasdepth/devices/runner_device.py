@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, closing
 from functools import cached_property
 from pathlib import Path
@@ -70,7 +70,7 @@ class RunnerDevice(Device):
 
     def measure(
         self, models: Sequence[Path], *, min_runs: int = 30, min_seconds: float = 0.15
-    ) -> Iterator[Measurement]:
+    ) -> Generator[Measurement, None, None]:
         self.describe()
         paths = [Path(model) for model in models]
         for start in range(0, len(paths), MODELS_AT_ONCE):

@@ -14,6 +14,7 @@ from nasdepth.recording.archive import (
 )
 from nasdepth.recording.fidelities import FIDELITIES, FULL, PROXY, RANDOM_START, Fidelity
 from nasdepth.recording.folder import RecordEvents, RecordFolder
+from nasdepth.recording.opening import PlanOptions, open_records
 from nasdepth.recording.plan import Job, RecordPlan, draw_architectures, draw_plan, planned_jobs
 from nasdepth.recording.training import TrainingRecord, record_training
 
@@ -25,6 +26,7 @@ __all__ = [
     "ArchiveCard",
     "Fidelity",
     "Job",
+    "PlanOptions",
     "RecordEvents",
     "RecordFolder",
     "RecordPlan",
@@ -35,6 +37,7 @@ __all__ = [
     "draw_architectures",
     "draw_plan",
     "load_records",
+    "open_records",
     "planned_jobs",
     "record_training",
     "write_records",

@@ -37,7 +37,7 @@ class ArchiveCard(BaseModel):
         recipes: by fidelity, the recipe of every part in full.
         machines: how many records each machine has made.
         records: how many records each fidelity has, by seed.
-        plan: what is to be recorded; `nasdepth record --restore` goes on with it.
+        plan: what is to be recorded; `open_records` goes on with it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -58,6 +58,11 @@ class Records:
 
     card: ArchiveCard
     trainings: tuple[TrainingRecord, ...]
+
+    @property
+    def table(self) -> str:
+        """Name of the latency table by which the plan spread its architectures."""
+        return self.card.plan.table.split()[0]
 
     def of(self, fidelity: str, seed: int | None = 0) -> list[TrainingRecord]:
         """The trainings of one fidelity; of any seed if it is None."""

@@ -7,13 +7,12 @@ import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from nasdepth.architecture import Architecture
-from nasdepth.data import load_split
+from nasdepth.data import absolute_source, load_split
 from nasdepth.errors import NasdepthError
 from nasdepth.latency import architecture_kernels
 from nasdepth.packs import load_predictor
@@ -156,7 +155,7 @@ def draw_plan(
     drawn = draw_architectures(searched, architectures, latency_ms, max_latency_ms, seed, on_pool)
     return RecordPlan(
         space=f"{searched.name} {searched.fingerprint}",
-        data=str(Path(data).resolve()) if Path(data).exists() else data,
+        data=absolute_source(data),
         data_fingerprint=split.fingerprint,
         table=f"{predictor.table.name} {predictor.table.fingerprint}",
         seed=seed,

@@ -140,7 +140,7 @@ def record_training(
         outcome,
         start.pretrained,
         start.source,
-        tuple(round(epoch.si_rmse, 5) for epoch in history),
+        tuple(round(epoch.validated, 5) for epoch in history),
         tuple(round(epoch.loss, 5) for epoch in history),
         tuple(round(epoch.seconds, 2) for epoch in history),
         tuple(round(float(error), 4) for error in errors[-1]) if errors else (),

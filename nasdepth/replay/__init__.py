@@ -4,6 +4,7 @@ A regression fitted to the records answers for every architecture of the space; 
 against it in seconds, on a virtual clock. What the records say of proxies is in `nasdepth.replay.ranking`.
 """
 
+from nasdepth.replay.comparing import Comparison, compare_samplers
 from nasdepth.replay.ranking import Ranking, rank_fidelities
 from nasdepth.replay.regressors import REGRESSORS
 from nasdepth.replay.replaying import CHECKPOINTS, TOP, Replay, Setting, Trace
@@ -24,6 +25,7 @@ __all__ = [
     "CHECKPOINTS",
     "REGRESSORS",
     "TOP",
+    "Comparison",
     "HeldOutError",
     "Latencies",
     "Mean",
@@ -36,6 +38,7 @@ __all__ = [
     "Training",
     "World",
     "best_known",
+    "compare_samplers",
     "rank_fidelities",
     "read_traces",
     "regrets",

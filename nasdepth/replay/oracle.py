@@ -67,7 +67,9 @@ def best_of_space(
             for one in beam
             for _ in range(_CHILDREN_OF_EACH)
         ]
-        children += [space.cross(*rng.sample(beam, 2), rng) for _ in range(_CROSSED) if len(beam) > 1]
+        for _ in range(_CROSSED if len(beam) > 1 else 0):
+            one, other = rng.sample(beam, 2)
+            children.append(space.cross(one, other, rng))
         best = worth[beam[0]]
         judge(children)
         still = still + 1 if max(worth.values()) <= best else 0

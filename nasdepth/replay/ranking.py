@@ -6,6 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from scipy.stats import rankdata
@@ -170,8 +171,12 @@ def _figures(known: Known) -> dict[str, Callable[[TrainingRecord], float]]:
     if all(one.loss for many in known.values() for one in many):
         figures["loss"] = lambda one: one.loss[-1]
     for epoch in range(epochs - 1):
-        figures[f"si-RMSE, epoch {epoch + 1}"] = lambda one, epoch=epoch: one.si_rmse[epoch]
+        figures[f"si-RMSE, epoch {epoch + 1}"] = partial(_after, epoch)
     return figures
+
+
+def _after(epoch: int, one: TrainingRecord) -> float:
+    return one.si_rmse[epoch]
 
 
 def _rank(

@@ -15,7 +15,7 @@ import numpy as np
 
 from nasdepth.architecture import Architecture
 from nasdepth.files import cache_folder, write_json
-from nasdepth.packs import load_predictor
+from nasdepth.packs import Table, load_predictor
 from nasdepth.recording import FIDELITIES, FULL, Records
 from nasdepth.recording.training import commit
 from nasdepth.replay.objective import ReplayObjective
@@ -42,7 +42,7 @@ class Setting:
         table: latency table or device pack, by name or file.
         world: the regression that stands for what was not recorded, one of `REGRESSORS`.
         budget: trials of a search that are trained, wholly or until they are pruned.
-        max_latency_ms: as `nasdepth search --max-latency-ms`.
+        max_latency_ms: slower candidates are not trained, as in a search.
         pruner: rule by which a search ends trainings early, see `nasdepth.searching.pruning`.
         rungs: epochs after which a candidate is judged, beside the proxy's own.
         continued: whether a rung goes on from the weights of the one before it, or starts again.
@@ -205,7 +205,7 @@ def _so_far(
     return tuple(so_far)
 
 
-def _fingerprint(records: Records, space: SearchSpace, table, setting: Setting) -> str:
+def _fingerprint(records: Records, space: SearchSpace, table: Table, setting: Setting) -> str:
     trainings = [f"{one.architecture} {one.fidelity} {one.seed} {one.si_rmse}" for one in records.trainings]
     mean_map = records.card.mean_map_si_rmse
     whole = [space.fingerprint, table.fingerprint, replace(setting, space="", table=""), mean_map]

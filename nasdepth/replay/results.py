@@ -14,6 +14,7 @@ import pandas as pd
 
 from nasdepth.errors import DataError
 from nasdepth.files import whole_file
+from nasdepth.plugins import load_plugins
 from nasdepth.recording import Records
 from nasdepth.replay.replaying import CHECKPOINTS, Replay, Setting, Trace
 
@@ -88,10 +89,13 @@ _replay: Replay | None = None
 
 def _make(records: Records, setting: Setting) -> None:
     global _replay
+    load_plugins()
     _replay = Replay(records, setting)
 
 
 def _run(sampler: str, seed: int) -> Trace:
+    if _replay is None:
+        raise RuntimeError("this process has no replay; the pool that runs it begins with _make")
     return _replay.run(sampler, seed)
 
 

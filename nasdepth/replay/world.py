@@ -58,6 +58,7 @@ class Latencies:
         new = [one for one in dict.fromkeys(architectures) if one not in self._known]
         if new:
             kernels = [self._kernels(one) for one in new]
+            answers: Sequence[LatencyEstimate | None]
             try:
                 answers = self.predictor.estimate_all(kernels)
             except UnknownKernelError:

@@ -11,7 +11,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from nasdepth import latency
-    from nasdepth.latency.accuracy import CrossValidation, Validation
+    from nasdepth.latency.accuracy import CrossValidation, FamilyError, Validation
 
 
 def checks_table(title: str, check: CrossValidation) -> Table:
@@ -20,7 +20,7 @@ def checks_table(title: str, check: CrossValidation) -> Table:
     table.add_column("left out")
     for heading in ("networks", "MAPE %", "bias %", "within 10 %", "in 90 % interval"):
         table.add_column(heading, justify="right")
-    rows = {"a tenth at random": check.folds} if check.folds else {}
+    rows: dict[str, Validation | FamilyError] = {"a tenth at random": check.folds} if check.folds else {}
     rows |= dict(check.families)
     for name, one in rows.items():
         table.add_row(

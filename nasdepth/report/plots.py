@@ -21,7 +21,9 @@ def plot_pareto(records: Sequence[TrialRecord], path: Path) -> None:
     A measured latency is a filled marker; an estimate is a hollow one with its 90 % interval.
     """
     shown = [
-        record for record in records if record.si_rmse is not None and record.outcome != Outcome.REPEATED
+        record
+        for record in records
+        if record.si_rmse is not None and record.latency_ms is not None and record.outcome != Outcome.REPEATED
     ]
     if not shown:
         return
@@ -34,8 +36,8 @@ def plot_pareto(records: Sequence[TrialRecord], path: Path) -> None:
     measured = [record for record in trained if record.latency_source == "measured"]
     if measured:
         axes.scatter(
-            [r.latency_ms for r in measured],
-            [r.si_rmse for r in measured],
+            [record.known_latency_ms for record in measured],
+            [record.reached[0] for record in measured],
             marker="o",
             c="tab:blue",
             s=24,
@@ -44,23 +46,21 @@ def plot_pareto(records: Sequence[TrialRecord], path: Path) -> None:
         )
     front = pareto_front(records)
     axes.step(
-        [r.latency_ms for r in front],
-        [r.si_rmse for r in front],
+        [record.known_latency_ms for record in front],
+        [record.reached[0] for record in front],
         where="post",
         c="tab:orange",
         label="Pareto front",
     )
     for record in shown:
         if record.name:
-            axes.scatter(record.latency_ms, record.si_rmse, marker="D", c="tab:red", s=40, zorder=3)
-            axes.annotate(
-                record.name, (record.latency_ms, record.si_rmse), xytext=(6, 4), textcoords="offset points"
-            )
+            si_rmse, latency_ms = record.reached
+            axes.scatter(latency_ms, si_rmse, marker="D", c="tab:red", s=40, zorder=3)
+            axes.annotate(record.name, (latency_ms, si_rmse), xytext=(6, 4), textcoords="offset points")
     top = best(records)
     if top is not None:
-        axes.scatter(
-            top.latency_ms, top.si_rmse, marker="*", c="tab:orange", s=220, zorder=4, label="best score"
-        )
+        si_rmse, latency_ms = top.reached
+        axes.scatter(latency_ms, si_rmse, marker="*", c="tab:orange", s=220, zorder=4, label="best score")
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
@@ -93,13 +93,13 @@ def _estimates(axes: Axes, records: Sequence[TrialRecord], color: str, marker: s
     """Trials at the table's estimate, with its interval as error bars."""
     if not records:
         return
+    estimated_ms = np.array([record.estimated_latency_ms for record in records], float)
+    low_ms = np.array([record.estimated_latency_low_ms for record in records], float)
+    high_ms = np.array([record.estimated_latency_high_ms for record in records], float)
     axes.errorbar(
-        [r.estimated_latency_ms for r in records],
-        [r.si_rmse for r in records],
-        xerr=[
-            [r.estimated_latency_ms - r.estimated_latency_low_ms for r in records],
-            [r.estimated_latency_high_ms - r.estimated_latency_ms for r in records],
-        ],
+        estimated_ms,
+        [record.reached[0] for record in records],
+        xerr=[estimated_ms - low_ms, high_ms - estimated_ms],
         fmt=marker,
         mfc="none",
         c=color,

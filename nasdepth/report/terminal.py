@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -111,7 +111,7 @@ def retrained_table(results: Iterable[Retrained], estimated_for: str) -> Table:
     return table
 
 
-def figures_table(title: str, figures: dict[str, object]) -> Table:
+def figures_table(title: str, figures: Mapping[str, object]) -> Table:
     """Two columns: what, and how much."""
     table = Table(title=title, title_justify="left", show_header=False, box=box.SIMPLE_HEAD)
     table.add_column()

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from rich import box
 from rich.table import Table
 
-from nasdepth.report.terminal import figure
+from nasdepth.report.terminal import figure, interval
 
 if TYPE_CHECKING:
     from nasdepth.latency import LatencyEstimate
-    from nasdepth.searching.survey import Agreement, Layer, Row
+    from nasdepth.searching.survey import Layer, Predicted, Surveyed
+    from nasdepth.searching.zoo_table import Agreement, Row, ZooSurvey
     from nasdepth.zoo import Design, Published
 
 _WIDTH = 110
@@ -64,17 +65,42 @@ def stages_table(layers: Sequence[Layer]) -> Table:
     return table
 
 
-def zoo_document(
-    rows: Sequence[Row], agreements: Sequence[Agreement], *, pi4: str, adreno640: str, measured_on: str | None
-) -> str:
-    """docs/zoo.md.
+def design_figures(
+    surveyed: Surveyed, predicted: Iterable[Predicted], outside: Sequence[str]
+) -> dict[str, str]:
+    """All that is known of a design, but for its stages.
 
     Args:
-        rows: of the table.
-        agreements: of predicted and published times.
-        pi4, adreno640: the packs that predicted.
-        measured_on: the device and runtime of `measured_ms`; None where nothing was measured.
+        surveyed: the design.
+        predicted: its latencies by several tables.
+        outside: why the full space does not hold it; empty where it does.
     """
+    design, left = surveyed.design, surveyed.gpu_left
+    return {
+        "architecture": design.text,
+        "source": design.source,
+        "published": published_words(design.published) or "nothing",
+        "widths": design.widths,
+        "stands for": design.stands_for or "-",
+        "parameters": f"{surveyed.parameters:,}",
+        "MMACs": f"{surveyed.mmacs:.2f}",
+        "XNNPACK partitions": str(surveyed.partitions),
+        "wholly on a GPU": "no: " + ", ".join(left) if left else "yes, by the rules",
+        **{f"ms on {one.table} (est.)": _predicted_words(one) for one in predicted},
+        "full space": "outside: " + "; ".join(outside) if outside else "holds it",
+    }
+
+
+def _predicted_words(one: Predicted) -> str:
+    if one.estimate is None:
+        return "refused"
+    without = f", without {', '.join(one.without)}" if one.without else ""
+    return f"{one.estimate.latency_ms:.3f}, 90 % interval {interval(*one.estimate.interval_90)}{without}"
+
+
+def zoo_document(survey: ZooSurvey) -> str:
+    """The text of docs/zoo.md."""
+    rows, measured_on = survey.rows, survey.measured_on
     measured = f", measured on {measured_on}" if measured_on else ""
     headings = [
         "design", "source", "parameters, M", "MMACs", "MB", "MB published", "partitions", "wholly on the GPU",
@@ -98,13 +124,13 @@ def zoo_document(
             "MB are 2**20 bytes of the float32 .tflite. Parameters are without over-parameterisation. "
             "Partitions are the pieces that XNNPACK and the runtime's own kernels run in turn. Wholly on "
             "the GPU: by the rules of the GPU delegate; named are operations that it does not take. "
-            f"Predictions, with their 90 % interval, are by `{pi4}` and `{adreno640}`, calibrated on other "
-            "networks; published times are the challenge's, whose threads and runtime on the Pi 4 are "
-            "unpublished, and a time in brackets is of that phone's CPU, as the report says that the model "
-            f"could not use the GPU{measured}."
+            f"Predictions, with their 90 % interval, are by `{survey.pi4}` and `{survey.adreno640}`, "
+            "calibrated on other networks; published times are the challenge's, whose threads and runtime on "
+            "the Pi 4 are unpublished, and a time in brackets is of that phone's CPU, as the report says "
+            f"that the model could not use the GPU{measured}."
         ),
         "",
-        *(f"{_fold(agreement_words(one))}\n" for one in agreements),
+        *(f"{_fold(agreement_words(one))}\n" for one in survey.agreements),
         "## Designs",
         "",
         *(line for row in rows for line in _section(row)),

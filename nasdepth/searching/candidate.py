@@ -34,11 +34,12 @@ def train_candidate(
     Returns:
         The record with what was reached: trained, pruned or diverged.
     """
-    events.trial_started(record.architecture, record.latency_ms)
+    latency_ms = record.known_latency_ms
+    events.trial_started(record.architecture, latency_ms)
     training = objective.begin(record.architecture)
     events.encoder_started(record.architecture.encoder.family, training.start)
     # a pruner may want to tell the latency's part of a score from the depth's
-    trial.set_user_attr(LATENCY_ATTRIBUTE, record.latency_ms)
+    trial.set_user_attr(LATENCY_ATTRIBUTE, latency_ms)
     rungs = objective.rungs
     epochs: list[Epoch] = []
     reached: list[float] = []
@@ -48,13 +49,13 @@ def train_candidate(
         events.epoch(epoch)
         done = epoch.epoch + 1
         if done == rungs[len(reached)]:
-            reached.append(epoch.si_rmse)
+            reached.append(epoch.validated)
         elif len(rungs) > 1:
             return  # within a rung the learning rate is still high
         if prunes:
-            trial.report(log2_score(epoch.si_rmse, record.latency_ms), done)
+            trial.report(log2_score(epoch.validated, latency_ms), done)
             settled = len(rungs) > 1 or done > 1
-            hopeless = settled and epoch.si_rmse > hopeless_above
+            hopeless = settled and epoch.validated > hopeless_above
             if done < rungs[-1] and (hopeless or trial.should_prune()):
                 raise optuna.TrialPruned
 
@@ -70,7 +71,7 @@ def train_candidate(
         record,
         outcome=outcome,
         si_rmse=epochs[-1].si_rmse if epochs else None,
-        curve=tuple(epoch.si_rmse for epoch in epochs),
+        curve=tuple(epoch.validated for epoch in epochs),
         rungs=tuple(reached) if len(rungs) > 1 else (),
         start=training.start.source,
         training_s=sum(epoch.seconds for epoch in epochs),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Literal
 
 import optuna
 from optuna.exceptions import DuplicatedStudyError
@@ -12,6 +13,8 @@ from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
 from nasdepth.errors import StudyError
+
+Direction = Literal["minimize", "maximize"]
 
 STUDY_NAME = "nasdepth"
 IDENTITY = "nasdepth_identity"
@@ -31,7 +34,7 @@ def quiet_optuna() -> Iterator[None]:
         optuna.logging.set_verbosity(before)
 
 
-def found(storage: BaseStorage, name: str, directions: Sequence[str]) -> bool:
+def found(storage: BaseStorage, name: str, directions: Sequence[Direction]) -> bool:
     """Make an empty study if there is none of this name; whether this call is the one that made it."""
     try:
         with quiet_optuna():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -54,7 +54,9 @@ class CandidateBench:
                 f"--threads {card.threads}`"
             )
 
-    def measure(self, architectures: Sequence[Architecture]) -> Iterator[tuple[Architecture, Measurement]]:
+    def measure(
+        self, architectures: Sequence[Architecture]
+    ) -> Generator[tuple[Architecture, Measurement], None, None]:
         """Export untrained and measure side by side; about 4 s a network for the export, 1 s for the rest.
 
         Raises:

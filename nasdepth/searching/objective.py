@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -46,7 +46,7 @@ class Rung:
     @property
     def si_rmse(self) -> float:
         """Mean over the held-out images at the end of the rung."""
-        return self.epochs[-1].si_rmse
+        return self.epochs[-1].validated
 
 
 class CandidateTraining(Protocol):
@@ -67,7 +67,9 @@ class CandidateTraining(Protocol):
 class Objective(Protocol):
     """What a search asks of a candidate: its latency for nothing, its si-RMSE for a training."""
 
-    rungs: tuple[int, ...]
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        """Epochs after which a candidate is judged, rising; the last ends its training."""
 
     @property
     def mean_map_si_rmse(self) -> float | None:
@@ -121,7 +123,7 @@ class ProxyObjective:
             object.__setattr__(self, "rungs", (self.recipe.epochs,))
 
     @classmethod
-    def on(cls, split: DepthSplit, recipe: Recipe, predictor: Predictor, **options) -> ProxyObjective:
+    def on(cls, split: DepthSplit, recipe: Recipe, predictor: Predictor, **options: Any) -> ProxyObjective:
         """Hold the validation images out of a training split.
 
         Args:

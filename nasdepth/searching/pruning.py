@@ -40,10 +40,11 @@ class ForecastPruner(BasePruner):
             return False
         complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         complete = [one for one in complete if step in one.intermediate_values]
+        values = [one.values[0] for one in complete]
         if len(complete) < self._startup:
             return False
         reached = np.array([_si_rmse(one.intermediate_values[step], one) for one in complete])
-        final = np.array([_si_rmse(one.value, one) for one in complete])
+        final = np.array([_si_rmse(value, one) for value, one in zip(values, complete, strict=True)])
         spread = reached - reached.mean()
         slope = float(spread @ final) / max(float(spread @ spread), 1e-12)
         # a training that is ahead stays ahead, and by no more than it was
@@ -52,7 +53,7 @@ class ForecastPruner(BasePruner):
         sd = math.sqrt(float(rest @ rest) / (len(complete) - 2))
         foretold = final.mean() + slope * (_si_rmse(trial.intermediate_values[step], trial) - reached.mean())
         luckiest = -SI_RMSE_EXPONENT * (foretold - self._optimism * sd) - _latency_term(trial)
-        return luckiest < max(one.value for one in complete)
+        return luckiest < max(values)
 
 
 def _latency_term(trial: FrozenTrial) -> float:

@@ -115,6 +115,28 @@ class TrialRecord:
         return replace(self, confirmed_si_rmse=si_rmse)
 
     @property
+    def known_latency_ms(self) -> float:
+        """`latency_ms` of a record that was at least estimated.
+
+        Raises:
+            ValueError: it was not.
+        """
+        if self.latency_ms is None:
+            raise ValueError(f"trial {self.number} ({self.outcome}) has no latency")
+        return self.latency_ms
+
+    @property
+    def reached(self) -> tuple[float, float]:
+        """(`si_rmse`, `latency_ms`) of a record that was trained.
+
+        Raises:
+            ValueError: it was not.
+        """
+        if self.si_rmse is None:
+            raise ValueError(f"trial {self.number} ({self.outcome}) has no si-RMSE")
+        return self.si_rmse, self.known_latency_ms
+
+    @property
     def score(self) -> float | None:
         """The challenge score of the proxy's si-RMSE and `latency_ms`."""
         if self.si_rmse is None or self.latency_ms is None:
@@ -210,7 +232,7 @@ def constraints(record: TrialRecord) -> dict[str, float]:
 def leader(records: Iterable[TrialRecord]) -> TrialRecord | None:
     """The fully trained and useful record of the highest score under the proxy."""
     trained = [record for record in records if record.outcome in WHOLE and record.useful]
-    return max(trained, key=lambda record: record.log2_score, default=None)
+    return max(trained, key=lambda record: log2_score(*record.reached), default=None)
 
 
 def ranked(records: Iterable[TrialRecord]) -> list[TrialRecord]:
@@ -221,7 +243,9 @@ def ranked(records: Iterable[TrialRecord]) -> list[TrialRecord]:
     """
     trained = [record for record in records if record.outcome in WHOLE]
     return sorted(
-        trained, key=lambda one: (one.useful, one.confirmed_score or 0.0, one.log2_score), reverse=True
+        trained,
+        key=lambda one: (one.useful, one.confirmed_score or 0.0, log2_score(*one.reached)),
+        reverse=True,
     )
 
 
@@ -238,7 +262,7 @@ def pareto_front(records: Iterable[TrialRecord]) -> list[TrialRecord]:
     trained = [record for record in records if record.outcome in WHOLE]
     trained = [record for record in trained if record.useful] or trained
     front: list[TrialRecord] = []
-    for record in sorted(trained, key=lambda record: (record.latency_ms, record.si_rmse)):
-        if not front or record.si_rmse < front[-1].si_rmse:
+    for record in sorted(trained, key=lambda record: record.reached[::-1]):
+        if not front or record.reached[0] < front[-1].reached[0]:
             front.append(record)
     return front

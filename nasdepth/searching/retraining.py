@@ -33,6 +33,7 @@ from nasdepth.training.batches import Extra
 from nasdepth.training.distill import TeacherCache, load_start
 from nasdepth.training.distributed import is_first_process
 from nasdepth.training.labels import Labels
+from nasdepth.training.losses.terms import Segmentation
 
 RECIPE_FILE = "recipe.yaml"
 METRICS = ("si_rmse", "rmse_m", "log10", "rel", "whdr", "pairs", "aligned_rmse")
@@ -65,7 +66,7 @@ class Retrained:
         """Flat, for CSV and JSON."""
         low_ms, high_ms = self.estimate.interval_90 if self.estimate else (None, None)
         return {
-            "name": name_of(self.architecture),
+            "name": _design_name(self.architecture),
             "architecture": str(self.architecture),
             "model": str(self.model),
             "model_bytes": self.model.stat().st_size,
@@ -112,12 +113,13 @@ def open_labels(folder: Path | None, recipe: Recipe, data: Mixture) -> list[Extr
         DataError: labels are missing.
     """
     term = recipe.loss.get("segmentation")
-    learns = term is not None and term.weight > 0
-    if folder is None and learns:
+    if term is not None and not term.weight > 0:
+        term = None
+    if folder is None and term is not None:
         raise NasdepthError("loss.segmentation: needs `labels`; give their folder, or set its weight to 0")
     if folder is None:
         return []
-    if not learns:
+    if not isinstance(term, Segmentation):
         raise NasdepthError(
             f"`labels` {folder}: no loss term learns from labels; set loss.segmentation.classes=N"
         )
@@ -219,7 +221,7 @@ class Retraining:
         events = events or RetrainEvents()
         results = []
         for one in self.architectures:
-            name = name_of(one) or str(one.encoder)
+            name = _design_name(one) or str(one.encoder)
             results.append(
                 retrain(
                     one,
@@ -333,7 +335,7 @@ def retrain(
     if is_first_process() and not checkpoint.exists():
         write_text(folder / RECIPE_FILE, recipe.to_yaml())
     portions = data.portions if isinstance(data, Mixture) else [Portion(data)]
-    if recipe.distils:
+    if recipe.distils and recipe.teacher is not None:
         splits = [portion.split for portion in portions]
         extras = [*extras, TeacherCache.of(recipe.teacher.model, splits, recipe.teacher_layers)]
     train(
@@ -352,18 +354,18 @@ def retrain(
     if not is_first_process():
         return None
     scaled = not any(isinstance(portion.split, DepthSplit) for portion in portions)
-    testable = test_split is not None and test_split.kind != "video"
+    scored_on = None if test_split is None or test_split.kind == "video" else test_split
     measured, metrics, path = None, {}, checkpoint
     if isinstance(architecture, Architecture) or architecture.encoder in families():
         path = export_tflite(model, folder / "model.tflite").path
-        if testable:
-            metrics = evaluate_tflite(path, test_split, median_scaled=scaled).compute()
-        measured = next(iter(device.measure([path]))) if device else None
-    elif testable:
-        metrics = evaluate(_predictor_of(model), OUTPUT_HW, test_split, median_scaled=scaled).compute()
-    if measured is not None and measured.error:
-        raise DeviceError(f"{device.uri} cannot run {path}: {measured.error}")
-    scores = measured is not None and "si_rmse" in metrics
+        if scored_on is not None:
+            metrics = evaluate_tflite(path, scored_on, median_scaled=scaled).compute()
+        if device is not None:
+            measured = next(iter(device.measure([path])))
+            if measured.error:
+                raise DeviceError(f"{device.uri} cannot run {path}: {measured.error}")
+    elif scored_on is not None:
+        metrics = evaluate(_predictor_of(model), OUTPUT_HW, scored_on, median_scaled=scaled).compute()
     result = Retrained(
         architecture,
         path,
@@ -374,7 +376,9 @@ def retrain(
         if predictor and isinstance(architecture, Architecture)
         else None,
         measured,
-        score(metrics["si_rmse"], measured.latency_ms) if scores else None,
+        score(metrics["si_rmse"], measured.latency_ms)
+        if measured is not None and "si_rmse" in metrics
+        else None,
     )
     write_json(
         folder / "result.json",
@@ -385,6 +389,10 @@ def retrain(
         },
     )
     return result
+
+
+def _design_name(network: Architecture | Teacher) -> str | None:
+    return name_of(network) if isinstance(network, Architecture) else None
 
 
 def _start(model: AnyNetwork, recipe: Recipe) -> Start:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from pydantic import ValidationError
@@ -78,7 +79,7 @@ class Run:
     """
 
     def __init__(self, folder: str | Path | None, settings: Settings) -> None:
-        self._folder = folder and Path(folder)
+        self._folder = Path(folder) if folder else None
         self.settings = settings
 
     @classmethod
@@ -383,16 +384,17 @@ def pretrained_families(space: SearchSpace) -> list[str]:
     return [family for family in space.definition.encoder.family if weights_here(family).pretrained]
 
 
-def describe_table(table: Table) -> dict:
+def describe_table(table: Table) -> dict[str, Any]:
     """What a report says of the table that its estimates are from."""
     card = table.card
+    validation = card.figures()
     return {
         "name": table.name,
         "kind": card.kind,
         "soc": card.soc,
         "threads": card.threads,
         "date": str(card.date),
-        "validation": table.validation and table.validation.model_dump(mode="json"),
+        "validation": validation and validation.model_dump(mode="json"),
     }
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -69,7 +70,7 @@ class SearchResult:
         return pd.DataFrame([record.to_row() for record in self.records])
 
 
-def open_run(folder: str | Path | None, resume: bool, **options) -> Run:
+def open_run(folder: str | Path | None, resume: bool, **options: Any) -> Run:
     """A new run, or one that goes on.
 
     Args:
@@ -119,7 +120,7 @@ def run_search(
     _check(budget, training_minutes, workers, run.settings)
     search = run.search(events)
     on_open(search)
-    others = nullcontext()
+    others: AbstractContextManager[object] = nullcontext()
     if workers > 1:
         threads = share_of_cores(workers)
         torch.set_num_threads(threads)

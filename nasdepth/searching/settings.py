@@ -7,8 +7,7 @@ from typing import Annotated, Any, Literal, Self, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator
 
-from nasdepth.data import DepthSplit
-from nasdepth.data.scenes import parse_scenes
+from nasdepth.data import DepthSplit, absolute_source
 from nasdepth.defaults import DEFAULT_TABLE
 from nasdepth.errors import StudyError
 from nasdepth.searching.founding import STUDY_NAME
@@ -134,7 +133,7 @@ class Settings(BaseModel):
     @field_validator("data")
     @classmethod
     def _absolute_folder(cls, source: str) -> str:
-        return source if parse_scenes(source) else str(Path(source).resolve())
+        return absolute_source(source)
 
     @field_validator("from_runs")
     @classmethod

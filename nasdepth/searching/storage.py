@@ -7,7 +7,7 @@ import random
 import re
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -199,8 +199,9 @@ def _pauses() -> Iterator[float]:
 
 
 def _cause(error: BaseException) -> BaseException:
-    wrapped = isinstance(error, optuna.exceptions.StorageInternalError) and error.__cause__ is not None
-    return error.__cause__ if wrapped else error
+    if isinstance(error, optuna.exceptions.StorageInternalError) and error.__cause__ is not None:
+        return error.__cause__
+    return error
 
 
 def _made_by_another(error: BaseException) -> bool:
@@ -231,7 +232,7 @@ class _JournalFile(JournalFileBackend):
         except (OSError, RuntimeError) as error:
             raise optuna.exceptions.StorageInternalError(str(error)) from error
 
-    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
         try:
             yield from super().read_logs(log_number_from)
         except (OSError, ValueError) as error:
@@ -302,7 +303,7 @@ def _passed_on(name: str) -> Callable:
 _ACCESSES = {
     name for name in vars(BaseStorage) if not name.startswith("_")
 } | BaseHeartbeat.__abstractmethods__
-_PassedOn = type("_PassedOn", (), {name: _passed_on(name) for name in _ACCESSES})
+_PassedOn: Any = type("_PassedOn", (), {name: _passed_on(name) for name in _ACCESSES})
 
 
 class PatientStorage(_PassedOn, BaseStorage, BaseHeartbeat):
@@ -317,7 +318,8 @@ class PatientStorage(_PassedOn, BaseStorage, BaseHeartbeat):
     """
 
     def __init__(self, backend: BaseStorage, url: str, heartbeat_s: int) -> None:
-        self.backend = backend
+        # a BaseHeartbeat too, for which optuna has no common type
+        self.backend: Any = backend
         self.heartbeat_s = heartbeat_s
         self.grace_s = _GRACE * heartbeat_s
         self.away: Callable[[str, float], None] = lambda *_: None

@@ -25,7 +25,7 @@ from nasdepth.searching.candidate import train_candidate
 from nasdepth.searching.claims import WORKER, Heartbeat, Recovery, TrialLost, holder, in_flight
 from nasdepth.searching.confirm import confirm, confirmations, with_confirmations
 from nasdepth.searching.events import SearchEvents
-from nasdepth.searching.founding import STUDY_NAME, found, settle
+from nasdepth.searching.founding import STUDY_NAME, Direction, found, settle
 from nasdepth.searching.measure import CandidateBench, judged, keep_measurement, measurements
 from nasdepth.searching.objective import Objective
 from nasdepth.searching.pruning import make_pruner
@@ -115,7 +115,7 @@ class Search:
         self._storage = open_storage(self.storage, self.heartbeat_s)
         self._storage.away, self._storage.back = self.events.storage_away, self.events.storage_back
         try:
-            directions = ["minimize", "minimize"] if self.mode == "pareto" else ["maximize"]
+            directions: list[Direction] = ["minimize", "minimize"] if self.mode == "pareto" else ["maximize"]
             founded = found(self._storage, self.study_name, directions)
             self.study = optuna.load_study(study_name=self.study_name, storage=self._storage)
             self.study.pruner = make_pruner(self.pruner, self.objective.rungs)
@@ -307,8 +307,8 @@ class Search:
         believed = believed_si_rmse(self.study, self._sampler_context())
 
         def loss(record: TrialRecord) -> float:
-            si_rmse = max(believed.get(record.architecture, record.si_rmse), 0.0)
-            return -log2_score(si_rmse, record.latency_ms)
+            si_rmse, latency_ms = record.reached
+            return -log2_score(max(believed.get(record.architecture, si_rmse), 0.0), latency_ms)
 
         return loss
 
@@ -361,7 +361,10 @@ class Search:
         except (KeyboardInterrupt, DeviceError):
             # what was asked for is asked for again, by this or another process
             with suppress(*STORAGE_ERRORS, UpdateFinishedTrialError), self._storage.without_patience():
-                self._verdicts.put_back(trial, record)
+                if record is None:
+                    self._verdicts.fail(trial)
+                else:
+                    self._verdicts.put_back(trial, record)
             raise
         except (TrialLost, UpdateFinishedTrialError):
             if record is None:
@@ -390,7 +393,7 @@ class Search:
                 self.objective,
                 self.events,
                 prunes=self.mode == "score",
-                hopeless_above=self._si_rmse_to_win(record.latency_ms) / _OPTIMISM,
+                hopeless_above=self._si_rmse_to_win(record.known_latency_ms) / _OPTIMISM,
             )
         except (KeyboardInterrupt, DeviceError, TrialLost, UpdateFinishedTrialError, *STORAGE_ERRORS):
             raise
@@ -432,6 +435,7 @@ class Search:
 
     def _measure(self, architectures: Sequence[Architecture]) -> None:
         """Measure candidates on the device and keep every answer in the study at once."""
+        assert self.bench is not None, "only a search with a device measures"
         self.events.measuring(architectures)
         with closing(self.bench.measure(architectures)) as measured:
             for architecture, measurement in measured:
@@ -442,7 +446,7 @@ class Search:
         """Why a candidate of this latency is not worth a training; empty if it is."""
         if self.max_latency_ms is not None and latency_ms > self.max_latency_ms:
             return f"above {self.max_latency_ms:g} ms"
-        trained = [record.si_rmse for record in self.records if record.outcome in WHOLE]
+        trained = [record.reached[0] for record in self.records if record.outcome in WHOLE]
         needed = self._si_rmse_to_win(latency_ms)
         if not trained or needed >= _OPTIMISM * min(trained):
             return ""
@@ -453,7 +457,8 @@ class Search:
         top = leader(self.records)
         if self.mode == "pareto" or top is None:
             return math.inf
-        needed = top.si_rmse - si_rmse_worth(latency_ms / top.latency_ms)
+        si_rmse, best_ms = top.reached
+        needed = si_rmse - si_rmse_worth(latency_ms / best_ms)
         return needed if top.mean_map_si_rmse is None else min(needed, top.mean_map_si_rmse)
 
     def _sampler_context(self) -> SamplerContext:

@@ -9,6 +9,7 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
+from nasdepth.score import log2_score
 from nasdepth.searching.claims import Recovery, TrialLost
 from nasdepth.searching.events import SearchEvents
 from nasdepth.searching.records import WHOLE, Outcome, TrialRecord, constraints, trial_attributes
@@ -69,14 +70,16 @@ class Verdicts:
         again = replace(known, number=trial.number, outcome=Outcome.REPEATED, note=f"trial {held.number}")
         return self.tell(trial, again, known.outcome)
 
-    def put_back(self, trial: optuna.Trial, record: TrialRecord | None) -> TrialRecord | None:
+    def put_back(self, trial: optuna.Trial, record: TrialRecord) -> TrialRecord:
         """End a trial without a result and queue it again."""
-        if record is None:
-            self._study.tell(trial, state=TrialState.FAIL)
-        else:
-            record = self.tell(trial, replace(record, outcome=Outcome.INTERRUPTED), Outcome.FAILED)
+        record = self.tell(trial, replace(record, outcome=Outcome.INTERRUPTED), Outcome.FAILED)
         self._recovery.put_back()
         return record
+
+    def fail(self, trial: optuna.Trial) -> None:
+        """End a trial that has no architecture yet, and queue what it was to try again."""
+        self._study.tell(trial, state=TrialState.FAIL)
+        self._recovery.put_back()
 
     def add(self, record: TrialRecord, space: SearchSpace) -> None:
         """Tell the study what another run trained to the end."""
@@ -101,4 +104,5 @@ class Verdicts:
 
     def _values(self, record: TrialRecord) -> list[float]:
         """What the study optimises."""
-        return [record.log2_score] if self._mode == "score" else [record.si_rmse, record.latency_ms]
+        si_rmse, latency_ms = record.reached
+        return [log2_score(si_rmse, latency_ms)] if self._mode == "score" else [si_rmse, latency_ms]

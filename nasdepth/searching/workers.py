@@ -19,10 +19,11 @@ import optuna
 import torch
 from pydantic import ValidationError
 
-from nasdepth.data import load_split
+from nasdepth.data import absolute_source, load_split
 from nasdepth.errors import NasdepthError, StudyError
 from nasdepth.models.pretrained import weights_here
 from nasdepth.packs import load_predictor
+from nasdepth.plugins import load_plugins
 from nasdepth.searching.events import SearchEvents
 from nasdepth.searching.founding import STUDY_NAME
 from nasdepth.searching.run import open_search, pretrained_families, trainings_of_runs
@@ -45,6 +46,7 @@ def join(
     data: str | None = None,
     table: str | None = None,
     worker_seed: int | None = None,
+    threads: int | None = None,
     events: SearchEvents | None = None,
     progress: bool = True,
 ) -> tuple[Search, Settings]:
@@ -55,6 +57,9 @@ def join(
         data: where the study's data set is on this machine, if elsewhere.
         table: where the study's latency table is on this machine, if elsewhere.
         worker_seed: keeps this worker from proposing what others propose; drawn at random if None.
+        threads: CPU threads of each training in this process; torch's choice if None.
+        events: what a front end wants to hear.
+        progress: whether data that are read for the first time show how far they are.
 
     Returns:
         The search, to be `run()` without a budget, and the settings that were found.
@@ -63,6 +68,8 @@ def join(
         StudyError: the storage cannot be opened, holds no such study, or one of other data or another table.
         NasdepthError: the study's data set or table is not on this machine.
     """
+    if threads:
+        torch.set_num_threads(threads)
     content = _shared(url, study_name)
     try:
         settings = Settings.model_validate(content["settings"])
@@ -79,7 +86,7 @@ def join(
     split = _here(
         "data set",
         "data",
-        data or settings.data,
+        absolute_source(data) if data else settings.data,
         lambda source: load_split(source, "train", progress=progress),
     )
     seed = secrets.randbits(24) if worker_seed is None else worker_seed
@@ -216,6 +223,7 @@ class LocalWorkers:
         }
         threading.Thread(target=self._watch, args=(number, process, log), daemon=True).start()
         # one that is dead already is reported by its watch
+        assert process.stdin is not None, "it is a pipe"
         with suppress(BrokenPipeError):
             process.stdin.write(json.dumps(job).encode() + b"\n")
             process.stdin.flush()
@@ -232,8 +240,9 @@ class LocalWorkers:
     def __exit__(self, *_: object) -> None:
         self._stopping = True
         for process in self._processes:
-            with suppress(OSError):
-                process.stdin.close()
+            if process.stdin is not None:
+                with suppress(OSError):
+                    process.stdin.close()
         deadline = time.monotonic() + _STOPPING_PATIENCE_S
         try:
             for process in self._processes:
@@ -253,8 +262,8 @@ def child() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Thread(target=_interrupt_at_the_end_of_input, daemon=True).start()
-    torch.set_num_threads(job.pop("threads"))
     try:
+        load_plugins()
         search, _ = join(**job, progress=False)
         search.run()
     except NasdepthError as error:

@@ -74,7 +74,7 @@ class SearchSpace:
         """A uniformly drawn architecture."""
         return self._build(lambda _, options: rng.choice(options))
 
-    def suggest(self, trial: optuna.Trial) -> Architecture:
+    def suggest(self, trial: optuna.trial.BaseTrial) -> Architecture:
         """Let an Optuna trial choose an architecture."""
 
         def choose(name: str, options: Sequence[Any]) -> Any:

@@ -24,6 +24,9 @@ _ROUNDING = 1e-9
 # A multiple of any runtime's vectors, in pairs, in floats
 _PAIRS_OF_VECTORS = 64
 
+# (dimension, kernel, larger kernel)
+_Growing = list[tuple[str, Kernel, Kernel]]
+
 
 def enlarged(kernel: Kernel) -> Iterator[tuple[str, Kernel]]:
     """Kernels that do more work than this one: (the dimension that has grown, the larger kernel).
@@ -39,19 +42,19 @@ def enlarged(kernel: Kernel) -> Iterator[tuple[str, Kernel]]:
         channels = kernel.in_channels + more * step
         if kernel.op == "depthwise_conv2d":
             multiplier = kernel.out_channels // kernel.in_channels
-            changes = {"in_channels": channels, "groups": channels, "out_channels": channels * multiplier}
+            grown = replace(kernel, in_channels=channels, groups=channels, out_channels=channels * multiplier)
         elif kernel.op in CONVOLUTIONS:
             yield "out_channels", replace(kernel, out_channels=kernel.out_channels + more * step)
-            changes = {"in_channels": channels}
+            grown = replace(kernel, in_channels=channels)
         else:
-            changes = {"in_channels": channels, "out_channels": kernel.out_channels + more}
-        yield "in_channels", replace(kernel, **changes)
+            grown = replace(kernel, in_channels=channels, out_channels=kernel.out_channels + more)
+        yield "in_channels", grown
     if kernel.op != "fully_connected":
         yield "height", _doubled(kernel, "height")
         yield "width", _doubled(kernel, "width")
     if kernel.op in ("conv2d", "depthwise_conv2d", "transpose_conv2d") and kernel.padding == "same":
-        window = {"kernel_height": kernel.kernel_height + 2, "kernel_width": kernel.kernel_width + 2}
-        yield "kernel size", replace(kernel, **window)
+        height, width = kernel.kernel_height + 2, kernel.kernel_width + 2
+        yield "kernel size", replace(kernel, kernel_height=height, kernel_width=width)
 
 
 def _more(channels: int) -> tuple[int, int]:
@@ -123,7 +126,7 @@ class PredictorConformance(ABC):
         ]
 
     @pytest.fixture(scope="class")
-    def growing(self, table: LatencyTable, some: list[Kernel]) -> list[tuple[str, Kernel, Kernel]]:
+    def growing(self, table: LatencyTable, some: list[Kernel]) -> _Growing:
         """(dimension, kernel, larger kernel of a kind that the table has), neither of them in the table."""
         kinds = {kernel.kind for kernel in table.timings}
         pairs = []
@@ -137,7 +140,9 @@ class PredictorConformance(ABC):
         assert pairs, "the table holds no kernel that can be enlarged"
         return pairs
 
-    def test_nothing_is_negative_and_the_interval_holds_the_estimate(self, predictor, some, growing):
+    def test_nothing_is_negative_and_the_interval_holds_the_estimate(
+        self, predictor: Predictor, some: list[Kernel], growing: _Growing
+    ) -> None:
         for kernel in [*some, *(larger for _, _, larger in growing)]:
             estimate = predictor.estimate([kernel])
             low_ms, high_ms = estimate.interval_90
@@ -145,7 +150,9 @@ class PredictorConformance(ABC):
             assert estimate.latency_ms > 0 and estimate.sd_ms >= 0, kernel
             assert all(latency_ms >= 0 for _, latency_ms, _ in estimate.kernels), kernel
 
-    def test_shares_of_the_time_add_up_to_one(self, predictor, some, growing):
+    def test_shares_of_the_time_add_up_to_one(
+        self, predictor: Predictor, some: list[Kernel], growing: _Growing
+    ) -> None:
         unseen = [larger for _, _, larger in growing]
         for kernels in (some, unseen, [*some, *unseen]):
             estimate = predictor.estimate(kernels)
@@ -153,7 +160,7 @@ class PredictorConformance(ABC):
             assert all(0 <= share <= 1 for share in shares)
             assert sum(shares) == pytest.approx(1)
 
-    def test_every_kernel_is_answered_in_order(self, predictor, some):
+    def test_every_kernel_is_answered_in_order(self, predictor: Predictor, some: list[Kernel]) -> None:
         kernels = [*some, *reversed(some)]
         estimate = predictor.estimate(kernels)
         assert [kernel for kernel, _, _ in estimate.kernels] == kernels
@@ -161,12 +168,14 @@ class PredictorConformance(ABC):
         assert summed_ms <= estimate.latency_ms * (1 + _ROUNDING)
         assert predictor.estimate(kernels) == estimate
 
-    def test_more_kernels_take_longer(self, predictor, some):
+    def test_more_kernels_take_longer(self, predictor: Predictor, some: list[Kernel]) -> None:
         alone = predictor.estimate(some[:1]).latency_ms
         assert predictor.estimate(some[:1] * 2).latency_ms >= alone
         assert predictor.estimate(some[:2]).latency_ms >= alone
 
-    def test_measured_kernels_are_the_tables(self, from_table, table, some):
+    def test_measured_kernels_are_the_tables(
+        self, from_table: None, table: LatencyTable, some: list[Kernel]
+    ) -> None:
         """As they are where nothing calibrates them; a calibration leaves them measured."""
         bare = LatencyTable(
             table.name, table.card.model_copy(update={"calibration": None}), table.timings, table.rejected
@@ -177,7 +186,9 @@ class PredictorConformance(ABC):
         assert all(source == "measured" for _, _, source in self.create(table).estimate(some).kernels)
 
     @pytest.mark.parametrize("dimension", ["in_channels", "out_channels", "height", "width", "kernel size"])
-    def test_larger_kernels_never_take_less(self, predictor, growing, dimension):
+    def test_larger_kernels_never_take_less(
+        self, predictor: Predictor, growing: _Growing, dimension: str
+    ) -> None:
         checked = 0
         for grown, smaller, larger in growing:
             if grown != dimension:
@@ -195,7 +206,9 @@ class PredictorConformance(ABC):
             checked += 1
         assert checked, f"the table holds no kernel whose {dimension} can grow"
 
-    def test_an_unknown_operation_is_an_error_that_names_it(self, from_table, table, some):
+    def test_an_unknown_operation_is_an_error_that_names_it(
+        self, from_table: None, table: LatencyTable, some: list[Kernel]
+    ) -> None:
         for op in sorted({kernel.op for kernel in some}):
             timings = {kernel: timing for kernel, timing in table.timings.items() if kernel.op != op}
             if not timings:
@@ -205,15 +218,22 @@ class PredictorConformance(ABC):
             with pytest.raises(UnknownKernelError, match=op):
                 lacking.estimate([kernel for kernel in some if kernel.op == op][:1])
 
-    def test_a_kernel_that_the_device_refuses_is_an_error_with_its_words(self, from_table, table, some):
+    def test_a_kernel_that_the_device_refuses_is_an_error_with_its_words(
+        self, from_table: None, table: LatencyTable, some: list[Kernel]
+    ) -> None:
         words = "Didn't find op for builtin opcode 'NASDEPTH'"
         timings = {kernel: timing for kernel, timing in table.timings.items() if kernel != some[0]}
         with pytest.raises(UnknownKernelError, match=words):
             self.create(LatencyTable(table.name, table.card, timings, {some[0]: words})).estimate([some[0]])
 
     def test_a_table_answers_alike_after_a_round_trip_through_csv(
-        self, from_table, table, some, growing, tmp_path: Path
-    ):
+        self,
+        from_table: None,
+        table: LatencyTable,
+        some: list[Kernel],
+        growing: _Growing,
+        tmp_path: Path,
+    ) -> None:
         asked = [*some, *(larger for _, _, larger in growing)]
         # what is saved has six digits: written twice, it has to be the same to the last one
         once = LatencyTable.load(table.save(tmp_path / "once"))

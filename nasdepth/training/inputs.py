@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from nasdepth.errors import NasdepthError
-from nasdepth.models import DepthNet
+from nasdepth.models import AnyNetwork
 from nasdepth.models.blocks import upsample
 from nasdepth.models.depthnet import PENULTIMATE, start_at_typical_depth
 from nasdepth.training.batches import Batch
@@ -70,7 +70,7 @@ class StepInputs:
 
     def __init__(
         self,
-        model: DepthNet,
+        model: AnyNetwork,
         recipe: Recipe,
         objective: Objective,
         companions: nn.ModuleDict,
@@ -173,8 +173,8 @@ def check_supply(inputs: StepInputs, objective: Objective, probes: Sequence[tupl
 
 def _mend(absent: Sequence[str]) -> str:
     hints = {
-        "teacher_mm": "name a teacher (teacher.model, or --teacher)",
-        "teacher_features": "name a teacher (teacher.model, or --teacher) and its layers (teacher.layers)",
+        "teacher_mm": "name a teacher (teacher.model, or `teacher`)",
+        "teacher_features": "name a teacher (teacher.model, or `teacher`) and its layers (teacher.layers)",
         "poses": "give the recipe a `pose` section, and a video data set",
         "labels": "give a data set with labels",
         "pairs": "add a data set of ordinal pairs to `mixture`",

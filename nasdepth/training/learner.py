@@ -10,7 +10,7 @@ from torch import nn
 
 from nasdepth.data.mixture import Mixture, Step
 from nasdepth.data.store import DepthSplit
-from nasdepth.models import DepthNet
+from nasdepth.models import AnyNetwork
 from nasdepth.models.depthnet import DEFAULT_SCALE_MM
 from nasdepth.training.augment import NO_AUGMENTATION
 from nasdepth.training.batches import Batch, Extra, make_batch
@@ -29,7 +29,7 @@ class Learner(nn.Module):
     """
 
     def __init__(
-        self, model: DepthNet, objective: Objective, companions: nn.ModuleDict, inputs: StepInputs
+        self, model: AnyNetwork, objective: Objective, companions: nn.ModuleDict, inputs: StepInputs
     ) -> None:
         super().__init__()
         self.model = model
@@ -46,7 +46,7 @@ class Learner(nn.Module):
 
 
 def build_learner(
-    model: DepthNet, recipe: Recipe, mixture: Mixture, extras: Sequence[Extra], device: torch.device
+    model: AnyNetwork, recipe: Recipe, mixture: Mixture, extras: Sequence[Extra], device: torch.device
 ) -> Learner:
     """The learner of a recipe on `device`, tried out on one image of every data set.
 

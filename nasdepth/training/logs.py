@@ -11,7 +11,7 @@ from typing import Any
 
 from nasdepth.data.store import ImageSplit
 from nasdepth.files import write_text
-from nasdepth.models import DepthNet
+from nasdepth.models import AnyNetwork
 from nasdepth.training.samples import Samples, write_picture
 
 LOG_FILE, SAMPLES_FOLDER, EVENTS_FOLDER = "log.csv", "samples", "tensorboard"
@@ -47,6 +47,17 @@ class Epoch:
         row |= {name.replace(" ", "_"): value for name, value in terms.items()}
         return row | {f"weight_{name}": value for name, value in weights.items()}
 
+    @property
+    def validated(self) -> float:
+        """`si_rmse` of an epoch of a training with validation images.
+
+        Raises:
+            ValueError: there were none.
+        """
+        if self.si_rmse is None:
+            raise ValueError(f"epoch {self.epoch} was trained without validation images")
+        return self.si_rmse
+
 
 class Logs:
     """The files that a training writes while it runs. Without a folder nothing is written.
@@ -67,7 +78,7 @@ class Logs:
         if self._events and step % _STEPS_BETWEEN_EVENTS == 0:
             self._events.add_scalar("step/loss", loss, step)
 
-    def epoch(self, history: Sequence[Epoch], model: DepthNet) -> None:
+    def epoch(self, history: Sequence[Epoch], model: AnyNetwork) -> None:
         """Write what the epochs so far came to, and what the network predicts now."""
         if not (self._folder and self._samples):
             return

@@ -19,7 +19,7 @@ from torch import nn
 from nasdepth.data.mixture import Mixture
 from nasdepth.data.store import DepthSplit, ImageSplit, cpu_workers
 from nasdepth.errors import DivergedError, NasdepthError
-from nasdepth.models import DepthNet
+from nasdepth.models import AnyNetwork
 from nasdepth.models.depthnet import DEFAULT_SCALE_MM
 from nasdepth.training.batches import Batch, Extra, batches
 from nasdepth.training.checkpoint import read_resumable, save_checkpoint
@@ -46,7 +46,7 @@ class StepReport:
 
 
 def train(
-    model: DepthNet,
+    model: AnyNetwork,
     data: ImageSplit | Mixture,
     recipe: Recipe,
     *,
@@ -143,7 +143,7 @@ class _Training:
 
     def __init__(
         self,
-        model: DepthNet,
+        model: AnyNetwork,
         mixture: Mixture,
         recipe: Recipe,
         processes: Processes,
@@ -338,7 +338,7 @@ class _Training:
     def _parts(self) -> dict[str, nn.Module]:
         """By name in the checkpoint, the modules whose state a resume needs."""
         learner = self._learner
-        parts = {
+        parts: dict[str, nn.Module] = {
             "training_model": self._model,
             "objective": learner.objective,
             "companions": learner.companions,
@@ -392,12 +392,7 @@ def _timed(feed: Iterator[Batch]) -> Iterator[tuple[Batch, float]]:
 
 
 def _best_epoch(history: Sequence[Epoch]) -> int:
-    return min(history, key=_si_rmse).epoch
-
-
-def _si_rmse(epoch: Epoch) -> float:
-    assert epoch.si_rmse is not None, "early stopping without validation was refused at the start"
-    return epoch.si_rmse
+    return min(history, key=lambda epoch: epoch.validated).epoch
 
 
 def _is_stale(history: Sequence[Epoch], patience: int | None) -> bool:

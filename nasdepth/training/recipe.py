@@ -64,7 +64,7 @@ class TeacherRecipe(_Strict):
     """The teacher that a student learns from.
 
     Attributes:
-        model: checkpoint of the teacher; empty where the command line gives it (--teacher).
+        model: checkpoint of the teacher; empty where `open_retraining` is given one.
         layers: feature layers to cache beside the teacher's depth and those that loss terms name.
         start_from: checkpoint of the trained student to go on from (two-stage); empty for one stage.
     """
@@ -169,7 +169,8 @@ class Recipe(_Strict):
         kept = {name: term for name, term in self.loss.items() if not _of_teacher(term)}
         if not any(term.weight for term in kept.values()):
             raise NasdepthError(
-                f"loss: without a teacher nothing is left (value: {', '.join(self.loss)}); add one with --set"
+                f"loss: without a teacher nothing is left (value: {', '.join(self.loss)}); add a term by "
+                "`changes`"
             )
         return self.with_(loss=kept, teacher=None)
 

@@ -11,7 +11,7 @@ from PIL import Image
 from nasdepth.data.inspect import depth_colors
 from nasdepth.data.store import DepthSplit, ImageSplit
 from nasdepth.files import whole_file
-from nasdepth.models import DepthNet
+from nasdepth.models import AnyNetwork
 from nasdepth.training.geometry import View, sample_nearest, sample_rgb, sample_sparse
 
 SHOWN = 4
@@ -40,7 +40,7 @@ class Samples:
         self._columns = [columns for _, columns in rows]
 
     @torch.no_grad()
-    def picture(self, model: DepthNet) -> np.ndarray:
+    def picture(self, model: AnyNetwork) -> np.ndarray:
         """uint8 (images x 240, 640 or 960, 3): near is bright, every map on its own scale.
 
         Args:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from nasdepth.data.store import DepthSplit
-from nasdepth.models import DepthNet
+from nasdepth.models import AnyNetwork
 from nasdepth.training.distributed import Processes, default_device
 from nasdepth.training.losses.scale_invariant import LOG_EPSILON_MM
 from nasdepth.training.resident import ResidentSplit, resident_split
@@ -16,7 +16,7 @@ _IMAGES_AT_ONCE = {"cpu": 8, "cuda": 32}
 
 @torch.no_grad()
 def validate(
-    model: DepthNet, split: DepthSplit, *, device: torch.device | None = None, resident: bool = False
+    model: AnyNetwork, split: DepthSplit, *, device: torch.device | None = None, resident: bool = False
 ) -> np.ndarray:
     """si-RMSE per image of a network, at full resolution: (N,) float64, NaN without a known pixel.
 
@@ -59,7 +59,7 @@ class HeldOut:
         # one object for all epochs: what is resident is found by it
         self._own = split if processes.count == 1 else split.subset(self._indices)
 
-    def scores(self, model: DepthNet) -> np.ndarray:
+    def scores(self, model: AnyNetwork) -> np.ndarray:
         """The si-RMSE of a network on every image, (N,) float64; NaN for an image without a known pixel."""
         scores = validate(model, self._own, device=self._processes.device, resident=self._resident)
         own = zip(self._indices.tolist(), scores.tolist(), strict=True)

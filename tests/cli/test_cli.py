@@ -1,13 +1,16 @@
 """The commands as a user types them."""
 
+import ast
 import csv
 import gzip
+import inspect
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,6 +77,25 @@ def test_every_command_explains_itself_with_an_example(command):
     result = CliRunner().invoke(package.app, [*command, "--help"], env={"COLUMNS": "160", "NO_COLOR": "1"})
     assert result.exit_code == 0
     assert "Example" in result.output and f"nasdepth {' '.join(command)}" in result.output
+
+
+def bodies(group=None):
+    """(file and function, number of lines after the docstring) of every command."""
+    for command in (group or get_command(package.app)).commands.values():
+        if hasattr(command, "commands"):
+            yield from bodies(command)
+            continue
+        function = inspect.unwrap(command.callback)
+        (tree,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
+        first = tree.body[1 if ast.get_docstring(tree) else 0]
+        name = f"{Path(inspect.getfile(function)).name}: {function.__name__}"
+        yield name, tree.end_lineno - first.lineno + 1
+
+
+def test_commands_only_parse_call_and_print():
+    lines = dict(bodies())
+    assert len(lines) == len(list(commands()))
+    assert {name: count for name, count in lines.items() if count > 40} == {}
 
 
 def test_all_that_was_asked_for_is_there():

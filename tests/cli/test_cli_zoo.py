@@ -8,7 +8,8 @@ from typer.testing import CliRunner
 
 from nasdepth.cli import app
 from nasdepth.errors import SpaceError
-from nasdepth.searching.survey import Surveyed, agreements, survey, tabulate
+from nasdepth.searching.survey import Surveyed, survey
+from nasdepth.searching.zoo_table import agreements, tabulate
 from nasdepth.space import SearchSpace
 from nasdepth.zoo import designs
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nasdepth.data import DepthSplit, load_split, open_split
+from nasdepth.data import DepthSplit, absolute_source, load_split, open_split
 from nasdepth.data.sources import parse_source
 from nasdepth.errors import DataError
 
@@ -32,6 +32,19 @@ def touch(*paths):
 def test_formats_are_recognised(tmp_path, files, expected):
     touch(*(tmp_path / "set" / file for file in files))
     assert parse_source(tmp_path / "set") == (expected, tmp_path / "set", "")
+
+
+def test_a_source_is_said_for_every_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    here = {
+        "set": f"{tmp_path}/set",
+        "nyu:a.mat@raw": f"nyu:{tmp_path}/a.mat@raw",
+        "scenes:9+1": "scenes:9+1",
+    }
+    for source, absolute in here.items():
+        assert absolute_source(source) == absolute == absolute_source(absolute)
+    with pytest.raises(DataError, match="write scenes"):
+        absolute_source("scenes:9")
 
 
 def test_formats_and_options_can_be_said(tmp_path):

@@ -142,8 +142,18 @@ def test_an_unknown_sampler_is_named(replay):
 
 
 @pytest.mark.slow
-def test_two_processes_replay_what_one_does(replay, records, trace, in_module_cache):
-    many = {one.seed: one for one in replay_all(replay, records, [("random", 0), ("random", 1)], workers=2)}
+def test_two_processes_replay_what_one_does(replay, records, trace, in_module_cache, tmp_path, monkeypatch):
+    """One of the searches is by a sampler of a plugin, which the processes must load themselves."""
+    (tmp_path / "drawing.py").write_text(
+        "from optuna.samplers import RandomSampler\n"
+        "from nasdepth.searching.sampling import register_sampler\n"
+        "@register_sampler('drawing')\n"
+        "def drawing(context):\n"
+        "    'Draws at random.'\n"
+        "    return RandomSampler(seed=context.seed)\n"
+    )
+    monkeypatch.setenv("NASDEPTH_PLUGINS", str(tmp_path / "drawing.py"))
+    many = {one.seed: one for one in replay_all(replay, records, [("random", 0), ("drawing", 1)], workers=2)}
     assert set(many) == {0, 1}
     assert replace(many[0], proposal_s=0) == replace(trace, proposal_s=0)
 

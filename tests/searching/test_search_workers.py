@@ -156,6 +156,19 @@ def test_a_worker_without_a_study_is_told_so(tmp_path, settings):
     assert join(url, "phone", progress=False)[0].study_name == "phone"
 
 
+def test_a_local_worker_loads_the_plugins_of_its_search(tmp_path):
+    (tmp_path / "mine.py").write_text("print('the plugin is here', flush=True)\n")
+    worker = subprocess.run(
+        [sys.executable, "-c", "from nasdepth.searching.workers import child; child()"],
+        input=json.dumps({"url": f"sqlite:///{tmp_path / 'study.db'}", "threads": 1}) + "\n",
+        env=os.environ | {"NASDEPTH_PLUGINS": str(tmp_path / "mine.py")},
+        capture_output=True,
+        text=True,
+    )
+    assert worker.stdout == "the plugin is here\n"
+    assert worker.returncode == 2 and "holds no study named nasdepth" in worker.stderr
+
+
 def test_what_a_worker_lacks_is_named_and_may_lie_elsewhere(tmp_path, settings, table_file):
     """The search's table is moved away: the worker names it, takes it from elsewhere, and compares."""
     own = tmp_path / "own.csv"

@@ -123,7 +123,7 @@ def test_one_training_takes_all_kinds_in_turn(splits):
         (["ordinal"], {"sig": {}, "ranking": {}}, r"loss\.sig: needs mask, target_mm, .*metric depth"),
         (["metric", "ordinal"], {"sig": {}, "relative": {}}, r"loss\.relative: needs inverse, .*ordinal"),
         (["metric"], {"sig": {}, "virtual_normal": {}}, r"loss\.virtual_normal: needs intrinsics, .*fov_deg"),
-        (["metric"], {"distill_output": {}}, r"loss\.distill_output: needs teacher_mm, .*--teacher"),
+        (["metric"], {"distill_output": {}}, r"loss\.distill_output: needs teacher_mm, .*`teacher`"),
         (["video"], {"reprojection": {}}, r"loss\.reprojection: needs intrinsics, poses, .*`pose` section"),
         (
             ["metric", "relative"],

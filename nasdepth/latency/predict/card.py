@@ -123,8 +123,8 @@ class DeviceSetting(Strict):
             if here != there and not (field == "soc" and _may_be_one(here, there)):
                 raise TableError(
                     f"table {table} was measured with {field} {here!r}, but {other_name} has {there!r}; "
-                    "times of one say nothing about the other. Use that setting, or another table (--name, "
-                    "--table)"
+                    "times of one say nothing about the other. Use that setting, or another table (`name`, "
+                    "`table`)"
                 )
 
 

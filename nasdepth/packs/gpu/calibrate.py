@@ -43,8 +43,8 @@ def calibrate_gpu(
     """
     if operations is None:
         raise TableError(
-            f"prior {prior.name}: kernels of a GPU are fitted to operations; give their CSV with "
-            "--operations, or adapt a pack, such as --prior malig76-gpu"
+            f"prior {prior.name}: kernels of a GPU are fitted to operations; give their CSV "
+            "as `operations`, or adapt a pack, such as malig76-gpu as `prior`"
         )
     models, latencies_ms = read_models(operations), read_end_to_end(networks)
     fields = {**prior.setting, **setting}

@@ -198,7 +198,9 @@ def setting_of(prior: Prior | Pack, given: Mapping[str, str | int] | None) -> di
         if name in fields:
             fields[name] = int(fields[name])
     if missing := [name for name in _FIELDS if name not in (*fields, "pinned", "gpu")]:
-        raise TableError(f"the card's field {missing[0]} is not known; give it with --set {missing[0]}=...")
+        raise TableError(
+            f"the card's field {missing[0]} is not known; give it by `setting`, such as {missing[0]}=..."
+        )
     if fields["delegate"] not in DELEGATES:
         raise TableError(f"delegate is {fields['delegate']!r}; it must be one of {', '.join(DELEGATES)}")
     return fields

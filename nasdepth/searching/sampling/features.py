@@ -120,8 +120,10 @@ def _values(one: Architecture, pretrained: bool, runtime: str) -> Iterator[float
     at = [stages.get(stride) for stride in _STRIDES]
     yield from (_octaves(stage.width, _CHANNELS, _WIDTH_OCTAVES) if stage else 0.0 for stage in at)
     yield from ((stage.kernel - 3) / 2 if stage else 0.0 for stage in at)
-    yield from (bool(stage) and stage.skip == skip for stage in at[1:] for skip in get_args(Skip)[1:])
-    yield from (bool(stage) and stage.attention == kind for stage in at for kind in get_args(Attention)[1:])
+    yield from (stage is not None and stage.skip == skip for stage in at[1:] for skip in get_args(Skip)[1:])
+    yield from (
+        stage is not None and stage.attention == kind for stage in at for kind in get_args(Attention)[1:]
+    )
     blocks = [stage.block for stage in one.decoder]
     yield from (blocks.count(block) / len(blocks) for block in BLOCKS)
     yield math.log2(one.head_stride) - 2

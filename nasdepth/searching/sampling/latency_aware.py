@@ -34,7 +34,7 @@ _SHORTLIST = 200
 
 def default_surrogate() -> Surrogate:
     """The mean of a linear model and a Gaussian process, which is steadier than either."""
-    products = [tuple(columns(pair)) for pair in PRODUCTS]
+    products = [(left, right) for left, right in map(columns, PRODUCTS)]
     return MeanOf(BayesianLinear(products), GaussianProcess(list(groups().values())))
 
 
@@ -120,6 +120,7 @@ class LatencyAwareSampler(ProposingSampler):
         counts = ours & whole if (ours & whole).any() else ours
         if not counts.any():
             return None
+        acquisition: Acquisition
         if context.mode == "score":
             acquisition = ScoreImprovement(mean[counts], latency_ms[counts], context.useful_below)
         else:

@@ -102,7 +102,7 @@ def test_few_networks_keep_the_priors_scale(anchors):
 
 
 def test_what_the_card_lacks_is_named(anchors):
-    with pytest.raises(TableError, match="field runtime_version is not known; give it with --set"):
+    with pytest.raises(TableError, match="field runtime_version is not known; give it by `setting`"):
         calibrate_pack("x", anchors, read_prior("cortex-a72-ruy"))
     with pytest.raises(TableError, match="'colour' is no field of a device card"):
         calibrate_pack("x", anchors, read_prior("cortex-a72-ruy"), setting={"colour": "red"})
