@@ -5,7 +5,7 @@ Three steps, each a function and a command of the same name:
     import nasdepth
 
     table = nasdepth.build_table("ssh://pi@raspberrypi", minutes=45)  # nasdepth latency build
-    found = nasdepth.search("my_data", table=f"latency_tables/{table.name}.csv")  # nasdepth search
+    found = nasdepth.search("my_data", table=f"latency_tables/{table.name}.csv.gz")  # nasdepth search
     print(found.best.architecture, found.best.score)
     final = nasdepth.retrain(run=found.folder, device="ssh://pi@raspberrypi")  # nasdepth retrain
     print(final.best.score, final.best.model)

@@ -128,7 +128,9 @@ class Settings(BaseModel):
     @field_validator("space", "table")
     @classmethod
     def _absolute_file(cls, source: str) -> str:
-        return str(Path(source).resolve()) if Path(source).is_file() else source
+        # a table's `.csv` stands for its `.csv.gz` too
+        there = Path(source).is_file() or Path(f"{source}.gz").is_file()
+        return str(Path(source).resolve()) if there else source
 
     @field_validator("data")
     @classmethod
