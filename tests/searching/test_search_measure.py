@@ -242,7 +242,7 @@ def test_another_device_than_the_tables_is_refused_or_said(tmp_path, settings, t
             Run.create(tmp_path / "run", pis.model_copy(update=change)).search(progress=False)
         assert not (tmp_path / "run").exists()
     run = Run.create(tmp_path / "run", pis)
-    assert "BCM2711" in run.unmeasured_because and "--device" in run.unmeasured_because
+    assert "BCM2711" in run.unmeasured_because and "`device`" in run.unmeasured_because
     session = run.search(progress=False)
     assert session.bench is None
     with pytest.raises(StudyError, match="needs the latency table's own device"):

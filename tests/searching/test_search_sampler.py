@@ -82,8 +82,8 @@ def test_a_resume_keeps_the_sampler_and_may_change_it(tmp_path, settings):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"sampler": "magic"}, "--sampler is 'magic'; it must be one of latency-aware"),
-        ({"sampler": "evolution", "objective": "pareto"}, "evolution cannot search with --objective pareto"),
+        ({"sampler": "magic"}, "`sampler` is 'magic'; it must be one of latency-aware"),
+        ({"sampler": "evolution", "objective": "pareto"}, "evolution cannot search with `objective` pareto"),
     ],
 )
 def test_a_sampler_that_cannot_is_refused_before_anything_is_written(tmp_path, settings, change, words):
