@@ -158,15 +158,20 @@ def test_a_worker_without_a_study_is_told_so(tmp_path, settings):
 
 def test_a_local_worker_loads_the_plugins_of_its_search(tmp_path):
     (tmp_path / "mine.py").write_text("print('the plugin is here', flush=True)\n")
-    worker = subprocess.run(
+    worker = subprocess.Popen(
         [sys.executable, "-c", "from nasdepth.searching.workers import child; child()"],
-        input=json.dumps({"url": f"sqlite:///{tmp_path / 'study.db'}", "threads": 1}) + "\n",
         env=os.environ | {"NASDEPTH_PLUGINS": str(tmp_path / "mine.py")},
-        capture_output=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
     )
-    assert worker.stdout == "the plugin is here\n"
-    assert worker.returncode == 2 and "holds no study named nasdepth" in worker.stderr
+    # its input stays open: the end of it would stop the worker
+    worker.stdin.write(json.dumps({"url": f"sqlite:///{tmp_path / 'study.db'}", "threads": 1}) + "\n")
+    worker.stdin.flush()
+    assert worker.wait(timeout=200) == 2
+    said, errors = worker.communicate()
+    assert said == "the plugin is here\n" and "holds no study named nasdepth" in errors
 
 
 def test_what_a_worker_lacks_is_named_and_may_lie_elsewhere(tmp_path, settings, table_file):
