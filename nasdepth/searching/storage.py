@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import random
 import re
+import signal
+import threading
 import time
 import warnings
 from collections.abc import Callable, Generator, Iterator
@@ -292,6 +294,30 @@ class _Memory(InMemoryStorage, BaseHeartbeat):
         return None
 
 
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hold Ctrl-C, and what else interrupts as it does, back until the block is done.
+
+    The traceback of an interrupted access keeps its cursor, and with it SQLite's lock on the whole file:
+    until this process ends, no other one can write.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held: list[int] = []
+    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    interrupting = {number: handler for number, handler in usual.items() if callable(handler)}
+    for number in interrupting:
+        signal.signal(number, lambda number, _: held.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in interrupting.items():
+            signal.signal(number, handler)
+        if held:
+            signal.raise_signal(held[0])
+
+
 def _passed_on(name: str) -> Callable:
     def access(self: PatientStorage, *arguments: Any, **keywords: Any) -> Any:
         return self._patiently(getattr(self.backend, name), *arguments, **keywords)
@@ -351,7 +377,8 @@ class PatientStorage(_PassedOn, BaseStorage, BaseHeartbeat):
         began, failed = time.monotonic(), False
         for pause_s in _pauses():
             try:
-                answer = access(*arguments, **keywords)
+                with _uninterrupted():
+                    answer = access(*arguments, **keywords)
             except STORAGE_ERRORS as error:
                 if not _passing(error, self._sqlite) or time.monotonic() - began >= self._patience_s:
                     raise

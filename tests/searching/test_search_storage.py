@@ -1,5 +1,6 @@
 """Storages: how they are named, opened by many at once, waited for, and kept silent about."""
 
+import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -7,7 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import optuna
 import pytest
 from private_postgres import PASSWORD, PrivatePostgres, binaries
+from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
 
 import nasdepth.searching.storage as storage_module
 from nasdepth.errors import StudyError
@@ -340,3 +343,24 @@ def test_a_storage_in_memory_is_its_own():
     study.tell(trial, 1.0)
     Recovery(study, first)()
     assert [one.value for one in optuna.load_study(storage=first, study_name="one").trials] == [1.0]
+
+
+def test_an_access_ends_before_ctrl_c_is_heard(tmp_path):
+    """Interrupted, it would keep its lock on the file for as long as its traceback lives."""
+    storage = open_storage(f"sqlite:///{tmp_path / 'study.db'}")
+    study = optuna.create_study(storage=storage)
+    interrupted = []
+
+    def interrupt(session, *_):
+        if not interrupted:
+            interrupted.append(session)
+            signal.raise_signal(signal.SIGINT)
+
+    event.listen(Session, "before_commit", interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            study.set_user_attr("written", True)
+    finally:
+        event.remove(Session, "before_commit", interrupt)
+    assert interrupted and study.user_attrs["written"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

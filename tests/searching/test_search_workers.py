@@ -329,11 +329,17 @@ def test_workers_of_one_machine(tmp_path, settings):
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_ctrl_c_stops_all_workers_and_loses_nothing(tmp_path, settings):
-    process = begin_search(tmp_path, settings, "--workers", 3, "--budget", 500)
+def test_ctrl_c_stops_all_workers_and_loses_nothing(tmp_path, settings, quick_recipe):
+    # trainings that do not end, so that the signal finds every worker in the middle of one
+    endless = settings.model_copy(update={"proxy": quick_recipe.with_(epochs=10_000)})
+    process = begin_search(tmp_path, endless, "--workers", 3, "--budget", 500)
     url = f"sqlite:///{tmp_path / 'run' / 'study.db'}"
     pids = workers_at_work(process, url, tmp_path / "run", 2)
     assert len(pids) == 2, process.communicate()
+    deadline = time.monotonic() + 100
+    while sum(bool(trial.intermediate_values) for trial in running_trials(url)) < 3:
+        assert time.monotonic() < deadline and process.poll() is None, process.communicate()
+        time.sleep(0.2)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=200)
     assert process.returncode == 130, errors
@@ -347,8 +353,7 @@ def test_ctrl_c_stops_all_workers_and_loses_nothing(tmp_path, settings):
         t for t in study.get_trials() if t.user_attrs.get("nasdepth", {}).get("outcome") == "interrupted"
     ]
     queued = study.get_trials(states=(optuna.trial.TrialState.WAITING,))
-    # the signal may find all of them between two trainings
-    assert len(queued) >= len({trial.user_attrs["architecture"] for trial in stopped})
+    assert len(queued) >= len({trial.user_attrs["architecture"] for trial in stopped}) == 3
     assert (tmp_path / "run" / "results.json").exists()
 
 
