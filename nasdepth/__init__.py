@@ -48,22 +48,6 @@ if TYPE_CHECKING:
     from nasdepth.errors import NasdepthError
     from nasdepth.searching import Settings
 
-# loaded when they are first used: torch and timm take seconds, and `nasdepth --help` needs neither
-_HOMES = {
-    "Architecture": "nasdepth.architecture",
-    "NasdepthError": "nasdepth.errors",
-    "Settings": "nasdepth.searching",
-    "build_table": "nasdepth.api",
-    "export": "nasdepth.api",
-    "load_space": "nasdepth.api",
-    "load_table": "nasdepth.api",
-    "open_retraining": "nasdepth.api",
-    "predict_latency": "nasdepth.api",
-    "retrain": "nasdepth.api",
-    "search": "nasdepth.api",
-    "validate_table": "nasdepth.api",
-}
-
 __all__ = [
     "Architecture",
     "NasdepthError",
@@ -80,11 +64,20 @@ __all__ = [
 ]
 
 
+# all other names are the front door's
+_HOMES = {
+    "Architecture": "nasdepth.architecture",
+    "NasdepthError": "nasdepth.errors",
+    "Settings": "nasdepth.searching",
+}
+
+
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    # loaded when they are first used: torch and timm take seconds, and `nasdepth --help` needs neither
+    if name not in __all__:
         raise AttributeError(f"module 'nasdepth' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_HOMES.get(name, "nasdepth.api")), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*_HOMES, "__version__"])
+    return sorted([*__all__, "__version__"])

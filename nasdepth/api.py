@@ -101,8 +101,8 @@ def search(
         training_minutes=training_minutes,
         workers=workers,
         events=events,
-        on_open=lambda opened: on_open(run, opened),
-        on_interrupt=lambda: on_interrupt(run),
+        on_open=on_open,
+        on_interrupt=on_interrupt,
         on_worker_died=on_worker_died,
     )
     plot_pareto(result.records, result.folder / "pareto.png")

@@ -254,13 +254,18 @@ def best(records: Iterable[TrialRecord]) -> TrialRecord | None:
     return next(iter(ranked(records)), None)
 
 
+def worth_choosing(records: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """The fully trained records that are better than the mean depth map; all of them where none is."""
+    trained = [record for record in records if record.outcome in WHOLE]
+    return [record for record in trained if record.useful] or trained
+
+
 def pareto_front(records: Iterable[TrialRecord]) -> list[TrialRecord]:
     """The fully trained records that no other beats in both latency and si-RMSE, fastest first.
 
     Those that are no better than the mean depth map are left out, unless all are like that.
     """
-    trained = [record for record in records if record.outcome in WHOLE]
-    trained = [record for record in trained if record.useful] or trained
+    trained = worth_choosing(records)
     front: list[TrialRecord] = []
     for record in sorted(trained, key=lambda record: record.reached[::-1]):
         if not front or record.reached[0] < front[-1].reached[0]:

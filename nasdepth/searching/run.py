@@ -307,9 +307,8 @@ class Run:
         return Architecture.parse(content["best"]["architecture"])
 
     def _write_csv(self, name: str, records: list[TrialRecord]) -> None:
-        frame = pd.DataFrame([record.to_row() for record in records])
         with whole_file(self.folder / name) as temporary:
-            frame.to_csv(temporary, index=False)
+            trials_frame(records).to_csv(temporary, index=False)
 
 
 def trainings_of_runs(settings: Settings, split: DepthSplit) -> tuple[TrialRecord, ...]:
@@ -386,8 +385,7 @@ def pretrained_families(space: SearchSpace) -> list[str]:
 
 def describe_table(table: Table) -> dict[str, Any]:
     """What a report says of the table that its estimates are from."""
-    card = table.card
-    validation = card.figures()
+    card, validation = table.card, table.validation
     return {
         "name": table.name,
         "kind": card.kind,
@@ -396,6 +394,11 @@ def describe_table(table: Table) -> dict[str, Any]:
         "date": str(card.date),
         "validation": validation and validation.model_dump(mode="json"),
     }
+
+
+def trials_frame(records: Iterable[TrialRecord]) -> pd.DataFrame:
+    """Trials as rows."""
+    return pd.DataFrame([record.to_row() for record in records])
 
 
 def named(records: Iterable[TrialRecord]) -> list[TrialRecord]:

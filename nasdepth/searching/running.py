@@ -16,7 +16,7 @@ from nasdepth.errors import DeviceError, StudyError
 from nasdepth.packs import Table
 from nasdepth.searching.events import SearchEvents
 from nasdepth.searching.records import TrialRecord, best, pareto_front
-from nasdepth.searching.run import Run, latest_run_folder, named
+from nasdepth.searching.run import Run, latest_run_folder, named, trials_frame
 from nasdepth.searching.settings import Settings
 from nasdepth.searching.study import Search
 from nasdepth.searching.workers import LocalWorkers, share_of_cores
@@ -67,7 +67,7 @@ class SearchResult:
 
     def to_frame(self) -> pd.DataFrame:
         """Every trial as a row, as `trials.csv` has it."""
-        return pd.DataFrame([record.to_row() for record in self.records])
+        return trials_frame(self.records)
 
 
 def open_run(folder: str | Path | None, resume: bool, **options: Any) -> Run:
@@ -94,8 +94,8 @@ def run_search(
     training_minutes: float | None = None,
     workers: int = 1,
     events: SearchEvents | None = None,
-    on_open: Callable[[Search], None] = lambda _: None,
-    on_interrupt: Callable[[], None] = lambda: None,
+    on_open: Callable[[Run, Search], None] = lambda *_: None,
+    on_interrupt: Callable[[Run], None] = lambda _: None,
     on_worker_died: Callable[[str], None] = lambda _: None,
 ) -> SearchResult:
     """Search until so many candidates of the run are trained, and write the results into its folder.
@@ -109,8 +109,9 @@ def run_search(
         training_minutes: no further candidate begins once all together were trained for so long.
         workers: processes on this machine, each with its share of the cores.
         events: what a front end wants to hear.
-        on_open: called with the open search before the first candidate.
-        on_interrupt: called when Ctrl-C or a lost device has ended the search, after all is written.
+        on_open: called with the run and the open search before the first candidate.
+        on_interrupt: called with the run when Ctrl-C or a lost device has ended the search, after all is
+            written.
         on_worker_died: called with what happened when another process of this machine is gone.
 
     Raises:
@@ -119,7 +120,7 @@ def run_search(
     """
     _check(budget, training_minutes, workers, run.settings)
     search = run.search(events)
-    on_open(search)
+    on_open(run, search)
     others: AbstractContextManager[object] = nullcontext()
     if workers > 1:
         threads = share_of_cores(workers)
@@ -136,7 +137,7 @@ def run_search(
             records = search.measure_top(run.settings.measure_top)
     except (KeyboardInterrupt, DeviceError):
         run.write_results(search.records)
-        on_interrupt()
+        on_interrupt(run)
         raise
     finally:
         if search.bench:

@@ -37,6 +37,7 @@ from nasdepth.searching.records import (
     TrialRecord,
     leader,
     ranked,
+    worth_choosing,
 )
 from nasdepth.searching.sampling import (
     DEFAULT_SAMPLER,
@@ -298,9 +299,7 @@ class Search:
 
         None is among them that is no better than the mean depth map, unless all are like that.
         """
-        trained = [record for record in self.records if record.outcome in WHOLE]
-        trained = [record for record in trained if record.useful] or trained
-        return sorted(trained, key=self._belief())[:count]
+        return sorted(worth_choosing(self.records), key=self._belief())[:count]
 
     def _belief(self) -> Callable[[TrialRecord], float]:
         """How good a trained candidate is believed to be, smaller being better."""
