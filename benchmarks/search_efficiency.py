@@ -9,6 +9,7 @@ are hours of a core: most of the time goes to the Gaussian processes of `gp` and
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -20,21 +21,17 @@ import matplotlib.pyplot as plt
 import numpy as np
 import typer
 from matplotlib.axes import Axes
-from rich.progress import track
+from rich.progress import Progress
 
 from nasdepth.recording import load_records
 from nasdepth.replay import (
     CHECKPOINTS,
-    Replay,
     Setting,
     Summary,
     Trace,
     best_known,
-    read_traces,
+    compare_samplers,
     regrets,
-    replay_all,
-    summaries,
-    write_traces,
 )
 
 SAMPLERS = ("latency-aware", "tpe", "evolution", "gp", "random")
@@ -55,31 +52,31 @@ def main(
 ) -> None:
     samplers = sampler or SAMPLERS
     recorded = load_records(records)
-    setting = Setting("depth", table or recorded.card.plan.table.split()[0], world, budget)
-    replay = Replay(recorded, setting)
-    kept = {(one.setting, one.sampler, one.seed): one for one in read_traces(out)}
-    missing = [
-        (name, seed)
-        for seed in range(seeds)
-        for name in samplers
-        if (replay.fingerprint, name, seed) not in kept
-    ]
-    done = replay_all(replay, recorded, missing, workers)
-    for trace in track(done, "replaying", total=len(missing), disable=not missing):
-        kept[trace.setting, trace.sampler, trace.seed] = trace
-        write_traces(out, list(kept.values()))
-    traces = [kept[replay.fingerprint, name, seed] for name in samplers for seed in range(seeds)]
-    error = replay.surrogate.error
+    setting = Setting("depth", table or recorded.table, world, budget)
+    with Progress() as bar:
+        task = bar.add_task("reading")
+        compared = compare_samplers(
+            recorded,
+            setting,
+            samplers,
+            seeds,
+            workers=workers,
+            kept_in=out,
+            on_progress=lambda what, done, total: bar.update(
+                task, description=what, completed=done, total=total
+            ),
+        )
+    traces, error = compared.traces, compared.world_error
     print(
         f"world {world} of {error.architectures} architectures; held out: RMSE {error.rmse:.4f}, "
         f"R2 {error.r2:.2f}, Kendall {error.kendall:.2f}; noise {error.noise:.4f}, own {error.own:.4f}"
     )
-    print_table(summaries(traces))
+    print_table(compared.summaries)
     draw(traces, plot, f"{setting.table}, {seeds} searches each")
     print(f"\n{plot}")
 
 
-def print_table(sums: list[Summary]) -> None:
+def print_table(sums: Sequence[Summary]) -> None:
     """Regret and what the searches end with, as Markdown."""
     counts = [count for count in CHECKPOINTS if all(count in one.observed for one in sums)]
     heads = ["sampler", *(f"after {count}" for count in counts)]
@@ -99,7 +96,7 @@ def print_table(sums: list[Summary]) -> None:
         print(f"| {' | '.join([one.sampler, *cells])} |")
 
 
-def draw(traces: list[Trace], path: Path, title: str) -> None:
+def draw(traces: Sequence[Trace], path: Path, title: str) -> None:
     """Mean regret with a band of one standard error, against trials and against seconds."""
     figure, (by_trials, by_hours) = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout="constrained")
     best = best_known(traces)

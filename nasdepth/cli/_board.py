@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -54,11 +53,11 @@ class Board:
 
     def start(self, session: Search) -> None:
         """Show an open search from now on."""
-        from nasdepth.searching import best
+        from nasdepth.searching.records import leader
 
         self._session = session
         self._budget = self._budget or session.budget
-        self._best = best(session.records)
+        self._best = leader(session.records)
         self._total = self._bar.add_task("trials", total=self._budget, completed=session.spent)
         self._training = EpochBar(self._bar, "waiting", session.objective.rungs[-1])
 
@@ -124,9 +123,9 @@ class Board:
 
     def _trial_ended(self, record: TrialRecord) -> None:
         from nasdepth.searching import Outcome
+        from nasdepth.searching.records import leader
 
-        if record.outcome is Outcome.TRAINED:
-            self._best = max(self._best or record, record, key=_log2_score)
+        self._best = leader([self._best, record] if self._best else [record])
         best = f"best {self._best.score:.1f} (trial {self._best.number})" if self._best else "no score yet"
         spent = self._session.spent
         self._bar.update(self._total, completed=spent, description=f"trials, {best}")
@@ -141,7 +140,3 @@ class Board:
             highlight=False,
             soft_wrap=True,
         )
-
-
-def _log2_score(record: TrialRecord) -> float:
-    return -math.inf if record.log2_score is None else record.log2_score

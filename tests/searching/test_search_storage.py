@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import optuna
 import pytest
-from private_postgres import PASSWORD, PrivatePostgres, binaries
+from private_postgres import PASSWORD
 from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
@@ -20,15 +20,6 @@ from nasdepth.searching.records import ATTRIBUTE, Outcome
 from nasdepth.searching.storage import open_storage, shown, whole_url, why
 
 pytestmark = pytest.mark.filterwarnings("ignore:Heartbeat of storage is supposed")
-
-
-@pytest.fixture(scope="module")
-def postgres():
-    if binaries() is None:
-        pytest.skip("PostgreSQL's initdb is not on this machine (Debian: apt-get install postgresql)")
-    server = PrivatePostgres()
-    yield server
-    server.close()
 
 
 @pytest.fixture(params=["sqlite", "journal", "postgresql"])

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import optuna
 import pytest
-from private_postgres import PASSWORD, PrivatePostgres, binaries
+from private_postgres import PASSWORD
 from storm import at_work, storm
 
 import nasdepth.searching.run as run_module
@@ -25,15 +25,6 @@ from nasdepth.searching.study import SHARED
 
 pytestmark = pytest.mark.filterwarnings("ignore:Heartbeat of storage is supposed")
 REPOSITORY = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="module")
-def postgres():
-    if binaries() is None:
-        pytest.skip("PostgreSQL's initdb is not on this machine (Debian: apt-get install postgresql)")
-    server = PrivatePostgres()
-    yield server
-    server.close()
 
 
 @pytest.fixture
