@@ -55,9 +55,12 @@ def predictor():
 def test_nothing_is_measured_and_what_no_anchor_has_is_unknown(predictor):
     estimate = predictor.estimate(architecture_kernels(resolve("litedepth"), predictor.runtime))
     assert estimate.measured_share == 0
-    sources = {kernel.op: source for kernel, _, source in estimate.kernels}
-    assert sources["conv2d"] == sources["depthwise_conv2d"] == "interpolated"
-    assert sources["resize_bilinear"] == sources["concat"] == sources["resize_nearest"] == "unknown"
+    sources = {}
+    for kernel, _, source in estimate.kernels:
+        sources.setdefault(kernel.op, set()).add(source)
+    assert sources["conv2d"] == {"interpolated"} and "interpolated" in sources["depthwise_conv2d"]
+    for op in ("resize_bilinear", "resize_nearest", "concat"):
+        assert sources[op] == {"unknown"}
     assert 0 < estimate.unknown_share < 1
     anchor = predictor.estimate(public_kernels("mobilenet-v2-0.5-160", predictor.runtime))
     assert anchor.unknown_share < 0.02
