@@ -148,7 +148,7 @@ def open_retraining(
     no_teacher: bool = False,
     labels: str | Path | None = None,
     table: str | None = None,
-    device: str = "local",
+    device: str | None = None,
     threads: int | None = None,
     seed: int = 0,
     out: str | Path | None = None,
@@ -158,7 +158,8 @@ def open_retraining(
     Args:
         architecture: architecture, its string, a named design, or `teacher:ENCODER@HxW`; the best of `run` by
             default.
-        run: folder of a search; the newest where no architecture is given. It also gives data and table.
+        run: folder of a search; the newest where no architecture is given. It also gives data, table and
+            device.
         baseline: a named design that is trained alike, to compare with: litedepth by default (not beside a
             teacher), or `none`.
         data: see `nasdepth.data.open_split`.
@@ -170,8 +171,9 @@ def open_retraining(
         no_teacher: leave out the loss terms that need a teacher.
         labels: folder of segmentation labels of `data`.
         table: latency table or device pack, for the estimates.
-        device: URI of the device that measures.
-        threads: of the runtime on the device.
+        device: URI of the device that measures; the run's by default, this machine where it names none.
+            A time of another device than the table's gives no score.
+        threads: of the runtime on the device; the table's on the table's own device, otherwise 1.
         seed: random seed of the trainings.
         out: where checkpoints, models and results go; `retrain` in the run's folder by default.
 
@@ -193,7 +195,7 @@ def open_retraining(
         data=data or (searched.settings.data if searched else "scenes"),
         table=table or (searched.settings.table if searched else DEFAULT_TABLE),
         test_data=test_data,
-        device=device,
+        device=device or (searched and searched.settings.device) or "local",
         threads=threads,
         labels=Path(labels) if labels else None,
         seed=seed,
