@@ -184,8 +184,8 @@ def _print_retrained(result: RetrainResult) -> None:
     if result.different_device:
         notes.print(
             f"[yellow]the table's device did not measure[/yellow] ({escape(result.different_device)}): "
-            "the time measured here says nothing of it, so there is no score. Name the table's device by --device, or "
-            "by --table a table of the device that measured",
+            "the time measured here says nothing of it, so there is no score. Name the table's device by "
+            "--device, or by --table a table of the device that measured",
             soft_wrap=True,
         )
     for line in estimate_lines(result):

@@ -381,10 +381,9 @@ def retrain(
                 raise DeviceError(f"{device.uri} cannot run {path}: {measured.error}")
     elif scored_on is not None:
         metrics = evaluate(_predictor_of(model), OUTPUT_HW, scored_on, median_scaled=scaled).compute()
-    is_tables_device = (
-        device is not None
-        and predictor is not None
-        and not differences(device.describe(), predictor.table.card)
+    # a time of one device beside an estimate for another is no result of either
+    comparable = (
+        device is None or predictor is None or not differences(device.describe(), predictor.table.card)
     )
     result = Retrained(
         architecture,
@@ -397,7 +396,7 @@ def retrain(
         else None,
         measured,
         score(metrics["si_rmse"], measured.latency_ms)
-        if measured is not None and "si_rmse" in metrics and (predictor is None or is_tables_device)
+        if measured is not None and "si_rmse" in metrics and comparable
         else None,
     )
     write_json(
