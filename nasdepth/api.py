@@ -9,7 +9,9 @@ from typing import Any, Unpack
 
 from nasdepth.architecture import Architecture
 from nasdepth.defaults import DEFAULT_TABLE
-from nasdepth.deploy import Export, export_tflite
+from nasdepth.deploy import Export, TFLiteDepth, export_tflite
+from nasdepth.deploy.frames import open_frames
+from nasdepth.deploy.predicting import Fit
 from nasdepth.devices import open_device
 from nasdepth.errors import TableError
 from nasdepth.files import cache_folder
@@ -20,6 +22,7 @@ from nasdepth.latency.measure import validate_table as check_table
 from nasdepth.latency.predict.files import find_table
 from nasdepth.models import Teacher, build_any, parse_any, resolve
 from nasdepth.packs import model_kernels
+from nasdepth.report.depth_pictures import PicturedDepth, PredictEvents, picture_depth
 from nasdepth.report.plots import plot_pareto
 from nasdepth.report.validation import plot_validation
 from nasdepth.searching import (
@@ -44,6 +47,7 @@ __all__ = [
     "load_space",
     "load_table",
     "open_retraining",
+    "predict_depth",
     "predict_latency",
     "retrain",
     "search",
@@ -221,6 +225,60 @@ def predict_latency(
     predictor = load_predictor(table)
     kernels, _ = model_kernels(str(network), predictor.runtime, precision)
     return predictor.estimate(kernels)
+
+
+def predict_depth(
+    model: str | Path,
+    source: str | Path,
+    out: str | Path = "pictures",
+    *,
+    fit: Fit = "letterbox",
+    near_m: float | None = None,
+    far_m: float | None = None,
+    threads: int = 1,
+    frames: int | None = None,
+    show: bool = False,
+    events: PredictEvents | None = None,
+) -> PicturedDepth:
+    """Predict the depth of your own pictures, and write it in colours beside them and as 16-bit PNGs.
+
+    Pictures of any size are taken, upright as their EXIF orientation says. None is stretched: one of another
+    shape than the network's is filled up at the border or cut, and `events` hears which.
+
+    >>> nasdepth.predict_depth("depth.tflite", "photo.jpg").pictures  # doctest: +SKIP
+
+    Args:
+        model: a depth `.tflite`.
+        source: a photograph, a folder of them, a video file, or `camera:0`.
+        out: folder of `NAME.jpg` (photograph, depth in colours, a bar in metres) and `depth/NAME.png` (uint16
+            millimetres of the photograph's size, 0 where a cropped one was not looked at); of a video also
+            `depth.mp4`.
+        fit: `letterbox` shows the network the whole picture, `crop` fills its input.
+        near_m, far_m: depths of the brightest and the darkest colour; by the picture where not given.
+        threads: of the runtime.
+        frames: end after so many.
+        show: also show them in a window.
+        events: what you want to hear.
+
+    Raises:
+        ModelFileError: no depth `.tflite`.
+        DataError: there is no such picture, video or camera.
+        NasdepthError: the folder cannot be written.
+    """
+    network = TFLiteDepth(model, threads)
+    with open_frames(source) as opened:
+        return picture_depth(
+            network,
+            opened,
+            Path(out),
+            fit=fit,
+            near_m=near_m,
+            far_m=far_m,
+            threads=threads,
+            most=frames,
+            show=show,
+            events=events,
+        )
 
 
 def build_table(
