@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from nasdepth.architecture import OUTPUT_HW, Architecture, DecoderStage
+from nasdepth.architecture import JOINING, OUTPUT_HW, Architecture, DecoderStage
 from nasdepth.decoder_blocks import BLOCKS
 from nasdepth.models.blocks import PlanarGuidance, SkipGate, bias_of, build_attention, build_block, upsample
 from nasdepth.models.encoders import EncoderNet
@@ -50,10 +50,11 @@ class Stage(nn.Module):
         self.skip = stage.skip
         self.upsamples = BLOCKS[stage.block].upsamples
         channels = stage.width if self.upsamples else in_channels  # of what the skip is fused with
-        joined = channels + skip_channels if stage.skip in ("concat", "gate") else channels
+        joined = channels + skip_channels if stage.skip in JOINING else channels
         projected = stage.skip == "add" and skip_channels != channels
         self.project = nn.Conv2d(skip_channels, channels, 1) if projected else nn.Identity()
-        self.gate = SkipGate(skip_channels, channels) if stage.skip == "gate" else None
+        gated = stage.skip in ("gate", "lrgate")
+        self.gate = SkipGate(skip_channels, channels, leaky=stage.skip == "lrgate") if gated else None
         # behind a block that upsamples there is no other to bring a concatenation back to the width
         narrowed = self.upsamples and joined != channels
         self.narrow = nn.Conv2d(joined, channels, 1) if narrowed else nn.Identity()

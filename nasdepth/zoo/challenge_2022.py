@@ -3,8 +3,8 @@
 from nasdepth.zoo.design import MAI2022, Design, Published
 
 _BY_TIME = (
-    "Chosen so that its predicted time on the Pi 4 is to LiteDepth's as the published ones are, as no size "
-    "is published."
+    "Chosen so that its predicted time on the Pi 4 was to LiteDepth's as the published ones are, as no size "
+    "is published: that this estimate agrees confirms nothing."
 )
 
 DESIGNS = (
