@@ -104,6 +104,7 @@ def _design_json(surveyed: Surveyed, predicted: list[Predicted]) -> dict[str, An
         "stands_for": design.stands_for,
         "published": asdict(design.published),
         "sized_by_time": design.sized_by_time,
+        "recipes": design.recipes,
         "parameters": surveyed.parameters,
         "mmacs": surveyed.mmacs,
         "partitions": surveyed.partitions,

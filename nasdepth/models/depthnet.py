@@ -14,12 +14,19 @@ from nasdepth.models.encoders import EncoderNet
 DEFAULT_SCALE_MM = 3000.0
 PENULTIMATE = "penultimate"
 """The feature layer that the head sees."""
+HEAD = "head"
+"""The feature layer of one channel that the last convolution gives, before the last activation."""
 
 
 def start_at_typical_depth(head: nn.Conv2d) -> None:
     """First weights of a head with a ReLU behind it: one that starts negative never learns."""
     nn.init.normal_(head.weight, std=0.01)
     nn.init.ones_(bias_of(head))
+
+
+def head_layer(head: nn.Conv2d, decoded: torch.Tensor) -> torch.Tensor:
+    """Depth over the scale before the last activation, (B, 1, h, w): the layer `HEAD`."""
+    return F.conv2d(decoded, head.weight, head.bias, padding=head.padding)
 
 
 def head_depth_mm(head: nn.Conv2d, decoded: torch.Tensor, scale_mm: torch.Tensor) -> torch.Tensor:
@@ -142,14 +149,20 @@ class DepthNet(nn.Module):
         (B, width, *input_hw / head stride), the last decoder features; with local planar guidance
         (B, plane maps + width, *input_hw).
         """
-        return self.features(resized)[PENULTIMATE]
+        return self._layers(resized)[PENULTIMATE]
 
     def features(self, resized: torch.Tensor) -> dict[str, torch.Tensor]:
         """Feature maps by layer, for distillation and for what is trained beside the network.
 
         "encoder8", "encoder16", ... as the encoder gives them at each stride, "stride32", ..., "stride4" what
-        the decoder makes at each (the neck's is the coarsest), and "penultimate", what `decode` returns.
+        the decoder makes at each (the neck's is the coarsest), "penultimate", what `decode` returns, and
+        "head", what the last convolution makes of it before the last activation.
         """
+        named = self._layers(resized)
+        return named | {HEAD: head_layer(self.head, named[PENULTIMATE])}
+
+    def _layers(self, resized: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Those of `features` that depth is computed from."""
         encoded = self.encoder(resized)
         x = self.neck_attention(self.neck(encoded[self.architecture.encoder.stride]))
         decoded = {self.architecture.encoder.stride: x}

@@ -82,6 +82,7 @@ def design_figures(
         "published": published_words(design.published) or "nothing",
         "widths": design.widths,
         "stands for": design.stands_for or "-",
+        "trained by": ", ".join(f"--recipe {name}" for name in design.recipes) or "-",
         "parameters": f"{surveyed.parameters:,}",
         "MMACs": f"{surveyed.mmacs:.2f}",
         "XNNPACK partitions": str(surveyed.partitions),
@@ -206,6 +207,7 @@ def _section(row: Row) -> list[str]:
         "Published": published_words(design.published) or "nothing",
         "Widths": design.widths,
         "Stands for": design.stands_for,
+        "Recipe": ", ".join(f"`{name}`" for name in design.recipes),
         "Full space": "outside: " + "; ".join(row.outside) if row.outside else "holds it",
     }
     lines = [f"### {design.name}", "", "```", design.text, "```", ""]

@@ -17,6 +17,7 @@ DESIGNS = (
             f"on top. MobileNetV3-Small and the decoder's widths are {_BY_SIZE}: the small encoder alone is "
             "3.3 MB."
         ),
+        recipes=("gylab",),
         published=Published(
             size_mb=3.4, pi4_ms=97, adreno640_ms=5.7, on_gpu=True, si_rmse=0.2836, score=129.41
         ),
@@ -37,6 +38,7 @@ DESIGNS = (
             "The last doubling comes after the 1x1 convolution, with which it commutes: the same function at "
             "a quarter of its cost, but for the ReLU, which now comes before it."
         ),
+        recipes=("smart",),
         published=Published(
             size_mb=15.0, pi4_ms=1197, adreno640_ms=60, on_gpu=True, si_rmse=0.2602, score=14.51
         ),
@@ -74,6 +76,7 @@ DESIGNS = (
             "A decoder stage is one block: the three RFDB stand at strides 32, 16 and 8 of the five "
             "layers, not in a row before them."
         ),
+        recipes=("airia",),
         published=Published(
             size_mb=64.9, pi4_ms=1933, adreno640_ms=321, on_gpu=False, si_rmse=0.2408, score=11.75
         ),
@@ -90,6 +93,7 @@ DESIGNS = (
             "bilinear x2 on top. The decoder has the encoder's own widths, which gives the published size."
         ),
         stands_for="256x320 stands for 240x320, as 240 is no multiple of 32: 7 % more pixels.",
+        recipes=("ytl",),
         published=Published(
             size_mb=56.2, pi4_ms=1275, adreno640_ms=70, on_gpu=True, si_rmse=0.2902, score=8.98
         ),
@@ -103,10 +107,11 @@ DESIGNS = (
         source=f"CFL2, {MAI2021}; Poggi et al. 2018, PyDNet, arXiv:1806.11430",
         widths=(
             "All published: 256x256, MobileNetV2, estimators of 96, 64, 32 and 8, only the highest scale "
-            "kept, 128x128 (stride 2), bilinear on top. The report's table says 772 ms on the Pi 4; its score fits "
-            "the 2531 ms of SMART's table."
+            "kept, 128x128 (stride 2), bilinear on top. The report's table says 772 ms on the Pi 4; its "
+            "score fits the 2531 ms of SMART's table."
         ),
         stands_for="Nearest upsampling stands for the transposed convolutions between estimators.",
+        recipes=("cfl2",),
         published=Published(
             size_mb=9.6, pi4_ms=2531, adreno640_ms=179, on_gpu=False, si_rmse=0.2761, score=5.5
         ),
@@ -122,6 +127,7 @@ DESIGNS = (
             "Published: full resolution, EfficientNet-B1, a Non-Local block behind it, bilinear upsampling "
             f"and convolutions with LeakyReLU. The decoder halves its widths; the first is {_BY_SIZE}."
         ),
+        recipes=("hit-aiia",),
         published=Published(
             size_mb=56.0, pi4_ms=6146, adreno640_ms=175, on_gpu=True, si_rmse=0.2332, score=4.11
         ),
@@ -138,6 +144,7 @@ DESIGNS = (
             "levels of 8 to 64 are 0.5 MB, the fifth would make it 1.9."
         ),
         stands_for="Nearest upsampling and a 1x1 convolution stand for transposed convolutions.",
+        recipes=("weichi",),
         published=Published(
             size_mb=0.5, pi4_ms=582, adreno640_ms=11, on_gpu=True, si_rmse=0.4659, score=1.72
         ),
@@ -154,6 +161,7 @@ DESIGNS = (
             f"gated attention with LeakyReLU and hard sigmoid. The decoder's widths are {_BY_SIZE}, of "
             "which the encoder leaves little."
         ),
+        recipes=("monovision",),
         published=Published(
             size_mb=15.3, pi4_ms=3466, adreno640_ms=128, on_gpu=True, si_rmse=0.3543, score=1.36
         ),
@@ -169,6 +177,7 @@ DESIGNS = (
             "Published: full resolution, a ResNet, dense ASPP of dilations 3 to 24 at stride 8, local planar "
             f"guidance from strides 8, 4 and 2. The ResNet is open: a ResNet-18 of width 1.75 is {_BY_SIZE}."
         ),
+        recipes=("bts",),
         published=Published(
             size_mb=187, pi4_ms=26494, adreno640_ms=4346, on_gpu=False, si_rmse=0.2678, score=0.59
         ),
@@ -185,6 +194,7 @@ DESIGNS = (
             "256x320 stands for 240x320, as 240 is no multiple of 32; nearest upsampling and a 1x1 "
             "convolution stand for transposed convolutions."
         ),
+        recipes=("megaue",),
         published=Published(
             size_mb=118, pi4_ms=9392, adreno640_ms=288, on_gpu=True, si_rmse=0.3737, score=0.38
         ),

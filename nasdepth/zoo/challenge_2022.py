@@ -23,6 +23,7 @@ DESIGNS = (
         stands_for=(
             "Resizing with half-pixel centres stands for align_corners; the 3x3 convolution has batch norm."
         ),
+        recipes=("litedepth",),
         published=Published(size_mb=1.4, pi4_ms=37, si_rmse=0.311, score=232.04),
     ),
     Design(
@@ -38,6 +39,7 @@ DESIGNS = (
             "the deployed graph is litedepth's."
         ),
         stands_for="RepVGG's branches stand for diverse branch blocks.",
+        recipes=("litedepth",),
         published=Published(size_mb=1.4, pi4_ms=37, si_rmse=0.311, score=232.04),
     ),
     Design(

@@ -270,9 +270,7 @@ def _target_hw(x: torch.Tensor, size: list[int] | None, scales: list[float] | No
     return tuple(int(length * scale) for length, scale in zip(x.shape[2:], scales, strict=True))
 
 
-def _resize(
-    trace: Recorder, op: str, x: torch.Tensor, hw: tuple[int, int], sampling: str
-) -> torch.Tensor:
+def _resize(trace: Recorder, op: str, x: torch.Tensor, hw: tuple[int, int], sampling: str) -> torch.Tensor:
     # the exported file has none to the size that there is (`deploy.clean_up.drop_resizes`)
     if hw == tuple(x.shape[2:]):
         return x
