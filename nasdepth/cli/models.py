@@ -148,7 +148,9 @@ def retrain(
 
 
 def _say_what_is_trained(retraining: Retraining, recipe: str) -> None:
+    from nasdepth.architecture import Architecture
     from nasdepth.report.terminal import table_words
+    from nasdepth.zoo import name_of, recipes_of
 
     mixture, test_split = retraining.mixture, retraining.test_split
     images = " + ".join(f"{len(portion.split)} of {portion.name}" for portion in mixture.portions)
@@ -158,6 +160,9 @@ def _say_what_is_trained(retraining: Retraining, recipe: str) -> None:
         f"({retraining.recipe.fingerprint}), {retraining.recipe.epochs} epochs of {mixture.steps_per_epoch} "
         f"steps; {retraining.folder}; latencies estimated from {table_words(retraining.table)}"
     )
+    for one in retraining.architectures:
+        if recipe == "default" and isinstance(one, Architecture) and (own := recipes_of(one)):
+            notes.print(f"{name_of(one)} was trained by its authors as in --recipe {' or '.join(own)}")
     if test_split is None:
         notes.print(f"{retraining.data} is video, without depth to score on; --test-data names some that has")
 
