@@ -17,7 +17,7 @@ from nasdepth.latency.accuracy import Guess, Validation, summarise
 from nasdepth.latency.extract import architecture_kernels, tflite_kernels
 from nasdepth.latency.measure.bench import Bench, Progress, Whole, Write
 from nasdepth.latency.measure.journal import Journal
-from nasdepth.latency.measure.networks import draw_architectures, export_untrained
+from nasdepth.latency.measure.networks import draw_architectures, write_untrained
 from nasdepth.latency.predict import LatencyEstimate, LatencyTable, TablePredictor
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def validate_table(
     for network in _drawn(space, sample, seed):
         name = str(network)
         estimates[name] = predictor.estimate(architecture_kernels(network, predictor.runtime))
-        sources[name] = (name, partial(export_untrained, network))
+        sources[name] = (name, partial(write_untrained, network))
     for path in map(Path, models):
         try:
             estimates[str(path)] = predictor.estimate(tflite_kernels(path, predictor.runtime))

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import gc
-from collections import defaultdict
+import math
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
+from typing import get_args
 
 from nasdepth.errors import UnknownKernelError
 from nasdepth.kernels.kernel import CONVOLUTIONS, Kernel
 from nasdepth.kernels.rules import load_rules
-from nasdepth.latency.accuracy import interval_90
+from nasdepth.latency.accuracy import SD_OF_DECILES, interval_90
 from nasdepth.latency.predict.calibration import Decomposition, coldness, group_of, moved_bytes, taps
 from nasdepth.latency.predict.card import DeviceCard
 from nasdepth.latency.predict.interpolate import KindModel, dimensions, physical_features
 from nasdepth.latency.predict.kinds import register_predictor
 from nasdepth.latency.predict.predictor import LatencyEstimate, Predictor, Source, runtime_of
-from nasdepth.latency.predict.table import LatencyTable
+from nasdepth.latency.predict.table import LatencyTable, Timing
 
 # A low percentile repeats far better than its runs spread, and what disturbed a kernel's runs for long does
 # not say how far off it is: a little of the spread, up to some of the time, foretells networks' errors best
@@ -32,6 +34,8 @@ _SHARED = 0.5
 _OCTAVES_KNOWN = 1.0
 # Another kind of the same operation answers for one that was never measured, about this badly
 _OTHER_KIND_SD = 0.3
+# An interpolation within a kind whose rows are mostly transferred stands on these
+_MOSTLY = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +70,13 @@ class TablePredictor(Predictor):
     def __init__(self, table: LatencyTable) -> None:
         self.table = table
         self.runtime = runtime_of(table.card.delegate)
+        self._timings = {**table.transferred, **table.timings}
         self._by_kind: dict[str, list[Kernel]] = defaultdict(list)
-        for kernel in table.timings:
+        for kernel in self._timings:
             self._by_kind[kernel.kind].append(kernel)
+        self._transferred = _transferred_kinds(table)
         # a build asks of a hundred thousand kernels at a time whether they are known
-        self._operations = {(kernel.op, kernel.precision) for kernel in table.timings}
+        self._operations = {(kernel.op, kernel.precision) for kernel in self._timings}
         self._models: dict[str, KindModel] = {}
         self._rules = load_rules(self.runtime)
         self._parts: dict[Kernel, _Part] = {}
@@ -81,7 +87,7 @@ class TablePredictor(Predictor):
         common = calibration.default_factor if calibration else 1.0
         moved = sum(part.moved_bytes for part in parts)
         felt = coldness(moved, calibration.half_cold_bytes) if calibration and moved else 0.0
-        shares: dict[Source, float] = {"measured": 0.0, "interpolated": 0.0, "unknown": 0.0}
+        shares: dict[Source, float] = dict.fromkeys(get_args(Source), 0.0)
         answers = []
         for kernel, part in zip(kernels, parts, strict=True):
             latency_ms = part.warm_ms + felt * part.cold_ms
@@ -105,6 +111,7 @@ class TablePredictor(Predictor):
             measured_share=share["measured"] if kernels_ms else 1.0,
             interpolated_share=share["interpolated"],
             unknown_share=share["unknown"],
+            transferred_share=share["transferred"],
             kernels=tuple(answers),
         )
 
@@ -140,7 +147,7 @@ class TablePredictor(Predictor):
     def _relatives(self, kernel: Kernel) -> list[Kernel]:
         """Measured kernels of its kind, else of its operation."""
         return self._by_kind.get(kernel.kind) or [
-            one for one in self.table.timings if (one.op, one.precision) == (kernel.op, kernel.precision)
+            one for one in self._timings if (one.op, one.precision) == (kernel.op, kernel.precision)
         ]
 
     def _parts_of(self, kernels: Sequence[Kernel]) -> list[_Part]:
@@ -160,6 +167,9 @@ class TablePredictor(Predictor):
             if timing := self.table.timings.get(kernel):
                 sd_ms = timing.latency_ms * min(_SD_OF_SPREAD * timing.spread, _MOST_MEASURED_SD)
                 self._parts[kernel] = self._part(kernel, timing.latency_ms, sd_ms, "measured")
+            elif timing := self.table.transferred.get(kernel):
+                sd_ms = timing.latency_ms * _sd_of_belief(timing)
+                self._parts[kernel] = self._part(kernel, timing.latency_ms, sd_ms, "transferred")
             elif kernel in self.table.rejected:
                 raise UnknownKernelError(
                     f"{kernel}: {self.table.card.device} cannot run it; its runtime says: "
@@ -179,6 +189,7 @@ class TablePredictor(Predictor):
             start, end = end, end + len(asked)
             answer = self._model(kind, asked[0]).predict_sizes(features[start:end], sizes[start:end])
             related = kind not in self._by_kind
+            share, transferred_sd = self._transferred.get(kind, (0.0, 0.0))
             for kernel, latency_ms, sd, octaves in zip(
                 asked,
                 answer.latency_ms.tolist(),
@@ -187,8 +198,9 @@ class TablePredictor(Predictor):
                 strict=True,
             ):
                 far = related or octaves > _OCTAVES_KNOWN
-                sd = max(sd, _OTHER_KIND_SD) if related else sd
-                source: Source = "unknown" if far else "interpolated"
+                sd = max(sd, _OTHER_KIND_SD) if related else math.hypot(sd, transferred_sd)
+                near: Source = "transferred" if share > _MOSTLY else "interpolated"
+                source: Source = "unknown" if far else near
                 self._parts[kernel] = self._part(kernel, latency_ms, latency_ms * sd, source)
 
     def _part(self, kernel: Kernel, latency_ms: float, sd_ms: float, source: Source) -> _Part:
@@ -211,8 +223,26 @@ class TablePredictor(Predictor):
                     f"{kernel.op} ({kernel.precision}); build a table for a space that has it with "
                     "`nasdepth latency build`"
                 )
-            self._models[kind] = KindModel(known, [self.table.timings[one].latency_ms for one in known])
+            self._models[kind] = KindModel(known, [self._timings[one].latency_ms for one in known])
         return self._models[kind]
+
+
+def _sd_of_belief(timing: Timing) -> float:
+    """The standard deviation of the logarithm of a transferred time."""
+    return math.log1p(timing.spread) / (2 * SD_OF_DECILES)
+
+
+def _transferred_kinds(table: LatencyTable) -> dict[str, tuple[float, float]]:
+    """Of each kind with transferred rows, their share, and how far off they make what lies between the rows."""
+    rows: Counter[str] = Counter(kernel.kind for kernel in table.timings)
+    variances: dict[str, list[float]] = defaultdict(list)
+    for kernel, timing in table.transferred.items():
+        variances[kernel.kind].append(_sd_of_belief(timing) ** 2)
+    known = {}
+    for kind, ones in variances.items():
+        share = len(ones) / (len(ones) + rows[kind])
+        known[kind] = share, math.sqrt(share * sum(ones) / len(ones))
+    return known
 
 
 @contextmanager

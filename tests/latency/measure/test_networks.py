@@ -6,7 +6,7 @@ import pytest
 
 from nasdepth.devices import open_device
 from nasdepth.latency import architecture_kernels, tflite_kernels
-from nasdepth.latency.measure.networks import export_without_resizes, kernels_without_resizes
+from nasdepth.latency.measure.networks import write_without_resizes, kernels_without_resizes
 from nasdepth.models import resolve
 
 DESIGNS = (
@@ -19,7 +19,7 @@ DESIGNS = (
 def test_the_file_has_the_kernels(design, tmp_path):
     architecture = resolve(design)
     path = tmp_path / "core.tflite"
-    export_without_resizes(architecture, path)
+    write_without_resizes(architecture, path)
     expected = kernels_without_resizes(architecture_kernels(architecture))
     # TFLite orders branches in its own way
     assert Counter(tflite_kernels(path)) == Counter(expected)
