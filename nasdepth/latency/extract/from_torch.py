@@ -37,8 +37,10 @@ def module_kernels(
 def module_nodes(
     module: nn.Module, input_hw: tuple[int, int] = (480, 640), runtime: str = "xnnpack"
 ) -> tuple[Node, ...]:
-    """The kernels of `module_kernels`, with its arguments and errors, and what each of them reads; value 1 is the
-    module's input."""
+    """The kernels of `module_kernels`, with its arguments and errors, and what each of them reads.
+
+    Value 1 is the module's input.
+    """
     if any(isinstance(part, Collapsible) for part in module.modules()):
         module = collapse(module)
     with _evaluation(module):

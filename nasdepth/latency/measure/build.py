@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import math
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from nasdepth.devices import Device, DeviceInfo, Measurement
 from nasdepth.kernels.kernel import Kernel
-from nasdepth.latency.measure.bench import Bench, Progress, Whole
+from nasdepth.latency.measure.bench import Bench, Progress, Whole, monotonic_s
 from nasdepth.latency.measure.journal import Journal
 from nasdepth.latency.measure.networks import MeasurableNetwork, draw_architectures
 from nasdepth.latency.measure.pace import FEWEST_KERNELS, FEWEST_NETWORKS, BuildPlan, Pace
@@ -51,6 +50,18 @@ _FEWEST_TO_STOP = 8
 Announce = Callable[[BuildPlan], None]
 
 
+class BuildStopped(KeyboardInterrupt):
+    """Ctrl-C ended a build.
+
+    Attributes:
+        table: of what was measured until then, saved; None where that was not enough for any table.
+    """
+
+    def __init__(self, table: LatencyTable | None) -> None:
+        super().__init__()
+        self.table = table
+
+
 def table_name(info: DeviceInfo) -> str:
     """`<device>-<runtime>-<threads>t`, such as `x86-64-xnnpack-1t`."""
     runtime = info.delegate if info.delegate != "none" else info.runtime
@@ -72,14 +83,14 @@ def build_table(
     seed: int = 0,
     progress: Progress | None = None,
     announce: Announce | None = None,
-    clock: Callable[[], float] = time.monotonic,
+    clock: Callable[[], float] = monotonic_s,
 ) -> LatencyTable:
     """Measure a space's kernels and whole networks on a device and save the table.
 
     Every finished measurement is on disk at once in `<name>.partial.jsonl`; an interrupted build that is
-    started again goes on from there. Ctrl-C saves the table of what is measured so far before it is raised, as
-    soon as there is an answer for every kind of kernel of the space. A table of that name that is there already
-    is extended: what it has is not measured again.
+    started again goes on from there. Ctrl-C saves the table of what is measured so far before it is raised,
+    as soon as there is an answer for every kind of kernel of the space. A table of that name that is there
+    already is extended: what it has is not measured again.
 
     Args:
         device: what to measure on.
@@ -88,8 +99,8 @@ def build_table(
         name: of the table; `table_name` by default.
         minutes: that the build takes; None measures all. How many kernels and networks that is enough for
             follows from the device's pace, which is measured first and watched all along.
-        calibration, validate: whole networks at most, drawn from the space, to fit the table to and to check it
-            against; fewer than 6 leave it uncalibrated, fewer than 3 unvalidated.
+        calibration, validate: whole networks at most, drawn from the space, to fit the table to and to check
+            it against; fewer than 6 leave it uncalibrated, fewer than 3 unvalidated.
         general: for networks of other makers too: their kernels are also measured, and the table is fitted
             to a quarter more networks, which lack the resizes from and to 480x640, and half as many that are
             drawn from what other makers' are made of.
@@ -101,6 +112,7 @@ def build_table(
         clock: seconds; a simulated device has a clock of its own.
 
     Raises:
+        BuildStopped: Ctrl-C.
         NasdepthError: so few minutes are not enough for any table; the message says how many are.
         DeviceError: the device cannot be reached, or runs nothing at all.
         TableError: a finished or unfinished build of the same name is of another device or setting.
@@ -132,9 +144,10 @@ def build_table(
         except KeyboardInterrupt:
             build.collect()
             table = build.table()
-            if work.answered_by(table):
+            usable = work.answered_by(table)
+            if usable:
                 table.save(out_folder)
-            raise
+            raise BuildStopped(table if usable else None) from None
         table = build.table()
         table.save(out_folder)
         journal.delete()

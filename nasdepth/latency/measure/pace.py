@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 from nasdepth.errors import NasdepthError
 
@@ -57,7 +58,7 @@ class Pace:
         self.kernel_s = _blended(self.kernel_s, seconds / count)
 
     def saw_networks(self, count: int, seconds: float, writing_s: float) -> None:
-        """A lot of networks was measured in so many seconds, of which this machine wrote files for `writing_s`."""
+        """A lot of networks was measured in so many seconds; `writing_s` of them wrote the files."""
         self._slot_s = _blended(self._slot_s, seconds / (count + REFERENCE_NETWORKS_COUNT))
         self.writing_s = writing_s / count
 
@@ -143,10 +144,10 @@ class Pace:
             return
         least_s = spent_s + kernels * plan.kernel_seconds + networks * plan.network_seconds + self.reserve_s
         raise NasdepthError(
-            f"{minutes:g} minutes are too few for this device: a kernel takes {plan.kernel_seconds:.2g} s here "
-            f"and a network {plan.network_seconds:.2g} s, so {kernels} kernels and {networks} networks, the "
-            f"least that a table can be made of, take {math.ceil(least_s / 6) / 10:g} minutes. Give as many "
-            "(`minutes`); what was measured is kept for then"
+            f"{minutes:g} minutes are too few for this device: a kernel takes {plan.kernel_seconds:.2g} s "
+            f"here and a network {plan.network_seconds:.2g} s, so {kernels} kernels and {networks} networks, "
+            f"the least that a table can be made of, take {math.ceil(least_s / 6) / 10:g} minutes. Give as "
+            "many (`minutes`); what was measured is kept for then"
         )
 
 
@@ -176,7 +177,7 @@ def expected_error_percent(kernels: int, networks: int, transferred: bool) -> fl
     x = math.log(kernels)
     if x < points[0][0]:
         return None
-    for (left, high), (right, low) in zip(points, points[1:], strict=False):
+    for (left, high), (right, low) in pairwise(points):
         if x <= right:
             return round(high + (low - high) * (x - left) / (right - left), 1)
     return points[-1][1]

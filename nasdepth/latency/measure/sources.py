@@ -19,9 +19,9 @@ def sources_for(info: DeviceInfo, names: Sequence[str] = ()) -> dict[str, Predic
 
     Args:
         info: the new device.
-        names: of tables and packs, or their files; `none` alone for no transfer. Empty chooses from those that
-            ship: measured tables under the same runtime, those with as many threads where there are any, and
-            packs for this very board.
+        names: of tables and packs, or their files; `none` alone for no transfer. Empty chooses from those
+            that ship: measured tables under the same runtime, those with as many threads where there are any,
+            and packs for this very board.
 
     Raises:
         NasdepthError: there is no such table, or `none` stands among others.

@@ -129,6 +129,30 @@ def validation_of(checked: Sequence[Checked]) -> Validation | None:
     return summarise([one.guess for one in checked]) if len(checked) >= _FEWEST else None
 
 
+# A machine this much faster or slower than in the build says little about the table
+_DRIFTS = (0.9, 1.1)
+
+
+def worse_than(now: Validation, before: Validation | None) -> str:
+    """Why a validation is not to replace another, in words; empty where nothing speaks against it.
+
+    A run of fewer models, or on a machine whose drift is outside of 0.9 to 1.1, does not replace one with a
+    smaller error.
+    """
+    if before is None or now.mape_percent <= before.mape_percent:
+        return ""
+    low, high = _DRIFTS
+    reasons = []
+    if not low <= now.drift <= high:
+        reasons.append(f"the machine's drift was {now.drift:g}, outside of {low:g} to {high:g}")
+    if now.models < before.models:
+        reasons.append(f"{now.models} models ran, and {before.models} did then")
+    if not reasons:
+        return ""
+    better = f"the card has a better validation (MAPE {before.mape_percent:g} %, here {now.mape_percent:g} %)"
+    return f"{better}, and {' and '.join(reasons)}"
+
+
 def _drawn(space: SearchSpace | None, count: int, seed: int) -> list[Architecture]:
     return draw_architectures(space, count, seed) if space is not None and count else []
 

@@ -23,9 +23,9 @@ class LatencyEstimate:
     Attributes:
         latency_ms, sd_ms: mean and standard deviation.
         interval_90: (low, high) in ms that hold the measured latency nine times in ten.
-        measured_share, interpolated_share, transferred_share, unknown_share: of the kernels' time; they add up
-            to 1. Transferred are kernels that stand on measurements of other devices. Unknown are kernels far
-            outside of all sizes known, or of a kind that only its relatives answer for.
+        measured_share, interpolated_share, transferred_share, unknown_share: of the kernels' time; they add
+            up to 1. Transferred are kernels that stand on measurements of other devices. Unknown are kernels
+            far outside of all sizes known, or of a kind that only its relatives answer for.
         kernels: (kernel, ms, source) in order; their times and the device's overhead make `latency_ms`.
     """
 

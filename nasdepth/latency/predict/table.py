@@ -21,6 +21,7 @@ from nasdepth.files import whole_file
 from nasdepth.kernels.kernel import KERNEL_COLUMNS, OPTIONAL_COLUMNS, Kernel
 from nasdepth.latency.accuracy import Validation
 from nasdepth.latency.predict.card import DeviceCard, DeviceSetting, parse_card, read_card
+from nasdepth.latency.predict.doubts import doubt_of
 from nasdepth.latency.predict.files import card_path, find_table, rows_path, table_stem
 
 _TIME_COLUMNS = ("latency_ms", "median_ms", "spread", "runs")
@@ -76,6 +77,11 @@ class Table[Card: DeviceSetting](ABC):
     def validation(self) -> Validation | None:
         """Errors on models that it was not fitted to; None where nobody looked."""
         return self.card.figures()
+
+    @property
+    def doubt(self) -> str:
+        """One sentence on why the table is bad and how to mend it; empty where its card shows nothing bad."""
+        return doubt_of(self.name, self.card)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -139,8 +145,8 @@ class Timing:
     """A kernel's time: 10th percentile and median in ms without the interpreter's overhead, the spread
     (90th over 10th percentile, minus 1) and the number of runs.
 
-    A transferred time has 0 runs: both latencies are the median of what is believed, and the spread is that of
-    the belief.
+    A transferred time has 0 runs: both latencies are the median of what is believed, and the spread is that
+    of the belief.
     """
 
     latency_ms: float
@@ -205,9 +211,9 @@ class LatencyTable(Table[DeviceCard]):
         same = set(timings) == set(self.timings)
         if same:
             return self
-        note = (
-            self.card.transfer.model_copy(update={"rows": len(left)}) if self.card.transfer and left else None
-        )
+        note = self.card.transfer
+        if note is not None:
+            note = note.model_copy(update={"rows": len(left)}) if left else None
         return merged.with_card(validation=None, transfer=note)
 
     @classmethod

@@ -233,7 +233,7 @@ def _sd_of_belief(timing: Timing) -> float:
 
 
 def _transferred_kinds(table: LatencyTable) -> dict[str, tuple[float, float]]:
-    """Of each kind with transferred rows, their share, and how far off they make what lies between the rows."""
+    """Of each kind with transferred rows, their share, and how far off they make what lies between rows."""
     rows: Counter[str] = Counter(kernel.kind for kernel in table.timings)
     variances: dict[str, list[float]] = defaultdict(list)
     for kernel, timing in table.transferred.items():

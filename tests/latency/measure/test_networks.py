@@ -6,7 +6,7 @@ import pytest
 
 from nasdepth.devices import open_device
 from nasdepth.latency import architecture_kernels, tflite_kernels
-from nasdepth.latency.measure.networks import write_without_resizes, kernels_without_resizes
+from nasdepth.latency.measure.networks import kernels_without_resizes, write_without_resizes
 from nasdepth.models import resolve
 
 DESIGNS = (

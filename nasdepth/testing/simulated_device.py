@@ -12,6 +12,7 @@ import pytest
 
 from nasdepth.architecture import Architecture
 from nasdepth.devices import Device, DeviceInfo, Diagnosis, Measurement
+from nasdepth.errors import UnknownKernelError
 from nasdepth.kernels.kernel import Kernel
 from nasdepth.latency import LatencyTable, TablePredictor, architecture_kernels
 from nasdepth.latency.measure.networks import MeasurableNetwork
@@ -22,9 +23,9 @@ WARMUP_RUNS = 3
 class SimulatedDevice(Device):
     """Takes as long as a table says, times a factor, with noise.
 
-    Files hold the kernels that they stand for as JSON (`stand_ins` has them written so): micro models take what
-    the table has for the kernel (its regression where it has none), networks what the calibrated table predicts,
-    each with an error of its own as large as the table's.
+    Files hold the kernels that they stand for as JSON (`stand_ins` has them written so): micro models take
+    what the table has for the kernel (its regression where it has none), networks what the calibrated table
+    predicts, each with an error of its own as large as the table's. What the table does not know, it refuses.
 
     Args:
         table: what is true on this device.
@@ -32,7 +33,7 @@ class SimulatedDevice(Device):
         process_s, transfer_s: of starting the runner, and of one file on its way to the device.
         writing_s: what a network's file takes to be written, on the same clock.
         noise: relative standard deviation of a measurement.
-        threads: what it says of itself.
+        seed: of the noise, and of what each network has of its own.
     """
 
     uri = "simulated"
@@ -80,18 +81,24 @@ class SimulatedDevice(Device):
             self.seconds += self._transfer_s
             content = json.loads(Path(path).read_text())
             kernels = [Kernel.from_row(row) for row in content["kernels"]]
-            if "copies" in content:
-                ((own_ms, _),) = self._truth.uncertainty(kernels)
-                true_ms = self._overhead_ms + content["copies"] * self._slower * own_ms
-            else:
-                true_ms = self.network_ms(kernels)
+            try:
+                true_ms = self._true_ms(kernels, content.get("copies"))
+            except UnknownKernelError as error:
+                yield Measurement(path, error=str(error))
+                continue
             runs = max(min_runs, int(min_seconds / (true_ms / 1e3)))
             self.seconds += (WARMUP_RUNS + runs) * true_ms / 1e3
             low_ms = true_ms * float(np.exp(self._noise * self._random.standard_normal()))
             yield Measurement(path, low_ms, 1.02 * low_ms, low_ms, 0.05, runs)
 
+    def _true_ms(self, kernels: Sequence[Kernel], copies: int | None) -> float:
+        if copies is None:
+            return self.network_ms(kernels)
+        ((own_ms, _),) = self._truth.uncertainty(kernels)
+        return self._overhead_ms + copies * self._slower * own_ms
+
     def diagnose(self) -> Diagnosis:
-        raise NotImplementedError
+        return Diagnosis(self.uri, self._info, ())
 
 
 def stand_ins(patch: pytest.MonkeyPatch, device: SimulatedDevice) -> None:
