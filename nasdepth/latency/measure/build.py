@@ -34,6 +34,8 @@ _PROBE_KERNELS, _PROBE_NETWORKS = 30, 3
 _PLANNED_SHARE = 0.15
 # Between two looks at what is known so far: this share of all kernels, and this many times as long as a look
 _BATCH_SHARE, _BATCH_FITS = 0.1, 8.0
+# At least what one process of the device measures at once
+_LEAST_BATCH = 44
 # Of those not measured yet, as many of the first are looked at; a full space has a hundred thousand kernels
 _LEAST_SURE_AMONG = 8000
 _LEAST_OF_A_KIND = 2
@@ -255,7 +257,7 @@ class _Build:
         self._tell(plan)
         planned = len(self.work.kernels)
         if self.minutes:
-            self._kernels(_some_of_every_kind(self.work.own), plan)
+            self._kernels(self._coverage(), plan)
             planned = round(_PLANNED_SHARE * plan.kernels)
         while self._goes_on(plan):
             networks_due = len(self.networks) * plan.kernels < plan.networks * len(self.measured)
@@ -267,6 +269,11 @@ class _Build:
                 break
             plan = self._planned()
             self._tell(plan)
+
+    def _coverage(self) -> list[Kernel]:
+        """Some of every kind: of the space first, and of others' where no other device answers for those."""
+        own = _some_of_every_kind(self.work.own)
+        return own if self.tabulator.sources.names else [*own, *_some_of_every_kind(self.work.kernels)]
 
     def table(self) -> LatencyTable:
         """A table of what is measured so far, calibrated and validated as far as networks allow."""
@@ -335,8 +342,8 @@ class _Build:
 
     def _batch(self, plan: BuildPlan) -> int:
         """How many kernels are measured before the next look at what is known."""
-        of_fits = _BATCH_FITS * self.pace.fit_s / plan.kernel_seconds
-        return max(round(max(_BATCH_SHARE * plan.kernels, of_fits)), 1)
+        of_fits = _BATCH_FITS * self.pace.fit_s / plan.kernel_seconds if plan.kernel_seconds else 0
+        return round(max(_BATCH_SHARE * plan.kernels, of_fits, _LEAST_BATCH))
 
     def _kernels(self, kernels: Sequence[Kernel], plan: BuildPlan | None = None) -> None:
         kernels = [kernel for kernel in kernels if kernel not in self.measured]

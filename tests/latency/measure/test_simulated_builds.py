@@ -11,6 +11,8 @@ from nasdepth.errors import NasdepthError
 from nasdepth.latency import LatencyTable, TablePredictor, architecture_kernels, load_predictor
 from nasdepth.latency.measure import BuildStopped, build_table
 from nasdepth.latency.measure.networks import draw_architectures
+from nasdepth.latency.measure.plan import uses_of
+from nasdepth.latency.measure.random_kernels import random_kernels
 from nasdepth.space import SearchSpace
 from nasdepth.testing.simulated_device import SimulatedDevice, stand_ins
 
@@ -80,6 +82,8 @@ def test_networks_that_are_slow_to_write_leave_time_for_kernels(build, truth, qu
     device = SimulatedDevice(truth, writing_s=6.0)
     table, plans = build(device, minutes=12, general=True)
     assert len(table.timings) > 2000 and plans[-1].networks < 129
+    kinds = {kernel.kind for kernel in [*uses_of(quick), *random_kernels()]}
+    assert {kernel.kind for kernel in (*table.timings, *table.rejected)} >= kinds
     assert device.seconds / 60 <= 12.5
     off, ranks = errors(table, device, quick)
     assert np.abs(off).mean() <= 0.06 and ranks >= 0.97
