@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import statistics
 from collections.abc import Callable
 from pathlib import Path
@@ -193,7 +194,8 @@ def _print_table(table: LatencyTable, out_folder: Path, device: str, stopped: bo
     if stopped:
         notes.print("stopped early: the same command goes on where it stopped")
     if not table.doubt:
-        out.print(f"search with it: nasdepth search --budget 200 --table {path}")
+        where = "" if device == "local" else f" --device {shlex.quote(device)}"
+        out.print(f"search with it: nasdepth search --budget 200 --table {path}{where}", soft_wrap=True)
 
 
 def _say_what_to_doubt(table: LatencyTable, device: str) -> None:

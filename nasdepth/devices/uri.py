@@ -66,6 +66,15 @@ class DeviceUri:
         return replace(self, threads=threads or self.threads or 1)
 
 
+def uri_to_fill_in(delegate: str) -> str:
+    """How a user would name the device of a table in a shell: an Android phone's GPU by adb, a board by ssh.
+
+    Args:
+        delegate: of the table's card.
+    """
+    return "'adb?gpu=true'" if delegate == "gpu" else "ssh://USER@BOARD"
+
+
 def parse_uri(text: str) -> DeviceUri:
     """Parse a device URI.
 
