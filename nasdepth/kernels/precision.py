@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal
 
 from nasdepth.kernels.graph import Node
@@ -170,7 +171,9 @@ class _Planner:
             self._shapes[node.output] = node.kernel.output_shape
             self._add(index, node)
         outputs = tuple(self._read(value, "float32") for value in self._outputs)
-        values = tuple(replace(value, group=self._group(value.group)) for value in self._values)
+        values = tuple(
+            PlannedValue(value.of, value.precision, self._group(value.group)) for value in self._values
+        )
         fixed = {self._group(group): prescribed for group, prescribed in self._fixed.items()}
         return Plan(tuple(self._steps), values, fixed, image, outputs)
 
@@ -211,13 +214,7 @@ class _Planner:
         return "float32"
 
     def _quantised(self, kernel: Kernel, precision: str) -> Kernel:
-        if kernel.op == "average_pool2d" and self._rules.quantisation.pools_as_means:
-            axes = _pooled_whole(kernel)
-            if axes is not None:
-                at = (kernel.in_height, kernel.in_width, kernel.in_channels)
-                out = (kernel.out_height, kernel.out_width, kernel.out_channels)
-                return Kernel("mean", *at, *out, axes=axes, precision=precision)
-        return replace(kernel, precision=precision)
+        return _quantised(kernel, precision, self._rules.quantisation.pools_as_means)
 
     def _concatenate(self, index: int, node: Node) -> None:
         group = self._new_group()
@@ -318,6 +315,17 @@ def _chained(nodes: Iterable[Node]) -> list[Node]:
     return done
 
 
+@lru_cache(maxsize=131072)
+def _quantised(kernel: Kernel, precision: str, pools_as_means: bool) -> Kernel:
+    """A float kernel in another precision."""
+    axes = _pooled_whole(kernel) if kernel.op == "average_pool2d" and pools_as_means else None
+    if axes is None:
+        return replace(kernel, precision=precision)
+    at = (kernel.in_height, kernel.in_width, kernel.in_channels)
+    out = (kernel.out_height, kernel.out_width, kernel.out_channels)
+    return Kernel("mean", *at, *out, axes=axes, precision=precision)
+
+
 def _pooled_whole(kernel: Kernel) -> tuple[int, ...] | None:
     """The axes that a pool averages wholly, as a mean has them (none for both); None for any other pool."""
     rows = kernel.kernel_height == kernel.in_height and kernel.out_height == 1
@@ -335,6 +343,7 @@ def _pooled_whole(kernel: Kernel) -> tuple[int, ...] | None:
     return None
 
 
+@lru_cache(maxsize=16384)
 def _conversion(shape: tuple[int, ...], source: str, precision: str) -> Kernel:
     ends = {"in_shape": unusual(shape), "out_shape": unusual(shape)}
     if precision == "float32":
