@@ -11,7 +11,9 @@ from nasdepth.architecture import Architecture
 from nasdepth.data import ImageSplit, Mixture, Portion, open_split
 from nasdepth.data.scenes import parse_scenes
 from nasdepth.defaults import DEFAULT_TABLE
-from nasdepth.deploy import Calibration, Export, deploy
+from nasdepth.deploy import Calibration, Export, TFLiteDepth, deploy
+from nasdepth.deploy.frames import open_frames
+from nasdepth.deploy.predicting import Fit
 from nasdepth.deploy.quantise import require_calibration
 from nasdepth.devices import open_device
 from nasdepth.errors import NasdepthError, TableError
@@ -24,6 +26,7 @@ from nasdepth.latency.measure import validate_table as check_table
 from nasdepth.latency.predict.files import find_table
 from nasdepth.models import AnyNetwork, Teacher, build_any, parse_any, resolve
 from nasdepth.packs import model_kernels
+from nasdepth.report.depth_pictures import PicturedDepth, PredictEvents, picture_depth
 from nasdepth.report.plots import plot_pareto
 from nasdepth.report.validation import plot_validation
 from nasdepth.searching import (
@@ -49,6 +52,7 @@ __all__ = [
     "load_space",
     "load_table",
     "open_retraining",
+    "predict_depth",
     "predict_latency",
     "retrain",
     "search",
@@ -153,7 +157,7 @@ def open_retraining(
     no_teacher: bool = False,
     labels: str | Path | None = None,
     table: str | None = None,
-    device: str = "local",
+    device: str | None = None,
     threads: int | None = None,
     seed: int = 0,
     out: str | Path | None = None,
@@ -163,7 +167,8 @@ def open_retraining(
     Args:
         architecture: architecture, its string, a named design, or `teacher:ENCODER@HxW`; the best of `run` by
             default.
-        run: folder of a search; the newest where no architecture is given. It also gives data and table.
+        run: folder of a search; the newest where no architecture is given. It also gives data, table and
+            device.
         baseline: a named design that is trained alike, to compare with: litedepth by default (not beside a
             teacher), or `none`.
         data: see `nasdepth.data.open_split`.
@@ -175,8 +180,9 @@ def open_retraining(
         no_teacher: leave out the loss terms that need a teacher.
         labels: folder of segmentation labels of `data`.
         table: latency table or device pack, for the estimates.
-        device: URI of the device that measures.
-        threads: of the runtime on the device.
+        device: URI of the device that measures; the run's by default, this machine where it names none.
+            A time of another device than the table's gives no score.
+        threads: of the runtime on the device; the table's on the table's own device, otherwise 1.
         seed: random seed of the trainings.
         out: where checkpoints, models and results go; `retrain` in the run's folder by default.
 
@@ -198,7 +204,7 @@ def open_retraining(
         data=data or (searched.settings.data if searched else "scenes"),
         table=table or (searched.settings.table if searched else DEFAULT_TABLE),
         test_data=test_data,
-        device=device,
+        device=device or (searched and searched.settings.device) or "local",
         threads=threads,
         labels=Path(labels) if labels else None,
         seed=seed,
@@ -224,6 +230,60 @@ def predict_latency(
     predictor = load_predictor(table)
     kernels, _ = model_kernels(str(network), predictor.runtime, precision)
     return predictor.estimate(kernels)
+
+
+def predict_depth(
+    model: str | Path,
+    source: str | Path,
+    out: str | Path = "pictures",
+    *,
+    fit: Fit = "letterbox",
+    near_m: float | None = None,
+    far_m: float | None = None,
+    threads: int = 1,
+    frames: int | None = None,
+    show: bool = False,
+    events: PredictEvents | None = None,
+) -> PicturedDepth:
+    """Predict the depth of your own pictures, and write it in colours beside them and as 16-bit PNGs.
+
+    Pictures of any size are taken, upright as their EXIF orientation says. None is stretched: one of another
+    shape than the network's is filled up at the border or cut, and `events` hears which.
+
+    >>> nasdepth.predict_depth("depth.tflite", "photo.jpg").pictures  # doctest: +SKIP
+
+    Args:
+        model: a depth `.tflite`.
+        source: a photograph, a folder of them, a video file, or `camera:0`.
+        out: folder of `NAME.jpg` (photograph, depth in colours, a bar in metres) and `depth/NAME.png` (uint16
+            millimetres of the photograph's size, 0 where a cropped one was not looked at); of a video also
+            `depth.mp4`.
+        fit: `letterbox` shows the network the whole picture, `crop` fills its input.
+        near_m, far_m: depths of the brightest and the darkest colour; by the picture where not given.
+        threads: of the runtime.
+        frames: end after so many.
+        show: also show them in a window.
+        events: what you want to hear.
+
+    Raises:
+        ModelFileError: no depth `.tflite`.
+        DataError: there is no such picture, video or camera.
+        NasdepthError: the folder cannot be written.
+    """
+    network = TFLiteDepth(model, threads)
+    with open_frames(source) as opened:
+        return picture_depth(
+            network,
+            opened,
+            Path(out),
+            fit=fit,
+            near_m=near_m,
+            far_m=far_m,
+            threads=threads,
+            most=frames,
+            show=show,
+            events=events,
+        )
 
 
 def build_table(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import statistics
 from collections.abc import Callable
 from pathlib import Path
@@ -111,7 +112,8 @@ def build(
         return
     out.print(figures_table(str(path), card))
     _say_what_to_doubt(table, device)
-    out.print(f"search with it: nasdepth search --budget 200 --table {path}")
+    where = "" if device == "local" else f" --device {shlex.quote(device)}"
+    out.print(f"search with it: nasdepth search --budget 200 --table {path}{where}", soft_wrap=True)
 
 
 def _say_what_to_doubt(table: LatencyTable, device: str) -> None:

@@ -57,6 +57,10 @@ Labels = Annotated[
     Path | None, Option(help="Folder of segmentation labels of --data, ID.png for each image.")
 ]
 Table = Annotated[str | None, Option(help="For the predicted latency; the search's by default.")]
+MeasuringDevice = Annotated[
+    str | None,
+    Option(help="URI of the device that measures; the search's by default, else this machine (local)."),
+]
 Seed = Annotated[int, Option(help="Random seed of the trainings.")]
 OutFolder = Annotated[Path | None, Option("--out", help="Where checkpoints, models and results go.")]
 
@@ -116,7 +120,7 @@ def retrain(
     no_teacher: NoTeacher = False,
     labels: Labels = None,
     table: Table = None,
-    device: DeviceUri = "local",
+    device: MeasuringDevice = None,
     threads: Threads = None,
     seed: Seed = 0,
     out_folder: OutFolder = None,
@@ -161,11 +165,13 @@ def retrain(
     if as_json:
         print_json("retrain", **result.to_json())
     else:
-        _print_retrained(result, retraining.different_device)
+        _print_retrained(result)
 
 
 def _say_what_is_trained(retraining: Retraining, recipe: str) -> None:
+    from nasdepth.architecture import Architecture
     from nasdepth.report.terminal import table_words
+    from nasdepth.zoo import name_of, recipes_of
 
     mixture, test_split = retraining.mixture, retraining.test_split
     images = " + ".join(f"{len(portion.split)} of {portion.name}" for portion in mixture.portions)
@@ -175,6 +181,9 @@ def _say_what_is_trained(retraining: Retraining, recipe: str) -> None:
         f"({retraining.recipe.fingerprint}), {retraining.recipe.epochs} epochs of {mixture.steps_per_epoch} "
         f"steps; {retraining.folder}; latencies estimated from {table_words(retraining.table)}"
     )
+    for one in retraining.architectures:
+        if recipe == "default" and isinstance(one, Architecture) and (own := recipes_of(one)):
+            notes.print(f"{name_of(one)} was trained by its authors as in --recipe {' or '.join(own)}")
     if test_split is None:
         notes.print(f"{retraining.data} is video, without depth to score on; --test-data names some that has")
 
@@ -194,18 +203,29 @@ def _training_events(bar: Progress, epochs: int) -> RetrainEvents:
     return RetrainEvents(begun, epoch_ended, steps.step)
 
 
-def _print_retrained(result: RetrainResult, different_device: str) -> None:
-    from nasdepth.report.terminal import retrained_table
+def _print_retrained(result: RetrainResult) -> None:
+    from nasdepth.report.terminal import estimate_lines, network_name, retrained_table
 
-    out.print(retrained_table(result.networks, result.table.card.device))
-    if different_device:
+    out.print(retrained_table(result))
+    if result.different_device:
         notes.print(
-            f"[yellow]estimates and measurements are of two devices[/yellow] ({escape(different_device)}): "
-            "neither confirms the other, and the score is of the device that measured",
+            f"[yellow]the table's device did not measure[/yellow] ({escape(result.different_device)}): "
+            "the time measured here says nothing of it, so there is no score. Name the table's device by "
+            "--device, or by --table a table of the device that measured",
             soft_wrap=True,
         )
+    for line in estimate_lines(result):
+        out.print(escape(line), soft_wrap=True, highlight=False)
     for one in result.networks:
-        out.print(f"{one.model}  {one.model.stat().st_size / 1e6:.2f} MB  {one.architecture}", soft_wrap=True)
+        megabytes = one.model.stat().st_size / 1e6
+        out.print(
+            f"{network_name(one)}: {one.architecture}\n"
+            f"  {one.model}  {megabytes:.2f} MB; pictures: {one.model.parent / 'samples'}",
+            soft_wrap=True,
+            highlight=False,
+        )
+    if (model := result.best.model).suffix == ".tflite":
+        out.print(f"next: nasdepth predict {model} PHOTO --out pictures", soft_wrap=True, highlight=False)
 
 
 def _portion(text: str) -> tuple[str, str]:

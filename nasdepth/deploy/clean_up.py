@@ -15,6 +15,7 @@ def clean_up(model: schema.ModelT) -> None:
     fold_padding(model)
     cancel_transposes(model)
     drop_gathers(model)
+    drop_resizes(model)
     drop_unused(model)
 
 
@@ -173,11 +174,50 @@ def drop_gathers(model: schema.ModelT) -> int:
         axis_size = int(graph.tensors[gather.inputs[0]].shape[options.axis])
         if options.batchDims or not np.array_equal(chosen, np.arange(axis_size)):
             continue
-        for user in consumers[int(gather.outputs[0])]:
-            user.inputs = [gather.inputs[0] if index == gather.outputs[0] else index for index in user.inputs]
+        _bypass(consumers, gather)
         dropped.append(gather)
     _remove(graph, dropped)
     return len(dropped)
+
+
+def drop_resizes(model: schema.ModelT) -> int:
+    """Remove every RESIZE_BILINEAR and RESIZE_NEAREST_NEIGHBOR to the size that there is; return how many.
+
+    All their ways of sampling give each pixel itself there. A resize from the model's input to its output
+    stays: a tensor cannot be both.
+    """
+    graph = model.subgraphs[0]
+    inputs, outputs = ({int(index) for index in ends} for ends in (graph.inputs, graph.outputs))
+    dropped = []
+    for resize in list(graph.operators):
+        if operator_name(model, resize) not in ("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"):
+            continue
+        given, made = int(resize.inputs[0]), int(resize.outputs[0])
+        if not np.array_equal(graph.tensors[given].shape, graph.tensors[made].shape):
+            continue
+        if made in outputs:
+            if given in inputs or given in outputs or _is_constant(model, graph, given):
+                continue
+            # what made its input writes the output instead, and all that read the one read the other
+            for operator in graph.operators:
+                operator.inputs = [made if index == given else index for index in operator.inputs]
+                operator.outputs = [made if index == given else index for index in operator.outputs]
+        else:
+            _bypass(_Consumers(graph), resize)
+        dropped.append(resize)
+        _remove(graph, [resize])
+    return len(dropped)
+
+
+def _bypass(consumers: _Consumers, operator: schema.OperatorT) -> None:
+    """Let all that read what an operator writes read its first input instead."""
+    made = int(operator.outputs[0])
+    for user in consumers.get(made, []):
+        user.inputs = [operator.inputs[0] if index == made else index for index in user.inputs]
+
+
+def _is_constant(model: schema.ModelT, graph: schema.SubGraphT, index: int) -> bool:
+    return model.buffers[graph.tensors[index].buffer].data is not None
 
 
 def _constant(model: schema.ModelT, graph: schema.SubGraphT, index: int) -> np.ndarray:

@@ -12,15 +12,19 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
-from nasdepth.kernels.graph import Node
+from nasdepth.errors import UnknownKernelError
+from nasdepth.kernels.graph import Node, fuse
 from nasdepth.kernels.kernel import Kernel, hwc, unusual
-from nasdepth.kernels.rules import Rules
+from nasdepth.kernels.rules import Rules, load_rules
 
 Precision = Literal["float32", "fp16", "int8"]
 """Of a deployed file: float32, weights of half precision (computed in float32), or int8."""
 
 Ends = Literal["uint8", "float32"]
 """What a quantised file takes: the camera's bytes, or float RGB on 0-255."""
+
+FILE_RUNTIME = "xnnpack"
+"""Whose rules decide on a file: the delegate's of every device on which int8 is faster."""
 
 FIXED_RANGES = {"logistic": (1 / 256, 0), "softmax": (1 / 256, 0), "tanh": (1 / 128, 128)}
 """Operations of a prescribed output range: scale, and the zero point's offset from the lowest integer."""
@@ -138,6 +142,24 @@ def plan_int8(
         ends: what the file takes.
     """
     return _Planner(nodes, image, outputs, rules, ends).plan()
+
+
+def int8_kernels(
+    nodes: Sequence[Node], image: int, outputs: Sequence[int], runtime: str, ends: Ends = "uint8"
+) -> tuple[Kernel, ...]:
+    """The kernels that a runtime runs of the int8 file of a converted float graph.
+
+    Args:
+        nodes, image, outputs, ends: see `plan_int8`.
+        runtime: `xnnpack` or `tflite`; the file is the same for both.
+
+    Raises:
+        UnknownKernelError: on a GPU.
+    """
+    if runtime == "gpu":
+        raise UnknownKernelError("a GPU runs int8 no faster than float32: use fp16 there")
+    plan = plan_int8(nodes, image, outputs, load_rules(FILE_RUNTIME), ends)
+    return tuple(node.kernel for node in fuse(plan.nodes(nodes), plan.outputs, load_rules(runtime)))
 
 
 class _Planner:

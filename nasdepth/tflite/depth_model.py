@@ -9,6 +9,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from nasdepth.errors import ModelFileError
 from nasdepth.tflite.flatbuffer import read_model
+from nasdepth.tflite.quiet import without_info_lines
 
 _ENDS = {"float32", "uint8", "int8"}
 
@@ -30,8 +31,9 @@ class TFLiteDepth:
         self.path = Path(path)
         read_model(self.path)  # the interpreter's own message for a damaged file names nothing
         try:
-            self._interpreter = Interpreter(model_path=str(self.path), num_threads=threads)
-            self._interpreter.allocate_tensors()
+            with without_info_lines():
+                self._interpreter = Interpreter(model_path=str(self.path), num_threads=threads)
+                self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise ModelFileError(f"{self.path}: the runtime refuses it: {error}") from error
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()

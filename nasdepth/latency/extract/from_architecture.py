@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
 
-from nasdepth.architecture import GUIDED_STRIDES, OUTPUT_HW, Architecture
+from nasdepth.architecture import GUIDED_STRIDES, JOINING, OUTPUT_HW, Architecture
 from nasdepth.decoder_blocks import BLOCKS
-from nasdepth.errors import UnknownKernelError
 from nasdepth.families import get_family
-from nasdepth.kernels.graph import Node, fuse, pads_of
+from nasdepth.kernels.graph import Node, pads_of
 from nasdepth.kernels.kernel import Kernel
-from nasdepth.kernels.precision import Ends, Precision, plan_int8
-from nasdepth.kernels.rules import CONVERSION, load_rules
+from nasdepth.kernels.precision import Ends, Precision, int8_kernels
+from nasdepth.kernels.rules import CONVERSION
 from nasdepth.latency.extract.network_pieces import (
     Attention,
     DecoderBlock,
@@ -114,7 +112,7 @@ class _Composer:
             else:
                 if index:
                     x = self.add(Merge(stage.skip, upsampling), (width, *skip), at[2 * stride], x, *skipped)
-                    width += sum(skip) if stage.skip in ("concat", "gate") else 0
+                    width += sum(skip) if stage.skip in JOINING else 0
                 block = DecoderBlock(stage.block, stage.kernel)
                 x = self.add(block, (width, stage.width), at[stride], x)
             width = stage.width
@@ -150,20 +148,6 @@ class _Composer:
         maps = [self.add(Plane(stride), (widths[stride],), at[stride], decoded[stride]) for stride in planes]
         last = architecture.head_stride
         return self.add(GuidedHead(planes, last), (widths[last],), at[last], decoded[last], *maps)
-
-
-def int8_kernels(
-    nodes: Sequence[Node], image: int, outputs: Sequence[int], runtime: str, ends: Ends
-) -> tuple[Kernel, ...]:
-    """The kernels of the int8 file of a converted float graph.
-
-    Raises:
-        UnknownKernelError: on a GPU.
-    """
-    if runtime == "gpu":
-        raise UnknownKernelError("a GPU runs int8 no faster than float32; use fp16 there")
-    plan = plan_int8(nodes, image, outputs, load_rules("xnnpack"), ends)
-    return tuple(node.kernel for node in fuse(plan.nodes(nodes), plan.outputs, load_rules(runtime)))
 
 
 @lru_cache(maxsize=4096)

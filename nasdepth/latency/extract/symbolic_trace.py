@@ -260,11 +260,21 @@ class Program:
         Raises:
             Rounded: see there.
         """
-        return self._at(evaluate(self.amounts, channels), piece.inputs(channels, hw))
+        return self.linked(piece, channels, hw).kernels
 
     def linked(self, piece: Piece, channels: Channels, hw: Hw) -> Linked:
         """As `kernels`, with what they read and write."""
-        return Linked(self.kernels(piece, channels, hw), self.links, self.output)
+        kernels, links = [], []
+        same: dict[int, int] = {}
+        every = self._all_at(evaluate(self.amounts, channels), piece.inputs(channels, hw))
+        for kernel, (reads, writes) in zip(every, self.links, strict=True):
+            sources = tuple(same.get(one, one) for one in reads)
+            if _resizes_to_the_same(kernel):
+                same[writes] = sources[0]
+            else:
+                kernels.append(kernel)
+                links.append((sources, writes))
+        return Linked(tuple(kernels), tuple(links), same.get(self.output, self.output))
 
     def traced(self, piece: Piece, channels: Channels, hw: Hw, runtime: str) -> list[int] | None:
         """What `values` are at other sizes, from a trace there.
@@ -287,13 +297,16 @@ class Program:
         return known[len(channels) :]
 
     def _at(self, known: Sequence[int], inputs: Sequence[tuple[int, int, int]]) -> tuple[Kernel, ...]:
+        return tuple(one for one in self._all_at(known, inputs) if not _resizes_to_the_same(one))
+
+    def _all_at(self, known: Sequence[int], inputs: Sequence[tuple[int, int, int]]) -> list[Kernel]:
         sizes = {index: shape[1:] for index, shape in enumerate(inputs, 1)}
         kernels = []
         for step in self.steps:
             kernel = step.at(known, *sizes[step.source], sizes.get(step.like))
             sizes[step.output] = (kernel.out_height, kernel.out_width)
             kernels.append(kernel)
-        return tuple(kernels)
+        return kernels
 
 
 class _Places:
@@ -422,6 +435,12 @@ class _Step:
                 out = kernel.out_height, kernel.out_width
         values[_OUT_HEIGHT], values[_OUT_WIDTH] = out
         return _kernel(*values)
+
+
+def _resizes_to_the_same(kernel: Kernel) -> bool:
+    """Whether a network leaves a kernel out where it would resize to the size that there is."""
+    same = (kernel.in_height, kernel.in_width) == (kernel.out_height, kernel.out_width)
+    return same and kernel.op.startswith("resize")
 
 
 @lru_cache(maxsize=131072)

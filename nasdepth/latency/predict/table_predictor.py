@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import gc
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
+from math import log2
 from operator import attrgetter
+
+import numpy as np
 
 from nasdepth.errors import UnknownKernelError
 from nasdepth.kernels.kernel import CONVOLUTIONS, Kernel
@@ -30,8 +33,10 @@ _UNCALIBRATED_SD = 0.15
 _SHARED = 0.5
 # Beyond so many octaves outside of everything measured, an interpolation is a guess
 _OCTAVES_KNOWN = 1.0
-# Another kind of the same operation answers for one that was never measured, about this badly
+# Where other kinds of an operation answer for one that was never measured, and nothing tells how badly
 _OTHER_KIND_SD = 0.3
+# Kinds of fewer kernels say nothing of others, and more of one kind than this say the same
+_FEWEST_OF_KIND, _MOST_OF_KIND = 8, 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,7 @@ class TablePredictor(Predictor):
         # a build asks of a hundred thousand kernels at a time whether they are known
         self._operations = {(kernel.op, kernel.precision) for kernel in table.timings}
         self._models: dict[str, KindModel] = {}
+        self._sd_of_others: dict[tuple[str, str], float] = {}
         self._rules = load_rules(self.runtime)
         self._parts: dict[Kernel, _Part] = {}
 
@@ -138,10 +144,62 @@ class TablePredictor(Predictor):
         return known and kernel not in self.table.rejected
 
     def _relatives(self, kernel: Kernel) -> list[Kernel]:
-        """Measured kernels of its kind, else of its operation."""
-        return self._by_kind.get(kernel.kind) or [
-            one for one in self.table.timings if (one.op, one.precision) == (kernel.op, kernel.precision)
-        ]
+        """Measured kernels of its kind, else of its operation.
+
+        Of depthwise convolutions those whose window is most alike: runtimes have code of their own for small
+        windows.
+        """
+        if kernel.kind in self._by_kind:
+            return self._by_kind[kernel.kind]
+        return self._instead_of(kernel, self._sisters(kernel))
+
+    def _sisters(self, kernel: Kernel) -> dict[str, list[Kernel]]:
+        """Measured kernels of the same operation and precision, by kind."""
+        operation = (kernel.op, kernel.precision)
+        return {
+            kind: known
+            for kind, known in self._by_kind.items()
+            if (known[0].op, known[0].precision) == operation
+        }
+
+    @staticmethod
+    def _instead_of(kernel: Kernel, sisters: Mapping[str, list[Kernel]]) -> list[Kernel]:
+        if kernel.op == "depthwise_conv2d":
+            sisters = {k: known for k, known in sisters.items() if len(known) >= _FEWEST_OF_KIND} or sisters
+            far = {kind: abs(log2(_window(known[0]) / _window(kernel))) for kind, known in sisters.items()}
+            sisters = {kind: known for kind, known in sisters.items() if far[kind] <= min(far.values())}
+        return [one for known in sisters.values() for one in known]
+
+    def _as_measured(self, kernel: Kernel) -> tuple[Kernel, float]:
+        """A kernel as its relatives are measured, and how much more work it is than that."""
+        if kernel.op != "depthwise_conv2d" or kernel.kind in self._by_kind:
+            return kernel, 1.0
+        relatives = self._relatives(kernel)
+        return _with_window_of(relatives[0], kernel) if relatives else (kernel, 1.0)
+
+    def _other_kind_sd(self, kernel: Kernel) -> float:
+        """How wrong it is to answer for a kind by others of its operation: each kind in turn is left out."""
+        operation = (kernel.op, kernel.precision)
+        if operation not in self._sd_of_others:
+            sisters = self._sisters(kernel)
+            errors = [self._left_out_error(kind, sisters) for kind in sisters]
+            known = [error**2 for error in errors if error is not None]
+            sd = (sum(known) / len(known)) ** 0.5 if known else 0.0
+            self._sd_of_others[operation] = max(sd, _OTHER_KIND_SD)
+        return self._sd_of_others[operation]
+
+    def _left_out_error(self, kind: str, sisters: Mapping[str, list[Kernel]]) -> float | None:
+        """Root mean square of the logarithmic error, if one kind had never been measured."""
+        asked = sisters[kind][:_MOST_OF_KIND]
+        others = {other: known[:_MOST_OF_KIND] for other, known in sisters.items() if other != kind}
+        known = self._instead_of(asked[0], others)
+        if min(len(asked), len(known)) < _FEWEST_OF_KIND:
+            return None
+        model = KindModel(known, [self.table.timings[one].latency_ms for one in known])
+        times = np.array([self.table.timings[one].latency_ms for one in asked])
+        alike, work = zip(*(_with_window_of(known[0], one) for one in asked), strict=True)
+        guess = model.predict(alike).latency_ms * np.array(work)
+        return float(np.sqrt(np.mean(np.log(guess / times) ** 2)))
 
     def _parts_of(self, kernels: Sequence[Kernel]) -> list[_Part]:
         parts = self._parts
@@ -171,23 +229,28 @@ class TablePredictor(Predictor):
             return
         # all kinds in one go: for one network, most of the time is NumPy's for each call
         everything = [kernel for unknown in missing.values() for kernel in unknown]
-        sizes = dimensions(everything)
-        features = physical_features(everything, sizes)
+        alike, work = zip(*map(self._as_measured, everything), strict=True)
+        sizes = dimensions(alike)
+        features = physical_features(alike, sizes)
         end = 0
         for kind, unknown in missing.items():
             asked = list(unknown)
             start, end = end, end + len(asked)
+            works = work[start:end]
             answer = self._model(kind, asked[0]).predict_sizes(features[start:end], sizes[start:end])
             related = kind not in self._by_kind
-            for kernel, latency_ms, sd, octaves in zip(
+            for kernel, times_work, latency_ms, sd, octaves in zip(
                 asked,
+                works,
                 answer.latency_ms.tolist(),
                 answer.relative_sd.tolist(),
                 answer.octaves_outside.tolist(),
                 strict=True,
             ):
                 far = related or octaves > _OCTAVES_KNOWN
-                sd = max(sd, _OTHER_KIND_SD) if related else sd
+                if related:
+                    latency_ms *= times_work
+                    sd = max(sd, self._other_kind_sd(kernel))
                 source: Source = "unknown" if far else "interpolated"
                 self._parts[kernel] = self._part(kernel, latency_ms, latency_ms * sd, source)
 
@@ -213,6 +276,18 @@ class TablePredictor(Predictor):
                 )
             self._models[kind] = KindModel(known, [self.table.timings[one].latency_ms for one in known])
         return self._models[kind]
+
+
+def _window(kernel: Kernel) -> int:
+    return kernel.kernel_height * kernel.kernel_width
+
+
+def _with_window_of(known: Kernel, kernel: Kernel) -> tuple[Kernel, float]:
+    """A depthwise convolution with the window of another, and how much more work its own window is."""
+    if kernel.op != "depthwise_conv2d":
+        return kernel, 1.0
+    alike = replace(kernel, kernel_height=known.kernel_height, kernel_width=known.kernel_width)
+    return alike, _window(kernel) / _window(known)
 
 
 @contextmanager
