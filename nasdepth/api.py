@@ -13,7 +13,7 @@ from nasdepth.deploy import Export, TFLiteDepth, export_tflite
 from nasdepth.deploy.frames import open_frames
 from nasdepth.deploy.predicting import Fit
 from nasdepth.devices import open_device
-from nasdepth.errors import TableError
+from nasdepth.errors import NasdepthError, TableError
 from nasdepth.files import cache_folder
 from nasdepth.latency import LatencyEstimate, LatencyTable, load_predictor, load_table
 from nasdepth.latency.measure import Report
@@ -23,6 +23,7 @@ from nasdepth.latency.predict.files import find_table
 from nasdepth.models import Teacher, build_any, parse_any, resolve
 from nasdepth.packs import model_kernels
 from nasdepth.report.depth_pictures import PicturedDepth, PredictEvents, picture_depth
+from nasdepth.report.page import write_page
 from nasdepth.report.plots import plot_pareto
 from nasdepth.report.validation import plot_validation
 from nasdepth.searching import (
@@ -38,6 +39,7 @@ from nasdepth.searching import (
     open_run,
     run_search,
 )
+from nasdepth.searching.finished import read_run
 from nasdepth.space import SearchSpace
 from nasdepth.training import Recipe, load_model, load_recipe, recipe_for
 
@@ -52,6 +54,7 @@ __all__ = [
     "retrain",
     "search",
     "validate_table",
+    "write_report",
 ]
 
 
@@ -279,6 +282,55 @@ def predict_depth(
             show=show,
             events=events,
         )
+
+
+@dataclass(frozen=True)
+class WrittenReport:
+    """A page about runs.
+
+    Attributes:
+        path: the HTML file.
+        runs: names of the runs on it.
+        missing: what could not be shown, and why.
+    """
+
+    path: Path
+    runs: tuple[str, ...]
+    missing: list[str]
+
+
+def write_report(
+    runs: str | Path | Sequence[str | Path],
+    out: str | Path = "report.html",
+    *,
+    retrained: Sequence[str | Path] = (),
+    images: int = 4,
+) -> WrittenReport:
+    """Write one self-contained HTML page about one or several runs.
+
+    Args:
+        runs: run folders, of searches that are done or still going on.
+        out: the page.
+        retrained: folder of retrained networks for each run, in order; `retrain` in the run's folder by
+            default.
+        images: test photographs to compare networks on; 0 for none.
+
+    Raises:
+        StudyError: a folder holds no run, or its study cannot be read.
+        NasdepthError: the page cannot be written.
+    """
+    folders = [Path(one) for one in ([runs] if isinstance(runs, (str, Path)) else runs)]
+    if len(retrained) > len(folders):
+        raise NasdepthError(
+            f"`retrained` names {len(retrained)} folders for {len(folders)} runs; one for each"
+        )
+    names = [one.resolve().name for one in folders]
+    if len(set(names)) < len(names):
+        names = [str(one) for one in folders]
+    found = dict(zip(names, map(read_run, folders), strict=True))
+    trained = {name: Path(one) for name, one in zip(names, retrained, strict=False)}
+    missing = write_page(found, out, retrained=trained, images=images)
+    return WrittenReport(Path(out), tuple(found), missing)
 
 
 def build_table(

@@ -1,0 +1,77 @@
+"""Runs that were searched: their trials, read from the study without opening data or table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+
+from nasdepth.errors import StudyError
+from nasdepth.searching.confirm import confirmations, with_confirmations
+from nasdepth.searching.measure import judged, measurements
+from nasdepth.searching.records import SPENT, TrialRecord, best, pareto_front
+from nasdepth.searching.run import Run, named
+from nasdepth.searching.storage import STORAGE_ERRORS, open_storage, why
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run and what it found so far; one that is still searched can be read too.
+
+    Attributes:
+        run: its folder and settings.
+        study: as Optuna keeps it.
+        records: every ended trial, oldest first, as it stands after measurements and second trainings.
+    """
+
+    run: Run
+    study: optuna.Study
+    records: tuple[TrialRecord, ...]
+
+    @property
+    def best(self) -> TrialRecord | None:
+        """The winner; None if nothing was trained to the end."""
+        return best(self.records)
+
+    @property
+    def pareto_front(self) -> list[TrialRecord]:
+        """What nothing else beats in both si-RMSE and latency, fastest first."""
+        return pareto_front(self.records)
+
+    @property
+    def named_designs(self) -> list[TrialRecord]:
+        """The published designs among the trials, best first."""
+        return named(self.records)
+
+    @property
+    def spent(self) -> int:
+        """Trials that were trained, wholly or until they were pruned."""
+        return sum(record.outcome in SPENT for record in self.records)
+
+
+def read_run(folder: str | Path) -> FinishedRun:
+    """Read the trials of a run.
+
+    Raises:
+        StudyError: the folder holds no run, or its study cannot be read.
+    """
+    run = Run.open(Path(folder).expanduser())
+    settings = run.settings
+    if not settings.storage and not (run.folder / "study.db").is_file():
+        raise StudyError(f"{run.folder / 'study.db'}: is not there; copy it back, its trials are in it")
+    try:
+        study = optuna.load_study(study_name=settings.study_name, storage=open_storage(run.storage))
+        measured = measurements(study)
+        found = map(TrialRecord.from_trial, study.get_trials(deepcopy=False))
+        told = [
+            judged(record, measured.get(record.architecture), settings.max_latency_ms)
+            for record in found
+            if record is not None
+        ]
+        records = with_confirmations(told, confirmations(study))
+    except KeyError:
+        raise StudyError(f"{run.folder}: its storage holds no study {settings.study_name!r}") from None
+    except STORAGE_ERRORS as error:
+        raise StudyError(f"{run.folder}: its study cannot be read ({why(error, run.storage)})") from error
+    return FinishedRun(run, study, tuple(records))
