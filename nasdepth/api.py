@@ -112,7 +112,7 @@ def search(
         on_interrupt=on_interrupt,
         on_worker_died=on_worker_died,
     )
-    plot_pareto(result.records, result.folder / "pareto.png")
+    plot_pareto(result.records, result.folder / "pareto.png", result.settings.goal)
     return result
 
 

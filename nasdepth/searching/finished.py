@@ -32,7 +32,7 @@ class FinishedRun:
     @property
     def best(self) -> TrialRecord | None:
         """The winner; None if nothing was trained to the end."""
-        return best(self.records)
+        return best(self.records, self.run.settings.goal)
 
     @property
     def pareto_front(self) -> list[TrialRecord]:
