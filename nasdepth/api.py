@@ -145,6 +145,9 @@ def open_retraining(
     architecture: str | Architecture | Teacher | None = None,
     *,
     run: str | Path | None = None,
+    trial: int | None = None,
+    under_ms: float | None = None,
+    top: int = 1,
     baseline: str | None = None,
     data: str | None = None,
     mix: Mapping[str, float | str] | None = None,
@@ -167,6 +170,9 @@ def open_retraining(
             default.
         run: folder of a search; the newest where no architecture is given. It also gives data, table and
             device.
+        trial: this one of the run, by its number, instead of its best.
+        under_ms: the network of the lowest si-RMSE in the run that takes at most so long.
+        top: so many of the run's best.
         baseline: a named design that is trained alike, to compare with: litedepth by default (not beside a
             teacher), or `none`.
         data: see `nasdepth.data.open_split`.
@@ -191,10 +197,17 @@ def open_retraining(
     chosen = parse_any(architecture) if isinstance(architecture, str) else architecture
     if chosen is None or run is not None:
         searched = Run.open(run or latest_run_folder())
-        chosen = chosen or searched.best_architecture()
+    wanted = [chosen] if chosen is not None else []
+    if searched is not None and chosen is None:
+        picked = trial is not None or under_ms is not None or top > 1
+        wanted = (
+            list(read_run(searched.folder).choose(trial, under_ms, top))
+            if picked
+            else [searched.best_architecture()]
+        )
     overrides = {f"mixture.{source}": weight for source, weight in (mix or {}).items()} | dict(changes or {})
     beside = baseline or ("none" if isinstance(chosen, Teacher) else "litedepth")
-    compared = [chosen] if beside == "none" or resolve(beside) == chosen else [chosen, resolve(beside)]
+    compared = wanted if beside == "none" or resolve(beside) in wanted else [*wanted, resolve(beside)]
     return Retraining(
         compared,
         recipe_for(recipe, overrides, Path(teacher) if teacher else None, no_teacher),

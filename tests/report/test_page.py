@@ -34,6 +34,23 @@ def test_a_run_is_read_as_its_search_left_it(runs):
     assert [one.number for one in found.records] == sorted(one.number for one in found.records)
 
 
+def test_networks_are_chosen_from_a_run(runs):
+    found = read_run(runs / "seed0")
+    trained = sorted((one for one in found.records if one.outcome == "trained"), key=lambda one: one.si_rmse)
+    assert len(trained) == 2 and found.choose(top=5) == [found.best.architecture] + [
+        one.architecture for one in trained if one.number != found.best.number
+    ]
+    slowest = max(one.latency_ms for one in trained)
+    assert found.choose(under_ms=slowest) == [trained[0].architecture]
+    assert found.choose(trial=trained[1].number) == [trained[1].architecture]
+    with pytest.raises(StudyError, match="`trial` is 99"):
+        found.choose(trial=99)
+    with pytest.raises(StudyError, match="the fastest useful network"):
+        found.choose(under_ms=1e-6)
+    with nasdepth.open_retraining(run=runs / "seed0", top=2, baseline="none") as retraining:
+        assert retraining.architectures == found.choose(top=2)
+
+
 def test_one_run_on_one_page(runs, tmp_path):
     written = nasdepth.write_report(runs / "seed0", tmp_path / "page.html", images=1)
     page = written.path.read_text()
