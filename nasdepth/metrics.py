@@ -174,9 +174,7 @@ class Protocol:
 
     def __post_init__(self) -> None:
         if self.cap_m is not None and not 0 < self.cap_m < float("inf"):
-            raise NasdepthError(
-                f"`cap_m` is {self.cap_m:g}; it must be a number of metres above 0, as in 80"
-            )
+            raise NasdepthError(f"`cap_m` is {self.cap_m:g}; it must be a number of metres above 0, as in 80")
         if self.crop is not None and self.crop not in get_args(Crop):
             raise NasdepthError(f"`crop` is {self.crop!r}; it must be one of {', '.join(get_args(Crop))}")
 
