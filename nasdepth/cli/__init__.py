@@ -15,6 +15,7 @@ from nasdepth.cli import (
     latency,
     models,
     packs,
+    predict,
     recipes,
     record,
     replay,
@@ -47,6 +48,7 @@ record.register(app)
 replay.register(app)
 worker.register(app)
 models.register(app)
+predict.register(app)
 doctor.register(app)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from rich.markup import escape
 from rich.progress import Progress
@@ -16,6 +17,9 @@ from nasdepth.cli.latency import DeviceUri, Threads
 from nasdepth.errors import DeviceError
 
 if TYPE_CHECKING:
+    from rich.table import Table as RichTable
+
+    from nasdepth.api import Exported
     from nasdepth.models.pretrained import Start
     from nasdepth.searching import RetrainEvents, Retraining, RetrainResult
     from nasdepth.training import Epoch
@@ -53,11 +57,32 @@ Labels = Annotated[
     Path | None, Option(help="Folder of segmentation labels of --data, ID.png for each image.")
 ]
 Table = Annotated[str | None, Option(help="For the predicted latency; the search's by default.")]
+MeasuringDevice = Annotated[
+    str | None,
+    Option(help="URI of the device that measures; the search's by default, else this machine (local)."),
+]
 Seed = Annotated[int, Option(help="Random seed of the trainings.")]
 OutFolder = Annotated[Path | None, Option("--out", help="Where checkpoints, models and results go.")]
 
-Source = Annotated[str, Argument(help="A checkpoint.pt, an architecture string or a named design.")]
+Source = Annotated[
+    str, Argument(help="A checkpoint.pt, a float32 .tflite, an architecture string or a named design.")
+]
 Target = Annotated[Path, Argument(help="The .tflite to write.")]
+ExportPrecision = Annotated[
+    Literal["float32", "fp16", "int8"],
+    Option("--precision", help="int8: half the latency on CPUs; fp16: half the size, for GPUs."),
+]
+CalibrationData = Annotated[
+    str | None, Option("--calibration", help="Data whose training images int8 is calibrated on. " + DATA_HELP)
+]
+CalibrationImages = Annotated[int, Option("--calibration-images", help="How many of them; at least 5.")]
+FileEnds = Annotated[
+    Literal["uint8", "float32"],
+    Option("--ends", help="What an int8 file takes: the camera's bytes, or floats. Depth is float32 mm."),
+]
+ReportFile = Annotated[
+    Path | None, Option("--report", help="JSON file for the comparison with float32, layer by layer.")
+]
 
 DepthFile = Annotated[Path, Argument(help="A depth .tflite, 480x640 in and out.")]
 ScoredData = Annotated[str, Option("--data", help=DATA_HELP)]
@@ -102,7 +127,7 @@ def retrain(
     no_teacher: NoTeacher = False,
     labels: Labels = None,
     table: Table = None,
-    device: DeviceUri = "local",
+    device: MeasuringDevice = None,
     threads: Threads = None,
     seed: Seed = 0,
     out_folder: OutFolder = None,
@@ -147,7 +172,7 @@ def retrain(
     if as_json:
         print_json("retrain", **result.to_json())
     else:
-        _print_retrained(result, retraining.different_device)
+        _print_retrained(result)
 
 
 def _say_what_is_trained(retraining: Retraining, recipe: str) -> None:
@@ -185,18 +210,29 @@ def _training_events(bar: Progress, epochs: int) -> RetrainEvents:
     return RetrainEvents(begun, epoch_ended, steps.step)
 
 
-def _print_retrained(result: RetrainResult, different_device: str) -> None:
-    from nasdepth.report.terminal import retrained_table
+def _print_retrained(result: RetrainResult) -> None:
+    from nasdepth.report.terminal import estimate_lines, network_name, retrained_table
 
-    out.print(retrained_table(result.networks, result.table.card.device))
-    if different_device:
+    out.print(retrained_table(result))
+    if result.different_device:
         notes.print(
-            f"[yellow]estimates and measurements are of two devices[/yellow] ({escape(different_device)}): "
-            "neither confirms the other, and the score is of the device that measured",
+            f"[yellow]the table's device did not measure[/yellow] ({escape(result.different_device)}): "
+            "the time measured here says nothing of it, so there is no score. Name the table's device by "
+            "--device, or by --table a table of the device that measured",
             soft_wrap=True,
         )
+    for line in estimate_lines(result):
+        out.print(escape(line), soft_wrap=True, highlight=False)
     for one in result.networks:
-        out.print(f"{one.model}  {one.model.stat().st_size / 1e6:.2f} MB  {one.architecture}", soft_wrap=True)
+        megabytes = one.model.stat().st_size / 1e6
+        out.print(
+            f"{network_name(one)}: {one.architecture}\n"
+            f"  {one.model}  {megabytes:.2f} MB; pictures: {one.model.parent / 'samples'}",
+            soft_wrap=True,
+            highlight=False,
+        )
+    if (model := result.best.model).suffix == ".tflite":
+        out.print(f"next: nasdepth predict {model} PHOTO --out pictures", soft_wrap=True, highlight=False)
 
 
 def _portion(text: str) -> tuple[str, str]:
@@ -204,30 +240,81 @@ def _portion(text: str) -> tuple[str, str]:
     return (source, weight) if source else (text, "1")
 
 
-def export(source: Source, target: Target, as_json: Json = False) -> None:
-    """Convert a trained checkpoint (or an untrained architecture, to measure it) to a float32 .tflite.
+def export(
+    source: Source,
+    target: Target,
+    precision: ExportPrecision = "float32",
+    calibration: CalibrationData = None,
+    calibration_images: CalibrationImages = 100,
+    ends: FileEnds = "uint8",
+    report: ReportFile = None,
+    as_json: Json = False,
+) -> None:
+    """Convert a trained checkpoint (or an untrained architecture, to measure it) to a verified .tflite.
 
-    Example: `nasdepth export runs/search-1/retrain/0f5118691aec/checkpoint.pt depth.tflite`
+    Examples: `nasdepth export runs/search-1/retrain/0f5118691aec/checkpoint.pt depth.tflite`;
+    `nasdepth export checkpoint.pt int8.tflite --precision int8 --calibration my_data --report layers.json`
     """
     from nasdepth import api
-    from nasdepth.report.terminal import figures_table
 
-    result = api.export(source, target)
+    with progress() as bar:
+        task = bar.add_task("calibrating", total=None, visible=precision == "int8")
+        result = api.export(
+            source,
+            target,
+            precision=precision,
+            calibration=calibration,
+            calibration_images=calibration_images,
+            ends=ends,
+            report=report,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
     if not result.trained:
         notes.print("[yellow]untrained weights[/yellow]: good for measuring latency, not for depth")
-    figures = {
-        "model": str(result.path),
-        "model_bytes": result.path.stat().st_size,
-        "architecture": str(result.architecture),
-        "operators": len(result.operators),
-        "relative_error_against_torch": result.relative_error,
-    }
+    for warning in result.warnings:
+        notes.print(f"[yellow]note[/yellow]: {escape(warning)}", soft_wrap=True)
+    figures = _export_figures(result)
     if as_json:
         print_json("export", **figures)
-        return
-    out.print(
-        figures_table("exported", figures | {"relative_error_against_torch": f"{result.relative_error:.1e}"})
-    )
+    else:
+        out.print(figures_of_export(figures))
+
+
+def _export_figures(result: Exported) -> dict[str, Any]:
+    converted = result.converted
+    checked = converted.verification if converted else None
+    exact = None if math.isnan(result.relative_error) else result.relative_error
+    return {
+        "model": str(result.path),
+        "model_bytes": result.path.stat().st_size,
+        "architecture": result.architecture,
+        "precision": result.precision,
+        "operators": len(result.operators),
+        "relative_error_against_torch": exact,
+        "calibration_images": converted.calibrated_on if converted else 0,
+        "compared_images": checked.images if checked else 0,
+        "si_rmse_against_float": checked.si_rmse if checked else None,
+        "mean_scale_against_float": checked.scale if checked else None,
+        "partitions": checked.partitions if checked else None,
+        "partitions_of_float": checked.float_partitions if checked else None,
+        "kept_float": converted.kept_float if converted else {},
+        "warnings": list(result.warnings),
+    }
+
+
+def figures_of_export(figures: dict[str, Any]) -> RichTable:
+    """What `export` prints: what is not so is not named."""
+    from nasdepth.report.terminal import figures_table
+
+    shown = {
+        name: value
+        for name, value in figures.items()
+        if value not in (None, 0, {}, []) or name == "operators"
+    }
+    if (error := shown.pop("relative_error_against_torch", None)) is not None:
+        shown["relative_error_against_torch"] = f"{error:.1e}"
+    shown.pop("warnings", None)
+    return figures_table("exported", shown)
 
 
 def evaluate(

@@ -285,11 +285,23 @@ def _print_result(result: SearchResult, as_json: bool) -> None:
         out.print(
             f"{result.folder}/: trials.csv, pareto.csv, results.json, pareto.png\n"
             "est. = estimated from the table; scores take the measured latency where there is one.\n"
-            f"next: nasdepth retrain --run {result.folder}\n"
+            f"next: nasdepth retrain --run {result.folder}{_retrain_where(result)}\n"
             f"look: optuna-dashboard {shown(result.storage)}"
         )
     if result.warning:
         (notes if as_json else out).print(escape(with_flags(result.warning)), soft_wrap=True)
+
+
+def _retrain_where(result: SearchResult) -> str:
+    """What `retrain` must be told to measure on the table's device, where the run does not say it."""
+    from nasdepth.devices.uri import uri_to_fill_in
+
+    measured = any(record.latency_source == "measured" for record in result.records)
+    return (
+        ""
+        if measured or result.settings.device
+        else f" --device {uri_to_fill_in(result.table.card.delegate)}"
+    )
 
 
 def _say_starts(families: Sequence[str]) -> None:

@@ -16,6 +16,43 @@ def clean_up(model: schema.ModelT) -> None:
     cancel_transposes(model)
     drop_gathers(model)
     drop_resizes(model)
+    drop_unused(model)
+
+
+def drop_unused(model: schema.ModelT) -> None:
+    """Remove tensors, buffers and operator codes that no operator uses."""
+    graph = model.subgraphs[0]
+    used = {int(one) for op in graph.operators for one in (*op.inputs, *op.outputs) if one >= 0}
+    kept = sorted(used.union(map(int, graph.inputs), map(int, graph.outputs)))
+    place = {before: after for after, before in enumerate(kept)}
+    place[-1] = -1  # an input that an operator does without
+    graph.tensors = [graph.tensors[one] for one in kept]
+    for operator in graph.operators:
+        operator.inputs = [place[int(one)] for one in operator.inputs]
+        operator.outputs = [place[int(one)] for one in operator.outputs]
+    graph.inputs = [place[int(one)] for one in graph.inputs]
+    graph.outputs = [place[int(one)] for one in graph.outputs]
+    for signature in model.signatureDefs or ():
+        for entry in (*signature.inputs, *signature.outputs):
+            entry.tensorIndex = place[int(entry.tensorIndex)]
+    _drop_unused_buffers(model)
+    codes = sorted({int(op.opcodeIndex) for op in graph.operators})
+    for operator in graph.operators:
+        operator.opcodeIndex = codes.index(operator.opcodeIndex)
+    model.operatorCodes = [model.operatorCodes[one] for one in codes]
+
+
+def _drop_unused_buffers(model: schema.ModelT) -> None:
+    # the first buffer is empty by TFLite's convention
+    buffers = sorted({0, *(int(tensor.buffer) for tensor in model.subgraphs[0].tensors)})
+    for tensor in model.subgraphs[0].tensors:
+        tensor.buffer = buffers.index(tensor.buffer)
+    # what describes the model to other tools names buffers too
+    described = buffers[:]
+    for metadata in model.metadata or ():
+        described.append(int(metadata.buffer))
+        metadata.buffer = len(described) - 1
+    model.buffers = [model.buffers[one] for one in described]
 
 
 def fold_padding(model: schema.ModelT) -> int:

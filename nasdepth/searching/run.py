@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from nasdepth.architecture import Architecture
 from nasdepth.data import DepthSplit, load_split
 from nasdepth.devices import Device, open_device, parse_uri
+from nasdepth.devices.uri import uri_to_fill_in
 from nasdepth.errors import StudyError
 from nasdepth.files import whole_file, write_json
 from nasdepth.latency import Predictor
@@ -159,7 +160,8 @@ class Run:
             return "`measure_top` is 0"
         different = differences(self._device.describe(), self.table.card)
         return different and (
-            f"this machine is not the table's device ({different}); to measure there, give it as `device`"
+            f"this machine is not the table's device ({different}); to measure there, give it as `device`, "
+            f"such as {uri_to_fill_in(self.table.card.delegate)}"
         )
 
     @property
@@ -168,11 +170,12 @@ class Run:
         card = self.table.card
         if card.kind == "measured":
             return ""
+        uri = uri_to_fill_in(card.delegate)
         return (
             f"latencies are estimates for {card.device} ({card.runtime} {card.runtime_version}, "
             f"{card.threads} thread{'s' if card.threads > 1 else ''}): {self.table.name} is calibrated on "
-            "whole networks, not measured. Replace it by your own board's: nasdepth latency build --device "
-            "ssh://USER@BOARD, then nasdepth search --table FILE"
+            f"whole networks, not measured. Replace it by your own device's: nasdepth latency build --device "
+            f"{uri}, then nasdepth search --table FILE --device {uri}"
         )
 
     @property

@@ -144,6 +144,7 @@ def printed(tmp_path_factory, tiny_space_file, two_space_file, table_file, lited
                              "--sample", 3, "--no-save", "--plot", "plot.png"),
         "doctor": ("doctor",),
         "search": search,
+        "predict": ("predict", litedepth_file, "photo.png"),
         "retrain": ("retrain", "--run", "runs/search-1", "--epochs", 1, "--baseline", "none"),
         "export": ("export", TINY, "tiny.tflite"),
         "evaluate": ("evaluate", litedepth_file, "--data", DATA),
@@ -173,6 +174,7 @@ def printed(tmp_path_factory, tiny_space_file, two_space_file, table_file, lited
     before = Path.cwd()
     os.chdir(tmp_path_factory.mktemp("json"))
     Path("anchors.csv").write_text(ANCHORS)
+    Image.new("RGB", (640, 480)).save("photo.png")
     yield run
     os.chdir(before)
 
