@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from typer import Argument, Option
 
 from nasdepth.cli.console import App, Json, notes, out, print_json
+from nasdepth.devices.uri import uri_to_fill_in
 from nasdepth.errors import NasdepthError
 
 if TYPE_CHECKING:
@@ -120,7 +121,8 @@ def calibrate(
         notes.print("too few networks to leave any out: how far off it is, nobody knows")
     out.print(
         f"calibrated, not measured; search with it: nasdepth search --budget 200 --table {path}\n"
-        "replace it by a measured table: nasdepth latency build --device ssh://USER@BOARD"
+        "replace it by a measured table: nasdepth latency build --device "
+        f"{uri_to_fill_in(pack.card.delegate)}"
     )
 
 
@@ -147,7 +149,8 @@ def devices(folder: Folders = None, as_json: Json = False) -> None:
         notes.print(f"[yellow]cannot be read[/yellow]: {words}", soft_wrap=True)
     out.print(
         "calibrated = estimated from whole networks that others measured; measured = kernel by kernel.\n"
-        "replace either by your own board: nasdepth latency build --device ssh://USER@BOARD"
+        "replace either by your own board: nasdepth latency build --device ssh://USER@BOARD\n"
+        "by your own phone's GPU: nasdepth latency build --device 'adb?gpu=true'"
     )
 
 

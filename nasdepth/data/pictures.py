@@ -8,13 +8,17 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from nasdepth.errors import DataError
 
+_ORIENTATION = 0x0112
+# of EXIF: those that swap height and width
+_LYING = (5, 6, 7, 8)
+
 
 def read_picture(path: Path) -> Image.Image:
-    """Open and decode a picture file.
+    """Open and decode a picture file, turned upright as its EXIF orientation says.
 
     Raises:
         DataError: it is missing, damaged or no picture.
@@ -22,6 +26,8 @@ def read_picture(path: Path) -> Image.Image:
     try:
         image = Image.open(path)
         image.load()
+        # what is turned is a new image, without a format
+        ImageOps.exif_transpose(image, in_place=True)
         return image
     # Pillow reports damaged files as any of these, by format.
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
@@ -40,14 +46,15 @@ def check_same_size(
 
 
 def picture_hw(path: Path) -> tuple[int, int]:
-    """Height and width in pixels, from the file's header alone.
+    """Height and width in pixels of the upright picture, from the file's header alone.
 
     Raises:
         DataError: it is missing, damaged or no picture.
     """
     try:
         with Image.open(path) as image:
-            return image.height, image.width
+            lies = image.getexif().get(_ORIENTATION, 1) in _LYING
+            return (image.width, image.height) if lies else (image.height, image.width)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: cannot be read ({error}); replace the damaged file") from error
 

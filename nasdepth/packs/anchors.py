@@ -16,6 +16,7 @@ from nasdepth.devices import DeviceInfo, Measurement
 from nasdepth.errors import NasdepthError, SpaceError, TableError
 from nasdepth.files import write_text
 from nasdepth.kernels.kernel import Kernel
+from nasdepth.kernels.precision import Precision
 from nasdepth.latency.extract import architecture_kernels, tflite_kernels
 from nasdepth.models import resolve
 from nasdepth.packs.kernel_lists import quantised
@@ -191,11 +192,12 @@ def model_kernels(
         TableError: it is nothing of that; the message begins with `where`.
         ModelFileError, UnknownKernelError: a .tflite that is damaged, or has an operation without kernel.
     """
+    quantised: Precision = "float32" if precision == "float32" else "int8"
     if name.endswith(".tflite"):
         path = folder / name if (folder / name).is_file() else Path(name)
-        return tflite_kernels(path, runtime), path.stem
+        return tflite_kernels(path, runtime, quantised), path.stem
     if family := family_of(name):
-        return public_kernels(name, runtime, "int8" if precision == "uint8" else precision), family
+        return public_kernels(name, runtime, quantised), family
     try:
         architecture = resolve(name)
     except SpaceError as error:
@@ -203,7 +205,7 @@ def model_kernels(
             f"{where + ': ' if where else ''}{name!r} is no published network (such as "
             f"{', '.join(EXAMPLES)}), no .tflite file, and: {error}"
         ) from None
-    return architecture_kernels(architecture, runtime), architecture.encoder.family
+    return architecture_kernels(architecture, runtime, quantised), architecture.encoder.family
 
 
 def precision_of(kernels: tuple[Kernel, ...]) -> str:
