@@ -1,19 +1,24 @@
 """How far off the CPU packs are, on measurements that no fit had seen; and whether they are physical.
 
-    python benchmarks/pack_accuracy.py ../shared/data/published_latency [--seeds 20] [--sample 1000]
+    python benchmarks/pack_accuracy.py ../shared/data/published_latency [--only PART ...]
 
-- Raspberry Pi 4 under TFLite with ruy, by version and precision: ten folds (fixed seed), and every family
-  left out. Coefficients, noise and the scale of the intervals are fitted anew for every part.
-- Ten anchors: a pack fitted under 2.5.0 is adapted by ten networks measured under another version, and
-  predicts the others there. Either the pack knows all networks under 2.5.0, as the one that ships does, or
-  half of them, ten of which adapt it, and those predicted are new to both fits. Beside it one common factor,
-  and the pack as it is.
-- Physics of a pack: coefficients, monotony and roofline over architectures of the full space.
+- `xnnpack`: Raspberry Pi 4 under XNNPACK, by precision. YOLOBench's detectors, every group (a network at all
+  input sizes) left out; the classifiers of XNNPACK's README, predicted from the detectors alone; ten networks
+  of one's own, which adapt a pack that knows half of the groups, and others of the other half.
+- `ruy`: Raspberry Pi 4 under TFLite with ruy, by version and precision: ten folds (fixed seed), and every
+  family left out. Coefficients, noise and the scale of the intervals are fitted anew for every part.
+- `ten`: a pack fitted under 2.5.0 is adapted by ten networks measured under another version, and predicts
+  the others there. Either the pack knows all networks under 2.5.0, as the one that ships does, or half of
+  them, ten of which adapt it, and those predicted are new to both fits. Beside it one common factor, and the
+  pack as it is.
+- `designs`: named designs.
+- `physics`: coefficients, monotony and roofline over architectures of the full space.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import random
 import time
 from collections.abc import Sequence
@@ -28,7 +33,8 @@ from nasdepth.latency.accuracy import Guess
 from nasdepth.models import named_designs
 from nasdepth.packs import CalibratedPredictor, load_predictor, read_anchors, read_prior
 from nasdepth.packs.anchors import Anchor
-from nasdepth.packs.physical.calibrate import Seen, by_family, calibrated, folds, guess_of, left_out
+from nasdepth.packs.kernel_lists import read_kernel_lists
+from nasdepth.packs.physical.calibrate import Seen, by_family, calibrated, folds, guesses_of, left_out
 from nasdepth.packs.physical.coefficients import Belief
 from nasdepth.packs.physical.fit import fit, predict
 from nasdepth.space import SearchSpace
@@ -39,7 +45,10 @@ BASE = "2.5.0"
 TEN = 10
 # milliseconds on the challenge's own Raspberry Pi 4, thread count and harness unpublished (arXiv:2209.00961)
 CHALLENGE_MS = {"litedepth": 37.0}
-PACK = "rpi4-tflite2.5-ruy-4t"
+PACK, XNNPACK_PACK = "rpi4-tflite2.5-ruy-4t", "rpi4-xnnpack-4t"
+PARTS = ("xnnpack", "ruy", "ten", "designs", "physics")
+# Groups by group leaves out 66 parts
+_TEN_SEEDS = 10
 _TEN = ("adapted %", "worst seed %", "in 90 %", "one factor %", "none %")
 _FIGURES = ("networks", "MAPE %", "bias %", "within 10 %", "in 90 %")
 
@@ -51,12 +60,79 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="folder of the published measurements")
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--sample", type=int, default=1000)
+    parser.add_argument("--only", nargs="*", choices=PARTS, default=PARTS, help="parts, all by default")
     arguments = parser.parse_args()
     file = arguments.data / "mlperf_rpi4_tflite.csv"
-    left_out_table(file)
-    ten_anchors_table(file, arguments.seeds)
-    designs_table()
-    physics(arguments.sample)
+    if "xnnpack" in arguments.only:
+        xnnpack_table(arguments.data)
+    if "ruy" in arguments.only:
+        left_out_table(file)
+    if "ten" in arguments.only:
+        ten_anchors_table(file, arguments.seeds)
+    if "designs" in arguments.only:
+        designs_table()
+    if "physics" in arguments.only:
+        for pack in (PACK, XNNPACK_PACK):
+            physics(pack, arguments.sample)
+
+
+def xnnpack_table(data: Path) -> None:
+    """Detectors with groups left out, classifiers that no fit has seen, and ten networks of one's own."""
+    table = Table(title="Raspberry Pi 4, XNNPACK, 4 threads", title_justify="left")
+    for heading in ("precision", "fitted to", "predicted", *_FIGURES):
+        table.add_column(heading)
+    lists = read_kernel_lists(data / "rpi4_yolobench.csv.gz")
+    for precision, column in (("float32", "latency_ms"), ("int8", "latency_int8_ms")):
+        prior = read_prior("cortex-a72-xnnpack").precisions[precision].belief()
+        detectors = read_anchors(
+            data / "rpi4_yolobench_models.csv",
+            "xnnpack",
+            latency_column=column,
+            listed=lists,
+            precision=precision,
+        )
+        seen = Seen.of(detectors, prior, "xnnpack")
+        checked = left_out(seen, prior, _by_group(detectors))
+        table.add_row(precision, "other groups", "each of 66 groups", *_figures(checked))
+        classifiers = Seen.of(_classifiers(data, precision), prior, "xnnpack")
+        guesses = guesses_of(classifiers, calibrated(seen, prior))
+        for one in guesses:
+            low, high = one.interval_90
+            words = f"{one.name}, {one.measured_ms:g} ms: {one.latency_ms:.1f} ({low:.1f} to {high:.1f})"
+            table.add_row(precision, "detectors", words, *_figures([one]))
+        ten = [guess for seed in range(_TEN_SEEDS) for guess in _ten_detectors(seen, prior, seed)]
+        table.add_row(precision, "half of the groups, then ten networks", "other groups", *_figures(ten))
+        table.add_section()
+    console.print(table)
+
+
+def _by_group(anchors: Sequence[Anchor]) -> list[list[int]]:
+    groups: dict[str, list[int]] = {}
+    for index, one in enumerate(anchors):
+        groups.setdefault(one.group, []).append(index)
+    return list(groups.values())
+
+
+def _classifiers(data: Path, precision: str) -> list[Anchor]:
+    return read_anchors(
+        data / "rpi_xnnpack.csv",
+        "xnnpack",
+        latency_column="ms",
+        size_column="input_size",
+        where={"runtime": ["xnnpack end2end-bench 2022-02"], "os_bits": ["64"], "precision": [precision]},
+    )
+
+
+def _ten_detectors(seen: Seen, prior: Belief, seed: int) -> list[Guess]:
+    """Ten networks adapt a pack of half of the groups; those predicted are of groups new to both fits."""
+    rng = np.random.default_rng(seed)
+    groups = [np.array(part) for part in _by_group(seen.anchors)]
+    order = rng.permutation(len(groups))
+    known, own, rest = np.split(order, [len(groups) // 2, len(groups) // 2 + TEN])
+    before = calibrated(seen.chosen(np.concatenate([groups[i] for i in known])), prior)
+    ten = seen.chosen([int(rng.choice(groups[i])) for i in own])
+    adapted = fit(ten.observations, before.loosened())
+    return guesses_of(seen.chosen(np.concatenate([groups[i] for i in rest])), adapted)
 
 
 def anchors_of(file: Path, version: str, precision: str) -> list[Anchor]:
@@ -120,8 +196,8 @@ def _ten_anchors(
     rest = list(known_here[TEN:]) if pack else [i for i, a in enumerate(other.anchors) if a.name not in known]
     adapted = fit(other.chosen(ten).observations, before.loosened())
     measured = np.array([one.latency_ms for one in other.anchors])
-    plain = np.array([predict(one, before).latency_ms for one in other.observations])
-    checked = [guess_of(other, index, adapted) for index in rest]
+    plain = np.array([one.latency_ms for one in predict(other.observations, before)])
+    checked = guesses_of(other.chosen(rest), adapted)
     factor = np.exp(np.median(np.log(measured[ten] / plain[ten])))
 
     def mape(predicted: np.ndarray) -> float:
@@ -134,15 +210,24 @@ def _ten_anchors(
 
 def designs_table() -> None:
     """Named designs beside what the challenge measured: nothing is fitted to it."""
-    predictor = load_predictor(PACK)
-    table = Table(title=f"Named designs under {PACK}", title_justify="left")
-    for heading in ("design", "ms (estimate)", "90 % interval", "unknown share", "challenge's own Pi 4, ms"):
+    table = Table(title="Named designs", title_justify="left")
+    headings = (
+        "pack",
+        "design",
+        "ms (estimate)",
+        "90 % interval",
+        "unknown share",
+        "challenge's own Pi 4, ms",
+    )
+    for heading in headings:
         table.add_column(heading)
-    for name, architecture in named_designs().items():
+    for pack, (name, architecture) in itertools.product((PACK, XNNPACK_PACK), named_designs().items()):
+        predictor = load_predictor(pack)
         answer = predictor.estimate(architecture_kernels(architecture, predictor.runtime))
         low, high = answer.interval_90
         published = CHALLENGE_MS.get(name)
         table.add_row(
+            pack,
             name,
             f"{answer.latency_ms:.2f}",
             f"{low:.2f} to {high:.2f}",
@@ -152,15 +237,15 @@ def designs_table() -> None:
     console.print(table)
 
 
-def physics(count: int) -> None:
-    """Coefficients, roofline and monotony of the default pack over the full space, and its speed."""
-    predictor = load_predictor(PACK)
+def physics(pack: str, count: int) -> None:
+    """Coefficients, roofline and monotony of a pack over the full space, and its speed."""
+    predictor = load_predictor(pack)
     assert isinstance(predictor, CalibratedPredictor)
     space, rng = SearchSpace.load("depth"), random.Random(0)
     networks = [architecture_kernels(space.sample(rng), predictor.runtime) for _ in range(count)]
     fit_of = predictor.table.card.precisions["float32"]
     negative = [name for name, one in fit_of.terms.items() if one.ms < 0]
-    print(f"{PACK}: {len(fit_of.terms)} coefficients, negative: {len(negative)}")
+    print(f"{pack}: {len(fit_of.terms)} coefficients, negative: {len(negative)}")
     below = 0
     for network in networks:
         moved = sum(one.in_bytes + one.out_bytes + one.weight_bytes for one in network)

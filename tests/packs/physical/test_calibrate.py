@@ -1,6 +1,7 @@
 """What ships is what the published measurements give, as good as asked, and holds none of them."""
 
 import re
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -16,6 +17,7 @@ from nasdepth.packs import (
     read_prior,
     shipped_tables,
 )
+from nasdepth.packs.kernel_lists import read_kernel_lists
 from nasdepth.packs.physical.calibrate import FOLDS
 
 PI = "rpi4-tflite2.5-ruy-4t"
@@ -72,6 +74,43 @@ def test_ten_networks_adapt_the_pack(published, anchors):
     kernels = public_kernels("mobilenet-v1-1.0-224", "tflite", "int8")
     before, after = load_predictor(PI).estimate(kernels), adapted.estimate(kernels)
     assert after.sd_ms / after.latency_ms > before.sd_ms / before.latency_ms
+
+
+def test_ten_detectors_adapt_the_pack_of_xnnpack(published):
+    """Lists of kernels, times of a board that is 1.3 times slower, other groups predicted."""
+    anchors = read_anchors(
+        published / "rpi4_yolobench_models.csv",
+        "xnnpack",
+        listed=read_kernel_lists(published / "rpi4_yolobench.csv.gz"),
+    )
+    slower = [replace(one, latency_ms=1.3 * one.latency_ms) for one in anchors]
+    groups = sorted({one.group for one in slower})
+    assert len(groups) == 66 and len({one.family for one in slower}) == 8
+    ten = [next(one for one in slower if one.group == group) for group in groups[::7]]
+    rest = [one for one in slower if one.group not in set(groups[::7])][::20]
+    adapted = CalibratedPredictor(calibrate_pack("mine", ten, load_predictor("rpi4-xnnpack-4t").table))
+    answers = [adapted.estimate(one.kernels) for one in rest]
+    errors = [answer.latency_ms / one.latency_ms - 1 for answer, one in zip(answers, rest, strict=True)]
+    assert sum(map(abs, errors)) / len(errors) < 0.06
+    inside = [
+        answer.interval_90[0] <= one.latency_ms <= answer.interval_90[1]
+        for answer, one in zip(answers, rest, strict=True)
+    ]
+    assert sum(inside) / len(inside) > 0.8
+
+
+def test_goals_of_the_pack_of_xnnpack_on_groups_left_out():
+    """As its card has them; `benchmarks/pack_accuracy.py` computes them anew in minutes."""
+    card = load_predictor("rpi4-xnnpack-4t").table.card
+    assert set(card.inferred) == {"threads", "delegate", "runtime_version"}
+    for precision, mape_percent in (("float32", 4), ("int8", 3)):
+        fit = card.precisions[precision]
+        check = fit.validation.folds
+        assert check.models > 700 and check.mape_percent <= mape_percent and check.within_10_percent >= 95
+        assert 85 <= check.interval_90_coverage_percent <= 95
+        assert fit.terms["tiled_mmac"].anchored and not fit.terms["resize_mvalues"].anchored
+        for one in fit.terms.values():
+            assert one.anchored == (one.relative_sd**2 <= one.prior_sd**2 / 2)
 
 
 def test_no_published_measurement_is_in_a_pack(published):

@@ -19,6 +19,7 @@ from nasdepth.packs import (
     public_kernels,
     shipped_tables,
 )
+from nasdepth.packs.kernel_lists import quantised
 from nasdepth.testing import PredictorConformance
 
 PI = "rpi4-tflite2.5-ruy-4t"
@@ -79,6 +80,29 @@ def test_no_kernel_is_faster_than_the_roofline(predictor):
         for kernel, latency_ms, _ in estimate.kernels:
             assert latency_ms >= 2e-6 * kernel.macs / 48
             assert latency_ms >= 1e-6 * (kernel.in_bytes + kernel.out_bytes + kernel.weight_bytes) / 5.5
+
+
+def test_a_larger_image_may_be_faster_where_all_cores_read_the_same_weights():
+    """The exception to monotony: 13 tiles of pixels are begun at four places of the weights, 16 at one."""
+    predictor = load_predictor("rpi4-xnnpack-4t")
+
+    def latency_ms(size, channels=1024):
+        kernel = Kernel("conv2d", size, size, channels, size, size, channels, padding="same")
+        return predictor.estimate([kernel]).latency_ms
+
+    assert latency_ms(8) < latency_ms(7)
+    assert latency_ms(8, 256) > latency_ms(7, 256)
+    assert latency_ms(10) > latency_ms(8)
+
+
+def test_integers_of_any_architecture_are_answered_with_what_is_unknown():
+    predictor = load_predictor("rpi4-xnnpack-4t")
+    for network in (architecture_kernels(resolve(name), predictor.runtime) for name in ("litedepth", "bts")):
+        estimate = predictor.estimate(quantised(network))
+        low_ms, high_ms = estimate.interval_90
+        assert 0 < low_ms < estimate.latency_ms < high_ms
+        assert 0 < estimate.unknown_share < 1
+        assert estimate.latency_ms < predictor.estimate(network).latency_ms
 
 
 @pytest.mark.parametrize("name", PACKS)
