@@ -272,7 +272,9 @@ class _Build:
             elif len(self.measured) < planned:
                 self._kernels(self._rest()[: self._batch(plan)], plan)
             elif not self._least_sure(plan):
-                break
+                if len(self.networks) >= plan.networks:
+                    break
+                self._networks(plan)
             plan = self._planned()
             self._tell(plan)
 
