@@ -1,9 +1,10 @@
-"""Builds of a latency table on simulated devices: how far off tables are, by budget, pace and what they start from.
+"""Builds of a latency table on simulated devices: how far off tables are, by budget, pace and sources.
 
-A simulated device answers from a shipped table, on a clock of its own. What that table does not have it answers
-by its regression, which is smoother than a device; a network has an error of its own as large as the table's.
+A simulated device answers from a shipped table, on a clock of its own. What that table does not have it
+answers by its regression, which is smoother than a device; a network has an error of its own as large as the
+table's.
 
-    python benchmarks/simulated_builds.py --truth x86-64-xnnpack-1t --from zen4-xnnpack-1t --minutes 3 --minutes 10
+    python benchmarks/simulated_builds.py --truth x86-64-xnnpack-1t --from zen4-xnnpack-1t --minutes 3
     python benchmarks/simulated_builds.py --truth x86-64-xnnpack-1t --slower 10 --minutes 15
 """
 
@@ -39,16 +40,8 @@ def main(
 ) -> None:
     searched = SearchSpace.load(space)
     table = Table(title=f"{truth}, {slower:g} times slower, from {', '.join(sources or ()) or 'nothing'}")
-    for heading in (
-        "minutes",
-        "kernels",
-        "networks",
-        "MAPE %",
-        "within 5 %",
-        "within 10 %",
-        "Spearman",
-        "coverage %",
-    ):
+    shares = ("MAPE %", "within 5 %", "within 10 %", "Spearman", "coverage %")
+    for heading in ("minutes", "kernels", "networks", *shares):
         table.add_column(heading, justify="right")
     for budget in minutes or (3.0, 10.0, 30.0):
         device = SimulatedDevice(LatencyTable.load(truth), slower, writing_s=writing_s)

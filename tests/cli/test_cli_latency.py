@@ -1,4 +1,4 @@
-"""Builds and validations from the command line: what is refused, what is said of a bad table, what is saved."""
+"""Builds and validations from the command line: what is refused, said of a bad table, and saved."""
 
 import re
 

@@ -154,8 +154,8 @@ def _blended(before: float | None, now: float) -> float:
     return now if before is None else (1 - _NEWEST) * before + _NEWEST * now
 
 
-# Mean absolute errors on unseen networks by kernels: of tables that start from other devices, and of those that
-# do not; measured and simulated builds of three processors, the worse of them (docs/measurements/latency.md)
+# Mean absolute errors on unseen networks by kernels: of tables that start from other devices, and of those
+# that do not; measured and simulated builds of three processors, the worse of them (docs/measurements/latency.md)
 _EXPECTED = (
     (60, 7.0, None),
     (300, 5.0, 12.0),
