@@ -155,7 +155,7 @@ def _blended(before: float | None, now: float) -> float:
 
 
 # Mean absolute errors on unseen networks by kernels: of tables that start from other devices, and of those
-# that do not; measured and simulated builds of three processors, the worse of them (docs/measurements/latency.md)
+# that do not; the worse of measured and simulated builds of three processors (docs/measurements/latency.md)
 _EXPECTED = (
     (60, 7.0, None),
     (300, 5.0, 12.0),
