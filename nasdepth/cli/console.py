@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 # tables are read by people and by pipes: a narrow default would fold architectures to pieces
 _PIPE_WIDTH = 260
-# Without a terminal progress is a line so often; what is left is judged by so many seconds
-_LINE_SECONDS, _SPEED_SECONDS = 30.0, 600.0
+# Without a terminal progress is a line so often
+_LINE_SECONDS = 30.0
 out = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 notes = Console(stderr=True, width=None if sys.stderr.isatty() else _PIPE_WIDTH)
 
@@ -102,7 +102,7 @@ def progress() -> Iterator[Progress]:
         TimeRemainingColumn(),
     )
     if not notes.is_terminal:
-        yield _Lines(disable=True, console=notes, speed_estimate_period=_SPEED_SECONDS)
+        yield _Lines(disable=True, console=notes)
         return
     with Progress(*columns, console=notes, transient=True) as bar:
         yield bar
@@ -114,18 +114,23 @@ class _Lines(Progress):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._said = time.monotonic()
+        # of each task, when its first step was done and how many were done then
+        self._begun: dict[TaskID, tuple[float, float]] = {}
 
     def update(self, task_id: TaskID, **changes: Any) -> None:
         super().update(task_id, **changes)
-        now = time.monotonic()
+        now, task = time.monotonic(), self._tasks[task_id]
+        begun, before = self._begun.setdefault(task_id, (now, task.completed))
+        if task.completed < before:
+            begun, before = self._begun[task_id] = now, task.completed
         if now - self._said < _LINE_SECONDS:
             return
-        self._said = now
-        task = self._tasks[task_id]
-        words = task.description
+        self._said, words = now, task.description
         if task.total:
+            done = task.completed - before
+            left = (now - begun) * (task.total - task.completed) / done if done else None
             words += f": {task.completed:g} of {task.total:g}, {_clock(task.elapsed)} so far"
-            words += f", about {_clock(task.time_remaining)} left"
+            words += f", about {_clock(left)} left"
         notes.print(words, soft_wrap=True, markup=False)
 
 

@@ -187,7 +187,7 @@ def _print_table(table: LatencyTable, out_folder: Path, device: str, stopped: bo
     path = rows_path(out_folder / table.name)
     card = table.card.model_dump(mode="json")
     if as_json:
-        print_json("table", path=str(path), doubt=table.doubt, stopped=stopped, **card)
+        print_json("table", path=str(path), doubt=table.doubt, **card)
         return
     out.print(figures_table(str(path), card))
     _say_what_to_doubt(table, device)
@@ -321,7 +321,7 @@ def merge(tables: Merged, out_folder: MergedFolder, as_json: Json = False) -> No
     path = first.save(out_folder)
     card = first.card.model_dump(mode="json")
     if as_json:
-        print_json("table", path=str(path), **card)
+        print_json("table", path=str(path), doubt=first.doubt, **card)
         return
     out.print(figures_table(str(path), card))
 
@@ -348,6 +348,7 @@ def predict(
         print_json(
             "latency",
             table=loaded.name,
+            doubt=loaded.doubt,
             estimates=[
                 {"architecture": text, **_estimate_json(estimate, by_layer)} for text, estimate in answers
             ],

@@ -260,6 +260,9 @@ class _Build:
         self._tell(plan)
         planned = len(self.work.kernels)
         if self.minutes:
+            # whatever ends the build from here on, there are networks to calibrate and to check
+            while len(self.networks) < min(FEWEST_NETWORKS, plan.networks):
+                self._networks(plan)
             self._kernels(self._coverage(), plan)
             planned = round(_PLANNED_SHARE * plan.kernels)
         while self._goes_on(plan):
@@ -269,7 +272,9 @@ class _Build:
             elif len(self.measured) < planned:
                 self._kernels(self._rest()[: self._batch(plan)], plan)
             elif not self._least_sure(plan):
-                break
+                if len(self.networks) >= plan.networks:
+                    break
+                self._networks(plan)
             plan = self._planned()
             self._tell(plan)
 

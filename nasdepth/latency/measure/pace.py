@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import pairwise
+
+import numpy as np
 
 from nasdepth.errors import NasdepthError
 
@@ -153,29 +154,22 @@ def _blended(before: float | None, now: float) -> float:
     return now if before is None else (1 - _NEWEST) * before + _NEWEST * now
 
 
-# Mean errors of simulated builds, three processors each built from tables of the others or from nothing
-# (`python benchmarks/simulated_builds.py`, docs/latency.md): (kernels, with transfer, without), in percent
+# Mean absolute errors on unseen networks by kernels: of tables that start from other devices, and of those
+# that do not; the worse of measured and simulated builds of three processors (docs/measurements/latency.md)
 _EXPECTED = (
-    (60, 9.0, None),
-    (300, 6.5, 16.0),
-    (1000, 5.0, 8.0),
-    (3000, 4.2, 5.5),
-    (10000, 3.8, 4.5),
-    (30000, 3.5, 3.7),
+    (60, 7.0, None),
+    (300, 5.0, 12.0),
+    (1000, 4.0, 7.0),
+    (3000, 3.5, 5.0),
+    (10000, 3.5, 4.5),
+    (30000, 3.5, 3.5),
 )
 
 
 def expected_error_percent(kernels: int, networks: int, transferred: bool) -> float | None:
     """Mean absolute error of a table of so many kernels and networks, as far as other builds tell."""
-    if networks < FEWEST_NETWORKS or kernels < _EXPECTED[0][0]:
+    column = {count: with_ if transferred else without for count, with_, without in _EXPECTED}
+    points = {count: percent for count, percent in column.items() if percent is not None}
+    if networks < FEWEST_NETWORKS or kernels < min(points):
         return None
-    known = [(math.log(count), with_, without) for count, with_, without in _EXPECTED]
-    points = [(x, with_ if transferred else without) for x, with_, without in known]
-    points = [(x, y) for x, y in points if y is not None]
-    x = math.log(kernels)
-    if x < points[0][0]:
-        return None
-    for (left, high), (right, low) in pairwise(points):
-        if x <= right:
-            return round(high + (low - high) * (x - left) / (right - left), 1)
-    return points[-1][1]
+    return round(float(np.interp(math.log(kernels), np.log(list(points)), list(points.values()))), 1)
