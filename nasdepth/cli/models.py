@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from rich.markup import escape
 from rich.progress import Progress
@@ -16,6 +17,9 @@ from nasdepth.cli.latency import DeviceUri, Threads
 from nasdepth.errors import DeviceError
 
 if TYPE_CHECKING:
+    from rich.table import Table as RichTable
+
+    from nasdepth.api import Exported
     from nasdepth.models.pretrained import Start
     from nasdepth.searching import RetrainEvents, Retraining, RetrainResult
     from nasdepth.training import Epoch
@@ -65,8 +69,25 @@ MeasuringDevice = Annotated[
 Seed = Annotated[int, Option(help="Random seed of the trainings.")]
 OutFolder = Annotated[Path | None, Option("--out", help="Where checkpoints, models and results go.")]
 
-Source = Annotated[str, Argument(help="A checkpoint.pt, an architecture string or a named design.")]
+Source = Annotated[
+    str, Argument(help="A checkpoint.pt, a float32 .tflite, an architecture string or a named design.")
+]
 Target = Annotated[Path, Argument(help="The .tflite to write.")]
+ExportPrecision = Annotated[
+    Literal["float32", "fp16", "int8"],
+    Option("--precision", help="int8: half the latency on CPUs; fp16: half the size, for GPUs."),
+]
+CalibrationData = Annotated[
+    str | None, Option("--calibration", help="Data whose training images int8 is calibrated on. " + DATA_HELP)
+]
+CalibrationImages = Annotated[int, Option("--calibration-images", help="How many of them; at least 5.")]
+FileEnds = Annotated[
+    Literal["uint8", "float32"],
+    Option("--ends", help="What an int8 file takes: the camera's bytes, or floats. Depth is float32 mm."),
+]
+ReportFile = Annotated[
+    Path | None, Option("--report", help="JSON file for the comparison with float32, layer by layer.")
+]
 
 DepthFile = Annotated[Path, Argument(help="A depth .tflite, 480x640 in and out.")]
 ScoredData = Annotated[str, Option("--data", help=DATA_HELP)]
@@ -160,7 +181,9 @@ def retrain(
 
 
 def _say_what_is_trained(retraining: Retraining, recipe: str) -> None:
+    from nasdepth.architecture import Architecture
     from nasdepth.report.terminal import table_words
+    from nasdepth.zoo import name_of, recipes_of
 
     mixture, test_split = retraining.mixture, retraining.test_split
     images = " + ".join(f"{len(portion.split)} of {portion.name}" for portion in mixture.portions)
@@ -170,6 +193,9 @@ def _say_what_is_trained(retraining: Retraining, recipe: str) -> None:
         f"({retraining.recipe.fingerprint}), {retraining.recipe.epochs} epochs of {mixture.steps_per_epoch} "
         f"steps; {retraining.folder}; latencies estimated from {table_words(retraining.table)}"
     )
+    for one in retraining.architectures:
+        if recipe == "default" and isinstance(one, Architecture) and (own := recipes_of(one)):
+            notes.print(f"{name_of(one)} was trained by its authors as in --recipe {' or '.join(own)}")
     if test_split is None:
         notes.print(f"{retraining.data} is video, without depth to score on; --test-data names some that has")
 
@@ -219,30 +245,81 @@ def _portion(text: str) -> tuple[str, str]:
     return (source, weight) if source else (text, "1")
 
 
-def export(source: Source, target: Target, as_json: Json = False) -> None:
-    """Convert a trained checkpoint (or an untrained architecture, to measure it) to a float32 .tflite.
+def export(
+    source: Source,
+    target: Target,
+    precision: ExportPrecision = "float32",
+    calibration: CalibrationData = None,
+    calibration_images: CalibrationImages = 100,
+    ends: FileEnds = "uint8",
+    report: ReportFile = None,
+    as_json: Json = False,
+) -> None:
+    """Convert a trained checkpoint (or an untrained architecture, to measure it) to a verified .tflite.
 
-    Example: `nasdepth export runs/search-1/retrain/0f5118691aec/checkpoint.pt depth.tflite`
+    Examples: `nasdepth export runs/search-1/retrain/0f5118691aec/checkpoint.pt depth.tflite`;
+    `nasdepth export checkpoint.pt int8.tflite --precision int8 --calibration my_data --report layers.json`
     """
     from nasdepth import api
-    from nasdepth.report.terminal import figures_table
 
-    result = api.export(source, target)
+    with progress() as bar:
+        task = bar.add_task("calibrating", total=None, visible=precision == "int8")
+        result = api.export(
+            source,
+            target,
+            precision=precision,
+            calibration=calibration,
+            calibration_images=calibration_images,
+            ends=ends,
+            report=report,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
     if not result.trained:
         notes.print("[yellow]untrained weights[/yellow]: good for measuring latency, not for depth")
-    figures = {
-        "model": str(result.path),
-        "model_bytes": result.path.stat().st_size,
-        "architecture": str(result.architecture),
-        "operators": len(result.operators),
-        "relative_error_against_torch": result.relative_error,
-    }
+    for warning in result.warnings:
+        notes.print(f"[yellow]note[/yellow]: {escape(warning)}", soft_wrap=True)
+    figures = _export_figures(result)
     if as_json:
         print_json("export", **figures)
-        return
-    out.print(
-        figures_table("exported", figures | {"relative_error_against_torch": f"{result.relative_error:.1e}"})
-    )
+    else:
+        out.print(figures_of_export(figures))
+
+
+def _export_figures(result: Exported) -> dict[str, Any]:
+    converted = result.converted
+    checked = converted.verification if converted else None
+    exact = None if math.isnan(result.relative_error) else result.relative_error
+    return {
+        "model": str(result.path),
+        "model_bytes": result.path.stat().st_size,
+        "architecture": result.architecture,
+        "precision": result.precision,
+        "operators": len(result.operators),
+        "relative_error_against_torch": exact,
+        "calibration_images": converted.calibrated_on if converted else 0,
+        "compared_images": checked.images if checked else 0,
+        "si_rmse_against_float": checked.si_rmse if checked else None,
+        "mean_scale_against_float": checked.scale if checked else None,
+        "partitions": checked.partitions if checked else None,
+        "partitions_of_float": checked.float_partitions if checked else None,
+        "kept_float": converted.kept_float if converted else {},
+        "warnings": list(result.warnings),
+    }
+
+
+def figures_of_export(figures: dict[str, Any]) -> RichTable:
+    """What `export` prints: what is not so is not named."""
+    from nasdepth.report.terminal import figures_table
+
+    shown = {
+        name: value
+        for name, value in figures.items()
+        if value not in (None, 0, {}, []) or name == "operators"
+    }
+    if (error := shown.pop("relative_error_against_torch", None)) is not None:
+        shown["relative_error_against_torch"] = f"{error:.1e}"
+    shown.pop("warnings", None)
+    return figures_table("exported", shown)
 
 
 def evaluate(

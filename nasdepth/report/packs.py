@@ -53,6 +53,7 @@ def device_row(table: latency.Table, path: Path) -> dict[str, Any]:
         "precisions": table.precisions,
         "mape_percent": checked and checked.mape_percent,
         "validated_on": _validated_on(checked, measured),
+        "doubt": table.doubt,
         "kernels": table.kernels,
         "terms": table.terms,
     }
@@ -78,7 +79,7 @@ def devices_table(rows: Iterable[dict[str, Any]]) -> Table:
             str(row["threads"]),
             row["kind"],
             "" if error is None else f"{error:.1f}",
-            row["validated_on"],
+            row["validated_on"] + (f"; {row['doubt']}" if row["doubt"] else ""),
             f"{row['kernels']} kernels" if row["kernels"] else f"{row['terms']} terms",
         )
     return table

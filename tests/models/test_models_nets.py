@@ -22,7 +22,7 @@ def test_sampled_networks_map_raw_rgb_to_depth(seed):
     assert 300 < depth.median() < 30000  # the head starts at the typical depth
 
 
-@pytest.mark.parametrize("skip", ["none", "add", "concat", "gate"])
+@pytest.mark.parametrize("skip", ["none", "add", "concat", "gate", "lrgate"])
 @pytest.mark.parametrize("tail", ["", ",reparam-rep", ",reparam-linear"])
 @pytest.mark.parametrize("modes", ["nearest-nearest", "bilinear-bilinear", "nearest-lpg"])
 def test_every_parameter_learns(skip, modes, tail):
@@ -41,7 +41,8 @@ def test_skips_feed_the_decoder():
     text = "64x64,mobilenetv2@0.5:4,none-conv-k1-w16,{}-{}-k3-w16,up-nearest-nearest"
     torch.manual_seed(0)
     for block in ("conv", "fbnet"):
-        for skip, uses in (("none", False), ("add", True), ("concat", True), ("gate", True)):
+        for skip in ("none", "add", "concat", "gate", "lrgate"):
+            uses = skip != "none"
             net = randomise(build(Architecture.parse(text.format(skip, block))))
             x = net.neck(net.encoder(torch.rand(1, 3, 64, 64) * 255)[16])
             stage, skipped = net.decoder[0], torch.rand(1, 16, 8, 8)

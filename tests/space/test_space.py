@@ -181,7 +181,7 @@ def test_another_depth_of_decoder_is_outside(write):
         ({"encoder__width": [-1]}, ["encoder.width", "-1"]),
         ({"encoder__width": [7.5]}, ["encoder.width", "7.5"]),
         ({"encoder__stride": [64]}, ["encoder.stride", "64"]),
-        ({"decoder__skip": ["sum"]}, ["decoder.skip", "sum", "'none', 'add', 'concat' or 'gate'"]),
+        ({"decoder__skip": ["sum"]}, ["decoder.skip", "sum", "'none', 'add', 'concat', 'gate' or 'lrgate'"]),
         ({"decoder__block": "rfbd"}, ["decoder.block", "rfbd", "rfdb"]),
         ({"decoder__attention": ["se", "cbam"]}, ["decoder.attention", "cbam", "'nonlocal'"]),
         ({"decoder__reparam": ["branches"]}, ["decoder.reparam", "branches", "'linear'"]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import lru_cache
 
-from nasdepth.architecture import GUIDED_STRIDES, OUTPUT_HW, Architecture
+from nasdepth.architecture import GUIDED_STRIDES, JOINING, OUTPUT_HW, Architecture
 from nasdepth.decoder_blocks import BLOCKS
 from nasdepth.families import get_family
 from nasdepth.kernels.kernel import Kernel
@@ -53,7 +53,7 @@ def architecture_kernels(architecture: Architecture, runtime: str = "xnnpack") -
         else:
             if index:
                 kernels += run(Merge(stage.skip, upsampling), (width, *skip), at[2 * stride], runtime)
-                width += sum(skip) if stage.skip in ("concat", "gate") else 0
+                width += sum(skip) if stage.skip in JOINING else 0
             block = DecoderBlock(stage.block, stage.kernel)
             kernels += run(block, (width, stage.width), at[stride], runtime)
         width = stage.width

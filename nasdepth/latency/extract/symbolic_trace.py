@@ -252,7 +252,8 @@ class Program:
         for step in self.steps:
             kernel = step.at(known, *sizes[step.source], sizes.get(step.like))
             sizes[step.output] = (kernel.out_height, kernel.out_width)
-            kernels.append(kernel)
+            if not _resizes_to_the_same(kernel):
+                kernels.append(kernel)
         return tuple(kernels)
 
 
@@ -382,6 +383,12 @@ class _Step:
                 out = kernel.out_height, kernel.out_width
         values[_OUT_HEIGHT], values[_OUT_WIDTH] = out
         return _kernel(*values)
+
+
+def _resizes_to_the_same(kernel: Kernel) -> bool:
+    """Whether a network leaves a kernel out where it would resize to the size that there is."""
+    same = (kernel.in_height, kernel.in_width) == (kernel.out_height, kernel.out_width)
+    return same and kernel.op.startswith("resize")
 
 
 @lru_cache(maxsize=131072)
