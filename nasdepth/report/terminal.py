@@ -52,10 +52,10 @@ def _trusted_words(table: latency.Table) -> str:
 def trials_lines(
     title: str, records: Iterable[TrialRecord], star: TrialRecord | None = None
 ) -> Iterator[str]:
-    """Trials for a terminal of 80 columns: a line of figures each, and its architecture on a line of its own.
+    """Trials for a terminal of 80 columns: a line of figures each, and its architecture on another.
 
-    `~` marks an estimated latency, a star the trial that is given as `star`. Where some were trained once more,
-    what that reached stands beside the proxy's figures.
+    `~` marks an estimated latency, a star the trial that is given as `star`. Where some were trained once
+    more, what that reached stands beside the proxy's figures, and the score is of it.
     """
     records = list(records)
     again = any(record.confirmed_si_rmse is not None for record in records)
@@ -63,7 +63,8 @@ def trials_lines(
     if not records:
         yield "  none"
         return
-    yield f"  {'trial':>6}{'score':>10}{'si-RMSE':>9}{f'{"again":>8}' if again else ''}{'ms':>11}  start     outcome"
+    heading = f"{'again':>8}" if again else ""
+    yield f"  {'trial':>6}{'score':>10}{'si-RMSE':>9}{heading}{'ms':>11}  start     outcome"
     for record in records:
         confirmed = f"{figure(record.confirmed_si_rmse, 4):>8}" if again else ""
         number = f"{'★ ' if star is not None and record.number == star.number else ''}{record.number}"
