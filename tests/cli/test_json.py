@@ -125,6 +125,7 @@ def printed(tmp_path_factory, tiny_space_file, two_space_file, table_file, lited
     write_records(records_file := tmp_path_factory.mktemp("records") / "quick.csv.gz", quick_records())
     cases = {
         "space show": ("space", "show", "--space", "quick"),
+        "space new": ("space", "new", "my.yaml", "--from", "quick"),
         "space sample": ("space", "sample", "--space", "quick", "-n", 2),
         "space describe": ("space", "describe", "litedepth"),
         "zoo list": ("zoo", "list"),
