@@ -46,7 +46,7 @@ def _comments() -> dict[str, str]:
         "encoder.stride": "of the deepest stage that is kept: 8, 16, 32",
         "decoder.skip": f"of {', '.join(get_args(Skip))}",
         "decoder.block": f"of {blocks}",
-        "decoder.kernel": f"of {', '.join(map(str, get_args(Kernel)))}; what a block does not have is replaced",
+        "decoder.kernel": f"of {', '.join(map(str, get_args(Kernel)))}; what a block lacks is replaced",
         "decoder.width": f"channels, 1 to {MAX_DECODER_WIDTH}",
         "decoder.attention": f"of {', '.join(get_args(Attention))}",
         "decoder.upsampling": f"of {', '.join(get_args(Upsampling))}",

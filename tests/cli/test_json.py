@@ -146,6 +146,7 @@ def printed(tmp_path_factory, tiny_space_file, two_space_file, table_file, lited
         "doctor": ("doctor",),
         "search": search,
         "predict": ("predict", litedepth_file, "photo.png"),
+        "submit": ("submit", litedepth_file, "--data", DATA),
         "report": ("report", "runs/search-1"),
         "retrain": ("retrain", "--run", "runs/search-1", "--epochs", 1, "--baseline", "none"),
         "export": ("export", TINY, "tiny.tflite"),

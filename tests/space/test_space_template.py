@@ -24,5 +24,5 @@ def test_misspelt_families_and_blocks_have_neighbours(tmp_path):
     text = commented_yaml(SearchSpace.load("quick"), "mine")
     for right, wrong in (("efficientnet_lite0]", "eficientnet_lite0]"), ("block: [conv]", "block: [dsconf]")):
         (tmp_path / "wrong.yaml").write_text(text.replace(right, wrong))
-        with pytest.raises(SpaceError, match="did you mean (efficientnet_lite|dsconv)"):
+        with pytest.raises(SpaceError, match=r"did you mean (efficientnet_lite|dsconv)"):
             SearchSpace.load(tmp_path / "wrong.yaml")
