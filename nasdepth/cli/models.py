@@ -99,6 +99,13 @@ Split = Annotated[
 MedianScaled = Annotated[
     bool, Option("--median-scaled", help="Scale each depth map to the true median first, if not metric.")
 ]
+CapM = Annotated[
+    float | None, Option("--cap-m", help="Leave out depth beyond so many metres; 80 or 50 for KITTI.")
+]
+Crop = Annotated[
+    Literal["eigen", "garg", "nyu"] | None,
+    Option(help="Judge a part of each image: Eigen's or Garg's of KITTI, or Eigen's of NYU."),
+]
 
 Models = Annotated[list[Path], Argument(help="One or more .tflite files.")]
 MinRuns = Annotated[int, Option(min=1, help="Timed runs at least.")]
@@ -333,16 +340,22 @@ def evaluate(
     data: ScoredData = "scenes",
     split: Split = None,
     median_scaled: MedianScaled = False,
+    cap_m: CapM = None,
+    crop: Crop = None,
     as_json: Json = False,
 ) -> None:
-    """Score a .tflite on a data set: the challenge's metrics, WHDR of ordinal pairs, or of relative depth the
-    error after alignment.
+    """Score a .tflite on a data set: the challenge's metrics and Eigen's, WHDR of ordinal pairs, or of
+    relative depth the error after alignment.
 
-    Example: `nasdepth evaluate depth.tflite --data my_data`
+    Examples: `nasdepth evaluate depth.tflite --data my_data`;
+    `nasdepth evaluate depth.tflite --data kitti:KITTI@eigen --cap-m 80 --crop garg --median-scaled`
     """
     from nasdepth.data import open_split, split_to_score
     from nasdepth.deploy import TFLiteDepth, evaluate_tflite
+    from nasdepth.metrics import Protocol
     from nasdepth.report.terminal import figures_table
+
+    protocol = Protocol(cap_m, crop)
 
     TFLiteDepth(model)  # a bad file should not wait for the data
     split = split or split_to_score(data)
@@ -351,7 +364,12 @@ def evaluate(
     with progress() as bar:
         task = bar.add_task("evaluating", total=len(loaded))
         measured = evaluate_tflite(
-            model, loaded, lambda done, _: bar.update(task, completed=done), median_scaled=median_scaled
+            model,
+            loaded,
+            lambda done, _: bar.update(task, completed=done),
+            median_scaled=median_scaled,
+            protocol=protocol,
+            eigen=True,
         )
     metrics = measured.compute()
     if as_json:
@@ -362,6 +380,7 @@ def evaluate(
             split=split,
             images=len(loaded),
             median_scaled=median_scaled,
+            **asdict(protocol),
             **metrics,
         )
         return
