@@ -9,6 +9,7 @@ from typing import NamedTuple
 from nasdepth.data.depth_files import parse_options
 from nasdepth.data.diw import is_diw, load_diw
 from nasdepth.data.folder import SplitName, has_splits, load_folder
+from nasdepth.data.h5_files import is_h5, load_h5
 from nasdepth.data.kitti import is_kitti, load_kitti
 from nasdepth.data.nyu import load_nyu
 from nasdepth.data.relative import layout_of, load_relative
@@ -20,7 +21,7 @@ from nasdepth.errors import DataError
 
 # a folder with options, without its format's name: PATH@scale=5000
 _WITH_OPTIONS = re.compile(r"[^@]+@\w+=.*")
-FORMATS = ("folder", "nyu", "kitti", "diw", "relative", "video")
+FORMATS = ("folder", "nyu", "h5", "kitti", "diw", "relative", "video")
 _MATLAB_NAME = "nyu_depth_v2_labeled.mat"
 
 
@@ -49,7 +50,7 @@ def parse_source(text: str | Path) -> Source:
     path, _, option = rest.partition("@")
     if name == "folder":
         parse_options(option, str(text))
-    if option and name == "relative":
+    if option and name in ("relative", "h5"):
         raise DataError(f"{text}: {name} has no option @{option}; leave it out")
     if name == "nyu" and option not in ("", "raw"):
         raise DataError(f"{text}: @{option} must be @raw (depth with its holes) or be left out")
@@ -91,7 +92,7 @@ def open_split(source: str | Path | None, split: SplitName, progress: bool = Tru
         raise DataError(f"split {split!r}: must be train, test or all")
     source = "scenes" if source is None else source
     spec = parse_scenes(str(source))
-    if split == "all" and (spec or parse_source(source).format != "folder"):
+    if split == "all" and (spec or parse_source(source).format not in ("folder", "h5")):
         raise DataError(f"{source}: has the splits train and test; all images are read of a folder only")
     if spec is not None:
         return load_scenes(split, spec.train if split == "train" else spec.test, spec.seed, progress)
@@ -104,6 +105,8 @@ def open_split(source: str | Path | None, split: SplitName, progress: bool = Tru
         case "nyu":
             path = found.path / _MATLAB_NAME if found.path.is_dir() else found.path
             return load_nyu(path, split, "rawDepths" if found.option else "depths", progress)
+        case "h5":
+            return load_h5(found.path, split, progress)
         case "kitti":
             return load_kitti(found.path, split, found.option, progress)
         case "diw":
@@ -157,6 +160,7 @@ def _recognise(path: Path) -> str:
         return "folder"
     tests = (
         ("relative", lambda p: layout_of(p) is not None),
+        ("h5", is_h5),
         ("diw", is_diw),
         ("kitti", is_kitti),
         ("video", is_video),
