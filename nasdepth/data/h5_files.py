@@ -1,7 +1,8 @@
 """One HDF5 file an image, as NYU Depth v2 is published for FastDepth and Sparse-to-Dense.
 
 Source: Ma and Karaman, "Sparse-to-Dense", ICRA 2018, and Wofk et al., "FastDepth", ICRA 2019.
-`train/SCENE/00001.h5` and `val/official/00001.h5` hold `rgb`, (3, H, W) uint8, and `depth`, (H, W) float32 metres.
+`train/SCENE/00001.h5` and `val/official/00001.h5` hold `rgb`, (3, H, W) uint8, and `depth`, (H, W) float32
+metres.
 """
 
 from __future__ import annotations
