@@ -64,7 +64,7 @@ def plot_pareto(records: Sequence[TrialRecord], path: Path, goal: Goal = SCORE, 
         # names of neighbours stand above and below one another
         offset = ((6, 5), (6, -12), (-6, 14), (-6, -21))[place % 4]
         axes.annotate(
-            record.name,
+            record.name or "",
             (latency_ms, si_rmse),
             xytext=offset,
             textcoords="offset points",
