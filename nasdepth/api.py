@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,8 +120,16 @@ def search(
         on_interrupt=on_interrupt,
         on_worker_died=on_worker_died,
     )
-    plot_pareto(result.records, result.folder / "pareto.png", result.settings.goal)
+    plot_pareto(result.records, result.folder / "pareto.png", result.settings.goal, _title(result))
     return result
+
+
+def _title(result: SearchResult) -> str:
+    settings, card = result.settings, result.table.card
+    return (
+        f"{settings.data}, {card.device} ({settings.table}), objective {settings.objective}, {result.spent} "
+        f"candidates, {datetime.date.today()}"
+    )
 
 
 def retrain(

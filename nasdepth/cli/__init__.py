@@ -22,6 +22,7 @@ from nasdepth.cli import (
     report,
     search,
     space,
+    submit,
     worker,
     zoo,
 )
@@ -51,6 +52,7 @@ worker.register(app)
 models.register(app)
 predict.register(app)
 report.register(app)
+submit.register(app)
 doctor.register(app)
 
 

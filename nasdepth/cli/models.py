@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
     from nasdepth.api import Exported
+    from nasdepth.data import ImageSplit
     from nasdepth.models.pretrained import Start
     from nasdepth.searching import RetrainEvents, Retraining, RetrainResult
     from nasdepth.training import Epoch
@@ -91,7 +92,10 @@ ReportFile = Annotated[
 
 DepthFile = Annotated[Path, Argument(help="A depth .tflite, 480x640 in and out.")]
 ScoredData = Annotated[str, Option("--data", help=DATA_HELP)]
-Split = Annotated[Literal["train", "test"], Option(help="Which split.")]
+Split = Annotated[
+    Literal["train", "test", "all"] | None,
+    Option(help="Which split; test by default, or all images of a folder without splits."),
+]
 MedianScaled = Annotated[
     bool, Option("--median-scaled", help="Scale each depth map to the true median first, if not metric.")
 ]
@@ -193,6 +197,8 @@ def _say_what_is_trained(retraining: Retraining, recipe: str) -> None:
     from nasdepth.zoo import name_of, recipes_of
 
     mixture, test_split = retraining.mixture, retraining.test_split
+    for portion in mixture.portions:
+        _say_hints(portion.split)
     images = " + ".join(f"{len(portion.split)} of {portion.name}" for portion in mixture.portions)
     tested = "none" if test_split is None else len(test_split)
     notes.print(
@@ -332,7 +338,7 @@ def figures_of_export(figures: dict[str, Any]) -> RichTable:
 def evaluate(
     model: DepthFile,
     data: ScoredData = "scenes",
-    split: Split = "test",
+    split: Split = None,
     median_scaled: MedianScaled = False,
     cap_m: CapM = None,
     crop: Crop = None,
@@ -344,7 +350,7 @@ def evaluate(
     Examples: `nasdepth evaluate depth.tflite --data my_data`;
     `nasdepth evaluate depth.tflite --data kitti:KITTI@eigen --cap-m 80 --crop garg --median-scaled`
     """
-    from nasdepth.data import open_split
+    from nasdepth.data import open_split, split_to_score
     from nasdepth.deploy import TFLiteDepth, evaluate_tflite
     from nasdepth.metrics import Protocol
     from nasdepth.report.terminal import figures_table
@@ -352,7 +358,9 @@ def evaluate(
     protocol = Protocol(cap_m, crop)
 
     TFLiteDepth(model)  # a bad file should not wait for the data
+    split = split or split_to_score(data)
     loaded = open_split(data, split)
+    _say_hints(loaded)
     with progress() as bar:
         task = bar.add_task("evaluating", total=len(loaded))
         measured = evaluate_tflite(
@@ -377,6 +385,13 @@ def evaluate(
         )
         return
     out.print(figures_table(f"{model} on {data}, {split} ({len(loaded)} images)", metrics))
+
+
+def _say_hints(split: ImageSplit) -> None:
+    from nasdepth.data.inspect import hints
+
+    for words in hints(split):
+        notes.print(f"[yellow]{escape(words)}[/yellow]", soft_wrap=True)
 
 
 def benchmark(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -219,6 +219,7 @@ class _Display:
         self.board, self._budget, self._workers = board, budget, workers
 
     def opened(self, run: Run, search: Search) -> None:
+        from nasdepth.data.inspect import hints
         from nasdepth.report.terminal import table_words
         from nasdepth.searching import Outcome
         from nasdepth.searching.objective import ProxyObjective
@@ -230,8 +231,11 @@ class _Display:
         notes.print(
             f"{run.folder}: {search.space.name} space, {run.settings.data} "
             f"({len(objective.fit)} images to train, {len(objective.validation)} held out), "
-            f"latencies estimated from {table_words(run.table)}, sampler {run.settings.sampler}"
+            f"latencies estimated from {table_words(run.table)}, objective {run.settings.objective}, "
+            f"sampler {run.settings.sampler}"
         )
+        for words in hints(objective.fit):
+            notes.print(f"[yellow]{escape(words)}[/yellow]", soft_wrap=True)
         trivial = objective.trivial
         notes.print(
             f"without a network: the mean depth map has si-RMSE {trivial.mean_map:.4f}, a constant depth "
@@ -263,7 +267,7 @@ class _Display:
 
 
 def _print_result(result: SearchResult, as_json: bool) -> None:
-    from nasdepth.report.terminal import trials_table
+    from nasdepth.report.terminal import trials_lines
     from nasdepth.searching import describe_table, shown
 
     if result.exhausted:
@@ -279,25 +283,36 @@ def _print_result(result: SearchResult, as_json: bool) -> None:
             named_designs=[record.to_row() for record in designs],
         )
     else:
-        out.print(trials_table("Pareto front, fastest first", front))
-        out.print(trials_table("Named designs under the same proxy", designs))
+        _print_lines(trials_lines("Pareto front, fastest first", front, top))
+        _print_lines(trials_lines("Named designs under the same proxy", designs))
     if top and not top.useful:
         notes.print(
             f"[red]no network is better than the mean depth map[/red] (si-RMSE {top.si_rmse:.4f} against "
             f"{top.mean_map_si_rmse:.4f}): do not use any; search longer, or with more data or epochs"
         )
     if not as_json:
+        next_step = ""
+        if top and top.useful:
+            next_step = f"next: nasdepth retrain --run {result.folder}{_retrain_where(result)}\n"
         if top:
             by = "measured latency" if top.latency_source == "measured" else "estimated latency"
-            out.print(trials_table(f"Best, by {by}", [top]))
+            _print_lines(trials_lines(f"Best, by {by}", [top]))
         out.print(
             f"{result.folder}/: trials.csv, pareto.csv, results.json, pareto.png\n"
-            "est. = estimated from the table; scores take the measured latency where there is one.\n"
-            f"next: nasdepth retrain --run {result.folder}{_retrain_where(result)}\n"
-            f"look: optuna-dashboard {shown(result.storage)}"
+            "~ = estimated from the table; again = si-RMSE of a second, longer training; scores take it\n"
+            f"{next_step}look: nasdepth report {result.folder}\n"
+            f"look: optuna-dashboard {shown(result.storage)}",
+            soft_wrap=True,
+            highlight=False,
         )
     if result.warning:
         (notes if as_json else out).print(escape(with_flags(result.warning)), soft_wrap=True)
+
+
+def _print_lines(lines: Iterable[str]) -> None:
+    for line in lines:
+        out.print(escape(line), soft_wrap=True, highlight=False)
+    out.print()
 
 
 def _retrain_where(result: SearchResult) -> str:

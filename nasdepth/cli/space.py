@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import random
+import re
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from nasdepth.cli.console import App, Json, out, print_json
+from nasdepth.errors import SpaceError
 from nasdepth.report.terminal import figures_table
 
 app = App(help="Search spaces and architectures.", no_args_is_help=True, rich_markup_mode="markdown")
@@ -43,6 +46,32 @@ def show(space: Space = "depth", as_json: Json = False) -> None:
     for name, violations in outside.items():
         rows[f"design {name}"] = "outside: " + "; ".join(violations) if violations else "in the space"
     out.print(figures_table(f"{loaded.name}: {definition['description']}", rows))
+
+
+@app.command()
+def new(
+    path: Annotated[Path, typer.Argument(help="The YAML file to write.")],
+    begin: Annotated[
+        str, typer.Option("--from", help="Space to begin from: a file, depth or quick.")
+    ] = "quick",
+    as_json: Json = False,
+) -> None:
+    """Write a space of your own with comments that say what every field may hold; then edit it.
+
+    Example: `nasdepth space new my.yaml --from quick`
+    """
+    from nasdepth.files import write_text
+    from nasdepth.space import SearchSpace
+    from nasdepth.space.template import commented_yaml
+
+    loaded = SearchSpace.load(begin)
+    if path.exists():
+        raise SpaceError(f"{path}: is there already; give another name")
+    write_text(path, commented_yaml(loaded, re.sub(r"[^\w.-]", "-", path.stem)))
+    if as_json:
+        print_json("new-space", path=str(path), begun_from=loaded.name)
+        return
+    out.print(f"{path}\nnext: edit it, then nasdepth space show --space {path}", soft_wrap=True)
 
 
 @app.command()

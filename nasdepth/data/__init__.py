@@ -7,7 +7,7 @@ import numpy as np
 from nasdepth.data.folder import load_folder
 from nasdepth.data.mixture import Mixture, Portion, Step
 from nasdepth.data.scenes import load_scenes
-from nasdepth.data.sources import absolute_source, load_split, open_split
+from nasdepth.data.sources import absolute_source, load_split, open_split, split_to_score
 from nasdepth.data.splits import OrdinalSplit, RelativeSplit, VideoSplit
 from nasdepth.data.store import CANONICAL_HW, DepthSplit, ImageSplit
 from nasdepth.errors import DataError
@@ -28,6 +28,7 @@ __all__ = [
     "load_scenes",
     "load_split",
     "open_split",
+    "split_to_score",
 ]
 
 _RUN = 5

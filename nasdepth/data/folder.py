@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
+from PIL import Image
 
+from nasdepth.data.depth_files import DEPTH_SUFFIXES, Fit, FolderOptions, read_depth_mm
 from nasdepth.data.pictures import (
-    check_same_size,
     digest,
     natural,
+    picture_hw,
     read_picture,
     resize_nearest,
     resize_rgb,
@@ -24,9 +26,16 @@ from nasdepth.errors import DataError
 
 RGB_SUFFIXES = (".jpg", ".jpeg", ".png")
 _SPLIT_NAMES = {"train": ("train",), "test": ("test", "val", "valid")}
-_LAYOUT = "A data set is a folder with rgb/NAME.jpg (or .png) and depth/NAME.png (uint16 millimetres)."
+_LAYOUT = (
+    "A data set is a folder with rgb/NAME.jpg (or .png) and depth/NAME.png (uint16 millimetres; floats in "
+    "metres as .npy, .tiff or .exr); other folder names are told by @rgb=NAME@depth=NAME."
+)
 
-SplitName = Literal["train", "test"]
+# of what is kept in the cache: photographs are upright since 2
+_READER = "reader 2"
+_SAME_SHAPE = 0.02
+
+SplitName = Literal["train", "test", "all"]
 _Pair = tuple[Path, Path]
 
 
@@ -36,12 +45,15 @@ class _Layout(NamedTuple):
     suffixes: tuple[str, ...]
 
 
-def load_folder(root: str | Path, split: SplitName, progress: bool = True) -> DepthSplit:
-    """Load one split of a folder data set; sizes other than 480x640 are resized once.
+def load_folder(
+    root: str | Path, split: SplitName, progress: bool = True, options: FolderOptions | None = None
+) -> DepthSplit:
+    """Load one split of a folder data set; sizes other than 480x640 are resized once, and what is not 4:3 is
+    cropped unless the options say otherwise.
 
     The splits are the sub-folders `train/` and `test/` (or `val/`, `valid/`), else the lists `train.txt`
     and `test.txt` (one image name a line), else a tenth of the images, chosen by a hash of the name so
-    that it stays the same when images are added, is the test split.
+    that it stays the same when images are added, is the test split. The split "all" is every image.
 
     Raises:
         DataError: the folder, or any image in it, cannot be used; the first few bad files are named.
@@ -49,16 +61,38 @@ def load_folder(root: str | Path, split: SplitName, progress: bool = True) -> De
     root = Path(root).expanduser()
     if not root.is_dir():
         raise DataError(f"{root}: no such folder. {_LAYOUT}")
-    pairs = split_pairs(root, split)
+    options = options or FolderOptions()
+    pairs = split_pairs(root, split, options.rgb, options.depth, DEPTH_SUFFIXES)
+    # options of one source must not push each other's images out of the cache
+    which = [] if options == FolderOptions() else [digest(repr(options))[:8]]
     return cached_split(
-        slot_name(root, split),
-        signature(path for pair in pairs for path in pair),
+        slot_name(root, split, *which),
+        signature((path for pair in pairs for path in pair), _READER, repr(options)),
         split,
         [rgb.stem for rgb, _ in pairs],
-        partial(_load_pair, pairs),
+        partial(_load_pair, pairs, options),
         partial(ThreadPoolExecutor, cpu_workers()),
         progress,
+        info=_shape_info(pairs[0][0], options),
     )
+
+
+def has_splits(root: Path, rgb: str = "rgb") -> bool:
+    """Whether a folder says which images are for training and which for testing."""
+    names = [name for names in _SPLIT_NAMES.values() for name in names]
+    return any((root / name / rgb).is_dir() or (root / f"{name}.txt").is_file() for name in names)
+
+
+def _shape_info(first: Path, options: FolderOptions) -> dict[str, str]:
+    """What is done with pictures of the first one's shape, where it is another than the store's."""
+    try:
+        hw = picture_hw(first)
+    except DataError:
+        return {}  # it is named with all other bad files
+    if placed(hw, options.fit) is None:
+        return {}
+    done = {"crop": "cropped to", "letterbox": "filled up to", "stretch": "stretched to"}[options.fit]
+    return {"shape": f"{hw[1]}x{hw[0]}, {done} 4:3"}
 
 
 def split_pairs(
@@ -77,6 +111,8 @@ def split_pairs(
         DataError: a folder or file is missing, or a list names an image that does not exist.
     """
     layout = _Layout(rgb, target, target_suffixes)
+    if split == "all":
+        return _every_pair(root, layout)
     names = _SPLIT_NAMES[split]
     present = [name for names in _SPLIT_NAMES.values() for name in names]
     if any((root / name / rgb).is_dir() for name in present):
@@ -101,6 +137,16 @@ def split_pairs(
             "name the images of each split in train.txt and test.txt"
         )
     return picked
+
+
+def _every_pair(root: Path, layout: _Layout) -> list[_Pair]:
+    if (root / layout.rgb).is_dir():
+        return list(_all_pairs(root, layout).values())
+    folders = [root / name for names in _SPLIT_NAMES.values() for name in names]
+    there = [folder for folder in folders if (folder / layout.rgb).is_dir()]
+    if not there:
+        return list(_all_pairs(root, layout).values())  # its error says what is missing
+    return [pair for folder in there for pair in _all_pairs(folder, layout).values()]
 
 
 def is_test(stem: str) -> bool:
@@ -157,16 +203,47 @@ def _listed_pairs(list_file: Path, pairs: dict[str, _Pair]) -> list[_Pair]:
     return [pair for stem, pair in pairs.items() if stem in listed]
 
 
-def _load_pair(pairs: list[_Pair], index: int) -> tuple[np.ndarray, np.ndarray]:
+def _load_pair(pairs: list[_Pair], options: FolderOptions, index: int) -> tuple[np.ndarray, np.ndarray]:
     rgb_path, depth_path = pairs[index]
-    rgb, depth = read_picture(rgb_path), read_picture(depth_path)
-    if not depth.mode.startswith("I;16"):
+    rgb, depth_mm = read_picture(rgb_path), read_depth_mm(depth_path, options)
+    if rgb.size != depth_mm.shape[::-1]:
+        turned = " once it is turned as its EXIF says" if rgb.size[::-1] == depth_mm.shape[::-1] else ""
         raise DataError(
-            f"{depth_path}: is {depth.mode}, uint16 millimetres expected; save it as a 16-bit grey PNG"
+            f"{depth_path}: is {depth_mm.shape[1]}x{depth_mm.shape[0]} but {rgb_path.name} is "
+            f"{rgb.width}x{rgb.height}{turned}; scale the depth to its photograph with nearest-neighbour "
+            "sampling"
         )
-    mend = "scale the depth to its photograph with nearest-neighbour sampling"
-    check_same_size(rgb, rgb_path, depth, depth_path, mend)
-    depth_mm = np.asarray(depth).astype(np.uint16)
-    if not depth_mm.any():
-        raise DataError(f"{depth_path}: every pixel is 0 (unknown); remove the image from the data set")
+    return fitted(rgb, depth_mm, options.fit)
+
+
+def placed(hw: tuple[int, int], fit: Fit) -> tuple[int, int, int, int] | None:
+    """Which part of a picture of another shape is stored: left, top, right, bottom in its pixels.
+
+    A letterbox reaches beyond the picture. None where the shape is the store's, to two in a hundred.
+    """
+    (height, width), (rows, columns) = hw, CANONICAL_HW
+    if abs(height * columns / (width * rows) - 1) <= _SAME_SHAPE:
+        return None
+    if fit == "stretch":
+        return 0, 0, width, height
+    wide = width * rows > height * columns
+    if wide == (fit == "crop"):
+        shown = round(height * columns / rows)
+        left = (width - shown) // 2
+        return left, 0, left + shown, height
+    shown = round(width * rows / columns)
+    top = (height - shown) // 2
+    return 0, top, width, top + shown
+
+
+def fitted(rgb: Image.Image, depth_mm: np.ndarray, fit: Fit) -> tuple[np.ndarray, np.ndarray]:
+    """Photograph and depth as they are stored, uint8 (480, 640, 3) and uint16 (480, 640)."""
+    box = placed(depth_mm.shape, fit)
+    if box is not None and fit != "stretch":
+        left, top, right, bottom = box
+        pad = ((max(-top, 0), max(bottom - rgb.height, 0)), (max(-left, 0), max(right - rgb.width, 0)))
+        colors = np.pad(np.asarray(rgb.convert("RGB")), (*pad, (0, 0)), mode="edge")
+        known = np.pad(depth_mm, pad)
+        part = np.s_[max(top, 0) : max(top, 0) + bottom - top, max(left, 0) : max(left, 0) + right - left]
+        rgb, depth_mm = Image.fromarray(np.ascontiguousarray(colors[part])), known[part]
     return resize_rgb(rgb, CANONICAL_HW), resize_nearest(depth_mm, CANONICAL_HW)

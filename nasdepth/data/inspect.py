@@ -11,6 +11,7 @@ import matplotlib
 import numpy as np
 from PIL import Image
 
+from nasdepth.data.depth_files import unit_hints
 from nasdepth.data.diw import RELATIONS
 from nasdepth.data.pictures import resize_sparse
 from nasdepth.data.splits import OrdinalSplit, RelativeSplit, VideoSplit
@@ -20,6 +21,7 @@ from nasdepth.files import whole_file
 from nasdepth.metrics import si_rmse
 
 _BATCH = 8
+_LOOKED_AT = 24
 _PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 _BIN_EDGES_MM = (1, 500, 1000, 2000, 3000, 4000, 6000, 8000, 10000, 15000, 20000, 30000, 40000, 65536)
 _INTRINSICS = ("fx/width", "fy/height", "cx/width", "cy/height")
@@ -47,6 +49,15 @@ def describe(split: ImageSplit) -> dict[str, Any]:
         return facts | _describe_video(split)
     assert isinstance(split, DepthSplit)
     return facts | _describe_depth(split)
+
+
+def hints(split: ImageSplit) -> list[str]:
+    """What a user should know of a split before anything is trained on it: shape, unit, marks of unknown."""
+    said = [f"pictures are {split.info['shape']}"] if "shape" in split.info else []
+    if isinstance(split, DepthSplit) and not split.sparse:
+        chosen = np.unique(np.linspace(0, len(split) - 1, min(_LOOKED_AT, len(split))).astype(int))
+        said += unit_hints(np.asarray(split.depth_view(index)) for index in chosen)
+    return said
 
 
 def _describe_pairs(split: OrdinalSplit) -> dict[str, Any]:

@@ -39,7 +39,8 @@ class LabelFolder:
         folder = Path(folder).expanduser()
         if not folder.is_dir():
             raise DataError(f"{folder}: no such folder; it must hold a PNG of classes for each image")
-        there = {_key(path.relative_to(folder).with_suffix("")): path for path in folder.rglob("*.png")}
+        pictures = (path for path in folder.rglob("*.*") if path.suffix.lower() == ".png")
+        there = {_key(path.relative_to(folder).with_suffix("")): path for path in pictures}
         missing = [f"{folder / name}.png" for name in split.image_ids if _key(Path(name)) not in there]
         if missing:
             headline = f"{folder}: {len(missing)} of {len(split)} images have no labels; add these files"

@@ -95,7 +95,7 @@ def _load_one(pairs: list[tuple[Path, Path]], masks: list[Path | None], index: i
                 f"{values.shape[1]}x{values.shape[0]}; scale it with nearest-neighbour sampling"
             )
         known &= mask > 0
-    elif path.suffix == ".png":
+    elif path.suffix.lower() == ".png":
         known &= values > 0
     if not known.any():
         raise DataError(f"{path}: every pixel is unknown; remove the image from the data set")
@@ -108,7 +108,7 @@ def _load_one(pairs: list[tuple[Path, Path]], masks: list[Path | None], index: i
 
 
 def _values(path: Path) -> np.ndarray:
-    if path.suffix == ".npy":
+    if path.suffix.lower() == ".npy":
         try:
             values = np.load(path, allow_pickle=False)
         except (OSError, ValueError) as error:

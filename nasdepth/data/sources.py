@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import NamedTuple
 
+from nasdepth.data.depth_files import parse_options
 from nasdepth.data.diw import is_diw, load_diw
-from nasdepth.data.folder import SplitName, load_folder
+from nasdepth.data.folder import SplitName, has_splits, load_folder
+from nasdepth.data.h5_files import is_h5, load_h5
 from nasdepth.data.kitti import is_kitti, load_kitti
 from nasdepth.data.nyu import load_nyu
 from nasdepth.data.relative import layout_of, load_relative
@@ -16,7 +19,9 @@ from nasdepth.data.store import DepthSplit, ImageSplit
 from nasdepth.data.video import is_video, load_video
 from nasdepth.errors import DataError
 
-FORMATS = ("folder", "nyu", "kitti", "diw", "relative", "video")
+# a folder with options, without its format's name: PATH@scale=5000
+_WITH_OPTIONS = re.compile(r"[^@]+@\w+=.*")
+FORMATS = ("folder", "nyu", "h5", "kitti", "diw", "relative", "video")
 _MATLAB_NAME = "nyu_depth_v2_labeled.mat"
 
 
@@ -38,10 +43,14 @@ def parse_source(text: str | Path) -> Source:
         DataError: an option that the format does not have.
     """
     name, colon, rest = str(text).partition(":")
+    if (not colon or name not in FORMATS) and _WITH_OPTIONS.fullmatch(str(text)):
+        name, colon, rest = "folder", ":", str(text)
     if not colon or name not in FORMATS:
         return Source(_recognise(Path(text).expanduser()), Path(text).expanduser(), "")
     path, _, option = rest.partition("@")
-    if option and name in ("folder", "relative"):
+    if name == "folder":
+        parse_options(option, str(text))
+    if option and name in ("relative", "h5"):
         raise DataError(f"{text}: {name} has no option @{option}; leave it out")
     if name == "nyu" and option not in ("", "raw"):
         raise DataError(f"{text}: @{option} must be @raw (depth with its holes) or be left out")
@@ -62,6 +71,8 @@ def absolute_source(source: str) -> str:
     if parse_scenes(source) or parse_scene_videos(source):
         return source
     name, colon, rest = source.partition(":")
+    if (not colon or name not in FORMATS) and _WITH_OPTIONS.fullmatch(source):
+        name, colon, rest = "folder", ":", source
     if not colon or name not in FORMATS:
         return str(Path(source).expanduser().resolve())
     path, at, option = rest.partition("@")
@@ -77,10 +88,12 @@ def open_split(source: str | Path | None, split: SplitName, progress: bool = Tru
     Raises:
         DataError: the source does not exist, is misspelt or holds files that cannot be used.
     """
-    if split not in ("train", "test"):
-        raise DataError(f"split {split!r}: must be train or test")
+    if split not in ("train", "test", "all"):
+        raise DataError(f"split {split!r}: must be train, test or all")
     source = "scenes" if source is None else source
     spec = parse_scenes(str(source))
+    if split == "all" and (spec or parse_source(source).format not in ("folder", "h5")):
+        raise DataError(f"{source}: has the splits train and test; all images are read of a folder only")
     if spec is not None:
         return load_scenes(split, spec.train if split == "train" else spec.test, spec.seed, progress)
     clips = parse_scene_videos(str(source))
@@ -92,6 +105,8 @@ def open_split(source: str | Path | None, split: SplitName, progress: bool = Tru
         case "nyu":
             path = found.path / _MATLAB_NAME if found.path.is_dir() else found.path
             return load_nyu(path, split, "rawDepths" if found.option else "depths", progress)
+        case "h5":
+            return load_h5(found.path, split, progress)
         case "kitti":
             return load_kitti(found.path, split, found.option, progress)
         case "diw":
@@ -101,7 +116,18 @@ def open_split(source: str | Path | None, split: SplitName, progress: bool = Tru
         case "video":
             return load_video(found.path, split, found.option, progress)
         case _:
-            return load_folder(found.path, split, progress)
+            return load_folder(found.path, split, progress, parse_options(found.option, str(source)))
+
+
+def split_to_score(source: str | Path) -> SplitName:
+    """What to score on where nobody says: `test`, or all images of a folder that has no splits of its own."""
+    if parse_scenes(str(source)) or parse_scene_videos(str(source)):
+        return "test"
+    found = parse_source(source)
+    if found.format != "folder":
+        return "test"
+    options = parse_options(found.option, str(source))
+    return "test" if has_splits(found.path, options.rgb) else "all"
 
 
 def load_split(source: str | Path | None, split: SplitName, progress: bool = True) -> DepthSplit:
@@ -134,6 +160,7 @@ def _recognise(path: Path) -> str:
         return "folder"
     tests = (
         ("relative", lambda p: layout_of(p) is not None),
+        ("h5", is_h5),
         ("diw", is_diw),
         ("kitti", is_kitti),
         ("video", is_video),

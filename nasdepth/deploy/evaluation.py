@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from nasdepth.data import DepthSplit, ImageSplit, OrdinalSplit, RelativeSplit
-from nasdepth.errors import DataError, ModelFileError
+from nasdepth.errors import DataError
 from nasdepth.metrics import ALL_KNOWN, DepthMetrics, OrdinalMetrics, Protocol, RelativeMetrics
 from nasdepth.tflite.depth_model import TFLiteDepth
 
@@ -30,24 +30,21 @@ def evaluate_tflite(
     protocol: Protocol = ALL_KNOWN,
     eigen: bool = False,
 ) -> Metrics:
-    """The metrics of a .tflite of 480x640 on a split; `on_image` hears (done, total). See `evaluate`.
+    """The metrics of a .tflite on a split; `on_image` hears (done, total). See `evaluate`.
 
     Raises:
-        ModelFileError: not a depth .tflite of 480x640.
+        ModelFileError: not a depth .tflite.
     """
     model = TFLiteDepth(path, threads=os.cpu_count() or 1)
-    try:
-        return evaluate(
-            model.predict,
-            model.input_hw,
-            split,
-            on_image,
-            median_scaled=median_scaled,
-            protocol=protocol,
-            eigen=eigen,
-        )
-    except ModelFileError as error:
-        raise ModelFileError(f"{path}: {error}") from None
+    return evaluate(
+        model.predict,
+        model.input_hw,
+        split,
+        on_image,
+        median_scaled=median_scaled,
+        protocol=protocol,
+        eigen=eigen,
+    )
 
 
 def evaluate(
@@ -62,7 +59,8 @@ def evaluate(
 ) -> Metrics:
     """The metrics of the split's supervision.
 
-    Metric depth: the challenge's, at 480x640. Ordinal pairs: WHDR, the stored image being enlarged to
+    Metric depth: the challenge's, at 480x640; photographs are scaled to the network's input, and its
+    depth maps to the truth. Ordinal pairs: WHDR, the stored image being enlarged to
     the network's input. Relative depth: the error after alignment.
 
     Args:
@@ -76,7 +74,6 @@ def evaluate(
     Raises:
         DataError: a split without anything to compare with (video), or a protocol for what is no metric
             depth.
-        ModelFileError: the network takes images of another size.
     """
     if not isinstance(split, (DepthSplit, OrdinalSplit, RelativeSplit)):
         raise DataError(
@@ -86,10 +83,6 @@ def evaluate(
         raise DataError(
             f"{split.name}: is {split.kind}, which has no metres to cap and no crop of its own; leave "
             f"{' and '.join(name for name in ('cap_m', 'crop') if getattr(protocol, name))} out"
-        )
-    if not isinstance(split, OrdinalSplit) and split.hw != input_hw:
-        raise ModelFileError(
-            f"takes {input_hw[0]}x{input_hw[1]} images, the data set is kept at {split.hw[0]}x{split.hw[1]}"
         )
     match split:
         case DepthSplit():
@@ -102,6 +95,8 @@ def evaluate(
         indices = range(start, min(start + _BATCH, len(split)))
         pred_mm = predict(np.stack([_fitted(split.rgb_view(index), input_hw) for index in indices]))
         for index, pred in zip(indices, pred_mm, strict=True):
+            if not isinstance(split, OrdinalSplit):
+                pred = _enlarged(pred, split.hw)
             if isinstance(split, DepthSplit):
                 metrics.update(pred[None], split.depth_view(index)[None])
             elif isinstance(split, OrdinalSplit):
@@ -110,6 +105,14 @@ def evaluate(
                 metrics.update(pred[None], split.value_view(index)[None])
         on_image(indices.stop, len(split))
     return metrics
+
+
+def _enlarged(pred_mm: np.ndarray, hw: tuple[int, int]) -> np.ndarray:
+    """A depth map at the size of the truth, which the challenge compares at."""
+    if pred_mm.shape == hw:
+        return pred_mm
+    picture = Image.fromarray(pred_mm.astype(np.float32))
+    return np.asarray(picture.resize(hw[::-1], Image.Resampling.BILINEAR))
 
 
 def _fitted(rgb: np.ndarray, hw: tuple[int, int]) -> np.ndarray:

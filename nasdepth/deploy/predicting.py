@@ -88,6 +88,7 @@ def predict_picture(model: TFLiteDepth, rgb: np.ndarray, fit: Fit = "letterbox")
     started = time.perf_counter()
     predicted_mm = model.predict(filled[None])[0]
     network_s = time.perf_counter() - started
+    predicted_mm = _resized(predicted_mm, model.input_hw)
     depth_mm = np.zeros(hw, np.float32)
     size = _size(placement.picture)
     # a network may give a few pixels below zero, which no depth is

@@ -16,10 +16,14 @@ from nasdepth.searching.goals import SCORE, Goal
 from nasdepth.searching.records import WHOLE, Outcome, TrialRecord, best, pareto_front
 
 
-def plot_pareto(records: Sequence[TrialRecord], path: Path, goal: Goal = SCORE) -> None:
+def plot_pareto(records: Sequence[TrialRecord], path: Path, goal: Goal = SCORE, title: str = "") -> None:
     """si-RMSE over latency: all trials, the Pareto front, named designs, lines of equal score.
 
     A measured latency is a filled marker; an estimate is a hollow one with its 90 % interval.
+
+    Args:
+        goal: of the search; it names the winner.
+        title: what was searched, on which data and for which device.
     """
     shown = [
         record
@@ -28,7 +32,7 @@ def plot_pareto(records: Sequence[TrialRecord], path: Path, goal: Goal = SCORE) 
     ]
     if not shown:
         return
-    figure = Figure(figsize=(9, 6), layout="constrained")
+    figure = Figure(figsize=(9, 7), layout="constrained")
     axes = figure.subplots()
     trained = [record for record in shown if record.outcome in WHOLE]
     pruned = [record for record in shown if record.outcome is Outcome.PRUNED]
@@ -53,15 +57,24 @@ def plot_pareto(records: Sequence[TrialRecord], path: Path, goal: Goal = SCORE) 
         c="tab:orange",
         label="Pareto front",
     )
-    for record in shown:
-        if record.name:
-            si_rmse, latency_ms = record.reached
-            axes.scatter(latency_ms, si_rmse, marker="D", c="tab:red", s=40, zorder=3)
-            axes.annotate(record.name, (latency_ms, si_rmse), xytext=(6, 4), textcoords="offset points")
+    designs = sorted((record for record in shown if record.name), key=lambda one: one.reached[1])
+    for place, record in enumerate(designs):
+        si_rmse, latency_ms = record.reached
+        axes.scatter(latency_ms, si_rmse, marker="D", c="tab:red", s=40, zorder=3)
+        # names of neighbours stand above and below one another
+        offset = ((6, 5), (6, -12), (-6, 14), (-6, -21))[place % 4]
+        axes.annotate(
+            record.name or "",
+            (latency_ms, si_rmse),
+            xytext=offset,
+            textcoords="offset points",
+            fontsize=8,
+            ha="left" if offset[0] > 0 else "right",
+        )
     top = best(records, goal)
     if top is not None:
         si_rmse, latency_ms = top.reached
-        axes.scatter(latency_ms, si_rmse, marker="*", c="tab:orange", s=220, zorder=4, label="best score")
+        axes.scatter(latency_ms, si_rmse, marker="*", c="tab:orange", s=220, zorder=4, label="winner")
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
@@ -82,9 +95,14 @@ def plot_pareto(records: Sequence[TrialRecord], path: Path, goal: Goal = SCORE) 
             )
     axes.set_xlim(limits[0])
     axes.set_ylim(limits[1])
-    axes.set_xlabel("latency in ms")
+    estimated = sum(record.latency_source == "estimate" for record in trained)
+    axes.set_xlabel("latency in ms" + (f" (of {estimated} of {len(trained)} estimated)" if estimated else ""))
     axes.set_ylabel("si-RMSE under the proxy, held-out training images")
-    axes.legend(loc="best")
+    if title:
+        figure.suptitle(title, fontsize=10)
+    if top is not None:
+        axes.set_title(f"winner: {top.name or ''} {top.architecture}", fontsize=7, wrap=True)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8)
     axes.grid(alpha=0.2)
     with whole_file(path) as temporary:
         figure.savefig(temporary, format="png", dpi=130)

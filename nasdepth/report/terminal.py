@@ -49,35 +49,33 @@ def _trusted_words(table: latency.Table) -> str:
     return f"{table.name} ({card.kind} on {card.soc}, {trust})"
 
 
-def trials_table(title: str, records: Iterable[TrialRecord]) -> Table:
-    """Trials with their proxy si-RMSE, their estimated latency and its interval, and what was measured.
+def trials_lines(
+    title: str, records: Iterable[TrialRecord], star: TrialRecord | None = None
+) -> Iterator[str]:
+    """Trials for a terminal of 80 columns: a line of figures each, and its architecture on another.
 
-    Where some were trained once more, what that reached stands beside the proxy's figures.
+    `~` marks an estimated latency, a star the trial that is given as `star`. Where some were trained once
+    more, what that reached stands beside the proxy's figures, and the score is of it.
     """
     records = list(records)
-    again = any(record.confirmed_score is not None for record in records)
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    for heading in ("trial", "score (proxy)", "si-RMSE (proxy)"):
-        table.add_column(heading, justify="right")
-    for heading in ("score (again)", "si-RMSE (again)") if again else ():
-        table.add_column(heading, justify="right")
-    for heading in ("latency ms (est.)", "90 % interval (est.)", "measured ms"):
-        table.add_column(heading, justify="right")
-    table.add_column("outcome")
-    table.add_column("architecture", overflow="fold")
+    again = any(record.confirmed_si_rmse is not None for record in records)
+    yield title
+    if not records:
+        yield "  none"
+        return
+    heading = f"{'again':>8}" if again else ""
+    yield f"  {'trial':>6}{'score':>10}{'si-RMSE':>9}{heading}{'ms':>11}  start     outcome"
     for record in records:
-        table.add_row(
-            str(record.number),
-            figure(record.score, 1),
-            figure(record.si_rmse, 4),
-            *((figure(record.confirmed_score, 1), figure(record.confirmed_si_rmse, 4)) if again else ()),
-            figure(record.estimated_latency_ms, 3),
-            interval(record.estimated_latency_low_ms, record.estimated_latency_high_ms),
-            figure(record.measured_latency_ms, 3),
-            str(record.outcome),
-            (f"[bold]{record.name}[/bold] " if record.name else "") + str(record.architecture),
+        confirmed = f"{figure(record.confirmed_si_rmse, 4):>8}" if again else ""
+        number = f"{'★ ' if star is not None and record.number == star.number else ''}{record.number}"
+        mark = "~" if record.latency_source == "estimate" else ""
+        score = record.score if record.confirmed_score is None else record.confirmed_score
+        start = "random" if record.start.startswith("random") else "ImageNet" if record.start else ""
+        yield (
+            f"  {number:>6}{figure(score, 1):>10}{figure(record.si_rmse, 4):>9}{confirmed}"
+            f"{mark + figure(record.latency_ms, 3):>11}  {start:<9} {record.outcome}"
         )
-    return table
+        yield f"         {f'{record.name}: ' if record.name else ''}{record.architecture}"
 
 
 _METRICS = {

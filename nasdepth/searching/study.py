@@ -13,7 +13,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 
 import optuna
-from optuna.exceptions import UpdateFinishedTrialError
+from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from nasdepth.architecture import Architecture
@@ -118,6 +118,8 @@ class Search:
             directions: list[Direction] = ["minimize", "minimize"] if self.goal.front else ["maximize"]
             founded = found(self._storage, self.study_name, directions)
             self.study = optuna.load_study(study_name=self.study_name, storage=self._storage)
+            if founded:
+                self._name_values()
             self.study.pruner = make_pruner(self.pruner, self.objective.rungs, self.goal)
             settle(
                 self.study,
@@ -139,6 +141,13 @@ class Search:
             raise StudyError(
                 f"{self._where}: cannot be opened as a study ({why(error, self.storage)})"
             ) from error
+
+    def _name_values(self) -> None:
+        """Say what the study's values are, for the dashboard."""
+        names = ["si-RMSE", "latency in ms"] if self.goal.front else [f"{self.goal.text}, log2"]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            self.study.set_metric_names(names)
 
     @property
     def records(self) -> list[TrialRecord]:

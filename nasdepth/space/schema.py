@@ -16,6 +16,7 @@ from nasdepth.architecture import (
     Upsampling,
 )
 from nasdepth.decoder_blocks import BLOCKS, Kernel
+from nasdepth.errors import nearest
 from nasdepth.families import MAX_WIDTH, MIN_WIDTH, families
 
 
@@ -97,7 +98,8 @@ class EncoderChoices(_Choices):
     def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for name in value:
             if name not in families():
-                raise ValueError(f"unknown family {name!r}; known are {', '.join(families())}")
+                close = nearest(name, families())
+                raise ValueError(f"unknown family {name!r}{close}; known are {', '.join(families())}")
         return value
 
 
@@ -117,7 +119,8 @@ class DecoderChoices(_Choices):
     def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for name in value:
             if name not in BLOCKS:
-                raise ValueError(f"unknown block {name!r}; known are {', '.join(BLOCKS)}")
+                close = nearest(name, BLOCKS)
+                raise ValueError(f"unknown block {name!r}{close}; known are {', '.join(BLOCKS)}")
         return value
 
 

@@ -19,7 +19,7 @@ class TFLiteDepth:
 
     Attributes:
         path: of the file.
-        input_hw: height and width in pixels of the images that it takes.
+        input_hw, output_hw: height and width in pixels of the images that it takes, and of its depth maps.
         precisions: of its input and of its output: float32, uint8 or int8. Quantised ends are converted by
             the scale and zero point that the file gives them.
 
@@ -42,16 +42,16 @@ class TFLiteDepth:
             raise ModelFileError(
                 f"{self.path}: expected one (1, H, W, 3) input and one output, found {shapes}"
             )
-        if shapes[1] not in ([1, *shapes[0][1:3], 1], [1, *shapes[0][1:3]]):
-            raise ModelFileError(
-                f"{self.path}: expected a depth map of {shapes[0][1]}x{shapes[0][2]} out, found {shapes[1]}"
-            )
+        output = shapes[1][:-1] if len(shapes[1]) == 4 and shapes[1][3] == 1 else shapes[1]
+        if len(output) != 3 or output[0] != 1:
+            raise ModelFileError(f"{self.path}: expected a depth map of (1, H, W, 1) out, found {shapes[1]}")
         kinds = [detail["dtype"].__name__ for detail in (inputs[0], outputs[0])]
         if not _ENDS.issuperset(kinds):
             raise ModelFileError(
                 f"{self.path}: expected {', '.join(sorted(_ENDS))} in and out, found {' and '.join(kinds)}"
             )
         self.input_hw = (shapes[0][1], shapes[0][2])
+        self.output_hw = (output[1], output[2])
         self.precisions = (kinds[0], kinds[1])
         self._input, self._output = inputs[0]["index"], outputs[0]["index"]
         self._input_numbers, self._output_numbers = map(_numbers, (inputs[0], outputs[0]))
@@ -63,13 +63,13 @@ class TFLiteDepth:
             rgb: (N, H, W, 3) uint8 or float32 on 0-255, of the model's input size.
 
         Returns:
-            (N, H, W) float32 depth in millimetres.
+            (N, H, W) float32 depth in millimetres, of the model's output size.
         """
-        depth_mm = np.empty(rgb.shape[:3], np.float32)
+        depth_mm = np.empty((len(rgb), *self.output_hw), np.float32)
         for index, image in enumerate(rgb):
             self._interpreter.set_tensor(self._input, self._entering(image[None]))
             self._interpreter.invoke()
-            left = self._interpreter.get_tensor(self._output).reshape(self.input_hw)
+            left = self._interpreter.get_tensor(self._output).reshape(self.output_hw)
             scale, zero = self._output_numbers
             depth_mm[index] = scale * (left.astype(np.float32) - zero)
         return depth_mm

@@ -125,6 +125,7 @@ def printed(tmp_path_factory, tiny_space_file, two_space_file, table_file, lited
     write_records(records_file := tmp_path_factory.mktemp("records") / "quick.csv.gz", quick_records())
     cases = {
         "space show": ("space", "show", "--space", "quick"),
+        "space new": ("space", "new", "my.yaml", "--from", "quick"),
         "space sample": ("space", "sample", "--space", "quick", "-n", 2),
         "space describe": ("space", "describe", "litedepth"),
         "zoo list": ("zoo", "list"),
@@ -145,6 +146,7 @@ def printed(tmp_path_factory, tiny_space_file, two_space_file, table_file, lited
         "doctor": ("doctor",),
         "search": search,
         "predict": ("predict", litedepth_file, "photo.png"),
+        "submit": ("submit", litedepth_file, "--data", DATA),
         "report": ("report", "runs/search-1"),
         "retrain": ("retrain", "--run", "runs/search-1", "--epochs", 1, "--baseline", "none"),
         "export": ("export", TINY, "tiny.tflite"),

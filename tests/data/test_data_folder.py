@@ -96,7 +96,7 @@ MISTAKES = {
     "rgb without depth": (_remove("depth/a.png"), r"1 RGB images have no depth(?s:.*)rgb/a.jpg"),
     "depth without rgb": (_remove("rgb/a.jpg"), r"1 depth images have no RGB(?s:.*)depth/a.png"),
     "same name twice": (_save("rgb/a.png", COLOUR), r"a\.png: a\.jpg has the same name"),
-    "8-bit depth": (_save("depth/a.png", GREY8), r"depth/a.png: is L, uint16 millimetres expected"),
+    "8-bit depth": (_save("depth/a.png", GREY8), r"depth/a.png: has 8 bits, uint16 millimetres expected"),
     "colour depth": (_save("depth/a.png", COLOUR), r"depth/a.png: is RGB, uint16 millimetres expected"),
     "sizes differ": (_save("depth/a.png", SMALL16), r"depth/a.png: is 32x24 but a.jpg is 64x48"),
     "all unknown": (_save("depth/a.png", UNKNOWN), r"depth/a.png: every pixel is 0"),
@@ -136,7 +136,7 @@ def test_a_missing_root_and_a_missing_split_are_named(make_folder, tmp_path):
     root = make_folder(names=("a",), sub="train")
     with pytest.raises(DataError, match=r"no test split; add .*test/rgb"):
         load(root, "test")
-    with pytest.raises(DataError, match="must be train or test"):
+    with pytest.raises(DataError, match="must be train, test or all"):
         load_split(root, "val")
 
 

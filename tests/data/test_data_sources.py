@@ -50,7 +50,7 @@ def test_a_source_is_said_for_every_folder(tmp_path, monkeypatch):
 def test_formats_and_options_can_be_said(tmp_path):
     assert parse_source("kitti:/data/kitti@eigen") == ("kitti", tmp_path.__class__("/data/kitti"), "eigen")
     assert parse_source("/data/some.mat").format == "nyu" and parse_source("pairs.csv").format == "diw"
-    for text, message in (("nyu:a.mat@eigen", "must be @raw"), ("folder:x@y", "folder has no option")):
+    for text, message in (("nyu:a.mat@eigen", "must be @raw"), ("folder:x@y", "@y is no option of a folder")):
         with pytest.raises(DataError, match=message):
             parse_source(text)
 
