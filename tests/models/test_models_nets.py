@@ -135,6 +135,8 @@ def test_a_network_at_stride_1_of_an_encoder_that_has_it():
 def test_the_layer_head_is_depth_over_its_scale_before_the_last_activation(head):
     text = "64x96,mobilenetv2@0.2:4,none-conv-k1-w16,concat-conv-k3-w8,up-nearest-" + head
     net = randomise(build(Architecture.parse(text))).eval()
+    nn.init.normal_(net.head.weight)
+    nn.init.zeros_(net.head.bias)
     features = net.features(torch.rand(2, 3, 64, 96) * 255)
     linear = features["head"]
     assert linear.shape[1] == 1 and (linear < 0).any(), "nothing is cut off: the test sees no activation"
