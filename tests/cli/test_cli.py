@@ -172,7 +172,7 @@ def test_show_lists_choices_and_designs(nasdepth):
         (["space", "describe", "litedeep"], ["litedeep", "litedepth"]),
         (
             ["space", "describe", "33x64,mobilenetv2@1:5,none-conv-k1-w8,up-nearest-nearest"],
-            ["33", "multiple of 32"],
+            ["33", "multiple of 16"],
         ),
         (["space", "show", "--space", "nowhere.yaml"], ["nowhere.yaml", "depth"]),
         (["space", "sample", "-n", "0"], ["--count"]),

@@ -39,7 +39,7 @@ def architecture_kernels(architecture: Architecture, runtime: str = "xnnpack") -
     """
     strides = architecture.decoder_strides
     hw = (architecture.input_height, architecture.input_width)
-    at = {stride: (hw[0] // stride, hw[1] // stride) for stride in strides}
+    at = {stride: architecture.hw_at(stride) for stride in strides}
     features = architecture.encoder.channels
     kernels = [*run(Resize(hw), (), OUTPUT_HW, runtime), *encoder_kernels(architecture, runtime)]
 
@@ -48,11 +48,14 @@ def architecture_kernels(architecture: Architecture, runtime: str = "xnnpack") -
     for index, (stride, stage) in enumerate(zip(strides, architecture.decoder, strict=True)):
         skip = () if stage.skip == "none" else (features[stride],)
         if BLOCKS[stage.block].upsamples:
-            piece = UpsamplingStage(stage.block, stage.kernel, stage.skip, upsampling)
+            odd = _odd(at, stride)
+            piece = UpsamplingStage(stage.block, stage.kernel, stage.skip, upsampling, odd)
             kernels += run(piece, (width, stage.width, *skip), at[2 * stride], runtime)
         else:
             if index:
-                kernels += run(Merge(stage.skip, upsampling), (width, *skip), at[2 * stride], runtime)
+                kernels += run(
+                    Merge(stage.skip, upsampling, _odd(at, stride)), (width, *skip), at[2 * stride], runtime
+                )
                 width += sum(skip) if stage.skip in JOINING else 0
             block = DecoderBlock(stage.block, stage.kernel)
             kernels += run(block, (width, stage.width), at[stride], runtime)
@@ -64,15 +67,20 @@ def architecture_kernels(architecture: Architecture, runtime: str = "xnnpack") -
     return (*kernels, *run(Head(architecture.head_upsampling), (width,), at[strides[-1]], runtime))
 
 
+def _odd(at: dict[int, tuple[int, int]], stride: int) -> tuple[int, int]:
+    """How much twice the size of the next deeper stride exceeds that of a stride."""
+    return 2 * at[2 * stride][0] - at[stride][0], 2 * at[2 * stride][1] - at[stride][1]
+
+
 def encoder_kernels(architecture: Architecture, runtime: str = "xnnpack") -> list[Kernel]:
     """Those of `architecture_kernels` that the encoder runs, in order."""
-    height, width = architecture.input_height, architecture.input_width
+    hw = (architecture.input_height, architecture.input_width)
     encoder = architecture.encoder
     stem_channels, blocks = _encoder_blocks(encoder.family, encoder.width, encoder.stages)
     stem = Stem(encoder.family, architecture.coordinates)
-    kernels = [*run(stem, (stem_channels,), (height, width), runtime)]
+    kernels = [*run(stem, (stem_channels,), hw, runtime)]
     for block, channels, stride in blocks:
-        kernels += run(block, channels, (height // stride, width // stride), runtime)
+        kernels += run(block, channels, architecture.hw_at(stride), runtime)
     return kernels
 
 
