@@ -29,6 +29,7 @@ from nasdepth.latency.predict.files import find_table, is_kept
 from nasdepth.models import AnyNetwork, Teacher, build_any, parse_any, resolve
 from nasdepth.packs import model_kernels
 from nasdepth.report.depth_pictures import PicturedDepth, PredictEvents, picture_depth
+from nasdepth.report.page import write_page
 from nasdepth.report.plots import plot_pareto
 from nasdepth.report.validation import plot_validation
 from nasdepth.searching import (
@@ -44,6 +45,7 @@ from nasdepth.searching import (
     open_run,
     run_search,
 )
+from nasdepth.searching.finished import read_run
 from nasdepth.space import SearchSpace
 from nasdepth.training import Recipe, load_model, load_recipe, recipe_for
 from nasdepth.training.checkpoint import read_checkpoint
@@ -59,6 +61,7 @@ __all__ = [
     "retrain",
     "search",
     "validate_table",
+    "write_report",
 ]
 
 
@@ -116,7 +119,7 @@ def search(
         on_interrupt=on_interrupt,
         on_worker_died=on_worker_died,
     )
-    plot_pareto(result.records, result.folder / "pareto.png")
+    plot_pareto(result.records, result.folder / "pareto.png", result.settings.goal)
     return result
 
 
@@ -149,6 +152,9 @@ def open_retraining(
     architecture: str | Architecture | Teacher | None = None,
     *,
     run: str | Path | None = None,
+    trial: int | None = None,
+    under_ms: float | None = None,
+    top: int = 1,
     baseline: str | None = None,
     data: str | None = None,
     mix: Mapping[str, float | str] | None = None,
@@ -171,6 +177,9 @@ def open_retraining(
             default.
         run: folder of a search; the newest where no architecture is given. It also gives data, table and
             device.
+        trial: this one of the run, by its number, instead of its best.
+        under_ms: the network of the lowest si-RMSE in the run that takes at most so long.
+        top: so many of the run's best.
         baseline: a named design that is trained alike, to compare with: litedepth by default (not beside a
             teacher), or `none`.
         data: see `nasdepth.data.open_split`.
@@ -195,10 +204,17 @@ def open_retraining(
     chosen = parse_any(architecture) if isinstance(architecture, str) else architecture
     if chosen is None or run is not None:
         searched = Run.open(run or latest_run_folder())
-        chosen = chosen or searched.best_architecture()
+    wanted = [chosen] if chosen is not None else []
+    if searched is not None and chosen is None:
+        picked = trial is not None or under_ms is not None or top > 1
+        wanted = (
+            list(read_run(searched.folder).choose(trial, under_ms, top))
+            if picked
+            else [searched.best_architecture()]
+        )
     overrides = {f"mixture.{source}": weight for source, weight in (mix or {}).items()} | dict(changes or {})
     beside = baseline or ("none" if isinstance(chosen, Teacher) else "litedepth")
-    compared = [chosen] if beside == "none" or resolve(beside) == chosen else [chosen, resolve(beside)]
+    compared = wanted if beside == "none" or resolve(beside) in wanted else [*wanted, resolve(beside)]
     return Retraining(
         compared,
         recipe_for(recipe, overrides, Path(teacher) if teacher else None, no_teacher),
@@ -286,6 +302,55 @@ def predict_depth(
             show=show,
             events=events,
         )
+
+
+@dataclass(frozen=True)
+class WrittenReport:
+    """A page about runs.
+
+    Attributes:
+        path: the HTML file.
+        runs: names of the runs on it.
+        missing: what could not be shown, and why.
+    """
+
+    path: Path
+    runs: tuple[str, ...]
+    missing: list[str]
+
+
+def write_report(
+    runs: str | Path | Sequence[str | Path],
+    out: str | Path = "report.html",
+    *,
+    retrained: Sequence[str | Path] = (),
+    images: int = 4,
+) -> WrittenReport:
+    """Write one self-contained HTML page about one or several runs.
+
+    Args:
+        runs: run folders, of searches that are done or still going on.
+        out: the page.
+        retrained: folder of retrained networks for each run, in order; `retrain` in the run's folder by
+            default.
+        images: test photographs to compare networks on; 0 for none.
+
+    Raises:
+        StudyError: a folder holds no run, or its study cannot be read.
+        NasdepthError: the page cannot be written.
+    """
+    folders = [Path(one) for one in ([runs] if isinstance(runs, (str, Path)) else runs)]
+    if len(retrained) > len(folders):
+        raise NasdepthError(
+            f"`retrained` names {len(retrained)} folders for {len(folders)} runs; one for each"
+        )
+    names = [one.resolve().name for one in folders]
+    if len(set(names)) < len(names):
+        names = [str(one) for one in folders]
+    found = dict(zip(names, map(read_run, folders), strict=True))
+    trained = {name: Path(one) for name, one in zip(names, retrained, strict=False)}
+    missing = write_page(found, out, retrained=trained, images=images)
+    return WrittenReport(Path(out), tuple(found), missing)
 
 
 def build_table(

@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 Strings = list[str] | None
 
 RunFolder = Annotated[Path | None, Option("--run", help="Search whose best to train; the newest by default.")]
+Trial = Annotated[int | None, Option(min=0, help="Number of a trial of the search, instead of its best.")]
+UnderMs = Annotated[
+    float | None, Option(min=0.0, help="Of the search, the lowest si-RMSE that takes at most so many ms.")
+]
+Top = Annotated[int, Option(min=1, help="So many of the search's best.")]
 Network = Annotated[
     str | None, Option("--arch", help="Architecture string, named design or teacher:ENCODER@HxW instead.")
 ]
@@ -114,6 +119,9 @@ def register(app: App) -> None:
 def retrain(
     run: RunFolder = None,
     architecture: Network = None,
+    trial: Trial = None,
+    under_ms: UnderMs = None,
+    top: Top = 1,
     baseline: Baseline = None,
     data: Data = None,
     mix: Mix = None,
@@ -138,6 +146,7 @@ def retrain(
     Ctrl-C loses at most one epoch: the same command continues from the checkpoint.
 
     Examples: `nasdepth retrain --run runs/search-1`;
+    `nasdepth retrain --run runs/search-1 --under-ms 10`; `nasdepth retrain --run runs/search-1 --top 3`;
     `nasdepth retrain --arch litedepth --data my_data --recipe litedepth --set epochs=100 --baseline none`;
     `torchrun --nproc-per-node 2 -m nasdepth retrain --arch fastdepth --data my_data`
     """
@@ -148,6 +157,9 @@ def retrain(
     retraining = api.open_retraining(
         architecture,
         run=run,
+        trial=trial,
+        under_ms=under_ms,
+        top=top,
         baseline=baseline,
         data=data,
         mix=dict(map(_portion, mix or ())),

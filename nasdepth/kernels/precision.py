@@ -9,17 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal
 
-from nasdepth.kernels.graph import Node
+from nasdepth.errors import UnknownKernelError
+from nasdepth.kernels.graph import Node, fuse
 from nasdepth.kernels.kernel import Kernel, hwc, unusual
-from nasdepth.kernels.rules import Rules
+from nasdepth.kernels.rules import Rules, load_rules
 
 Precision = Literal["float32", "fp16", "int8"]
 """Of a deployed file: float32, weights of half precision (computed in float32), or int8."""
 
 Ends = Literal["uint8", "float32"]
 """What a quantised file takes: the camera's bytes, or float RGB on 0-255."""
+
+FILE_RUNTIME = "xnnpack"
+"""Whose rules decide on a file: the delegate's of every device on which int8 is faster."""
 
 FIXED_RANGES = {"logistic": (1 / 256, 0), "softmax": (1 / 256, 0), "tanh": (1 / 128, 128)}
 """Operations of a prescribed output range: scale, and the zero point's offset from the lowest integer."""
@@ -139,6 +144,24 @@ def plan_int8(
     return _Planner(nodes, image, outputs, rules, ends).plan()
 
 
+def int8_kernels(
+    nodes: Sequence[Node], image: int, outputs: Sequence[int], runtime: str, ends: Ends = "uint8"
+) -> tuple[Kernel, ...]:
+    """The kernels that a runtime runs of the int8 file of a converted float graph.
+
+    Args:
+        nodes, image, outputs, ends: see `plan_int8`.
+        runtime: `xnnpack` or `tflite`; the file is the same for both.
+
+    Raises:
+        UnknownKernelError: on a GPU.
+    """
+    if runtime == "gpu":
+        raise UnknownKernelError("a GPU runs int8 no faster than float32: use fp16 there")
+    plan = plan_int8(nodes, image, outputs, load_rules(FILE_RUNTIME), ends)
+    return tuple(node.kernel for node in fuse(plan.nodes(nodes), plan.outputs, load_rules(runtime)))
+
+
 class _Planner:
     def __init__(
         self, nodes: Sequence[Node], image: int, outputs: Sequence[int], rules: Rules, ends: Ends
@@ -170,7 +193,9 @@ class _Planner:
             self._shapes[node.output] = node.kernel.output_shape
             self._add(index, node)
         outputs = tuple(self._read(value, "float32") for value in self._outputs)
-        values = tuple(replace(value, group=self._group(value.group)) for value in self._values)
+        values = tuple(
+            PlannedValue(value.of, value.precision, self._group(value.group)) for value in self._values
+        )
         fixed = {self._group(group): prescribed for group, prescribed in self._fixed.items()}
         return Plan(tuple(self._steps), values, fixed, image, outputs)
 
@@ -211,13 +236,7 @@ class _Planner:
         return "float32"
 
     def _quantised(self, kernel: Kernel, precision: str) -> Kernel:
-        if kernel.op == "average_pool2d" and self._rules.quantisation.pools_as_means:
-            axes = _pooled_whole(kernel)
-            if axes is not None:
-                at = (kernel.in_height, kernel.in_width, kernel.in_channels)
-                out = (kernel.out_height, kernel.out_width, kernel.out_channels)
-                return Kernel("mean", *at, *out, axes=axes, precision=precision)
-        return replace(kernel, precision=precision)
+        return _quantised(kernel, precision, self._rules.quantisation.pools_as_means)
 
     def _concatenate(self, index: int, node: Node) -> None:
         group = self._new_group()
@@ -318,6 +337,17 @@ def _chained(nodes: Iterable[Node]) -> list[Node]:
     return done
 
 
+@lru_cache(maxsize=131072)
+def _quantised(kernel: Kernel, precision: str, pools_as_means: bool) -> Kernel:
+    """A float kernel in another precision."""
+    axes = _pooled_whole(kernel) if kernel.op == "average_pool2d" and pools_as_means else None
+    if axes is None:
+        return replace(kernel, precision=precision)
+    at = (kernel.in_height, kernel.in_width, kernel.in_channels)
+    out = (kernel.out_height, kernel.out_width, kernel.out_channels)
+    return Kernel("mean", *at, *out, axes=axes, precision=precision)
+
+
 def _pooled_whole(kernel: Kernel) -> tuple[int, ...] | None:
     """The axes that a pool averages wholly, as a mean has them (none for both); None for any other pool."""
     rows = kernel.kernel_height == kernel.in_height and kernel.out_height == 1
@@ -335,6 +365,7 @@ def _pooled_whole(kernel: Kernel) -> tuple[int, ...] | None:
     return None
 
 
+@lru_cache(maxsize=16384)
 def _conversion(shape: tuple[int, ...], source: str, precision: str) -> Kernel:
     ends = {"in_shape": unusual(shape), "out_shape": unusual(shape)}
     if precision == "float32":

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Generator, Sequence
+from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,7 +52,8 @@ class SimulatedDevice(Device):
         seed: int = 0,
     ) -> None:
         self._truth = TablePredictor(table)
-        self._network_sd = table.card.calibration.relative_sd
+        calibration = table.card.calibration
+        self._network_sd = calibration.relative_sd if calibration else 0.0
         self._overhead_ms = slower * table.card.overhead_ms
         self._slower, self._noise = slower, noise
         self._process_s, self._transfer_s, self.writing_s = process_s, transfer_s, writing_s
@@ -75,7 +78,9 @@ class SimulatedDevice(Device):
             self._own[key] = float(np.exp(self._network_sd * self._random.standard_normal()))
         return self._slower * self._truth.estimate(kernels).latency_ms * self._own[key]
 
-    def measure(self, models, *, min_runs=30, min_seconds=0.15):
+    def measure(
+        self, models: Sequence[Path], *, min_runs: int = 30, min_seconds: float = 0.15
+    ) -> Generator[Measurement, None, None]:
         self.seconds += self._process_s
         for path in models:
             self.seconds += self._transfer_s
@@ -104,36 +109,29 @@ class SimulatedDevice(Device):
 def stand_ins(patch: pytest.MonkeyPatch, device: SimulatedDevice) -> None:
     """Have files written that say which kernels they stand for, in the device's time."""
 
-    def write(kernels: Sequence[Kernel], path: Path, **more) -> None:
+    def write(kernels: Sequence[Kernel], path: Path, **more: int) -> None:
         Path(path).write_text(json.dumps({"kernels": [kernel.to_row() for kernel in kernels], **more}))
 
     def micro(kernel: Kernel, path: Path, copies: int = 1) -> None:
         write([kernel], path, copies=copies)
 
-    def network(architecture: Architecture, path: Path) -> None:
+    def network(kernels: Sequence[Kernel], path: Path) -> None:
         device.seconds += device.writing_s
-        write(architecture_kernels(architecture), path)
+        write(kernels, path)
 
-    def written(cls, name, kernels, sort="whole"):
-        def at_a_price(path: Path) -> None:
-            device.seconds += device.writing_s
-            write(kernels, path)
+    def untrained(architecture: Architecture, path: Path) -> None:
+        network(architecture_kernels(architecture), path)
 
-        return cls(name, kernels, at_a_price, sort)
+    def instead(name: str) -> classmethod:
+        real = getattr(MeasurableNetwork, name)
 
-    real = {
-        name: getattr(MeasurableNetwork, name)
-        for name in ("of_architecture", "without_resizes", "drawn_at_random")
-    }
-
-    def wrapped(name):
-        def make(cls, *arguments):
-            made = real[name](*arguments)
-            return written(cls, made.name, made.kernels, made.sort)
+        def make(_: type, *arguments: Any) -> MeasurableNetwork:
+            made = real(*arguments)
+            return replace(made, write=partial(network, made.kernels))
 
         return classmethod(make)
 
-    for name in real:
-        patch.setattr(MeasurableNetwork, name, wrapped(name))
+    for name in ("of_architecture", "without_resizes", "drawn_at_random"):
+        patch.setattr(MeasurableNetwork, name, instead(name))
     patch.setattr("nasdepth.latency.measure.bench.write_micro_model", micro)
-    patch.setattr("nasdepth.latency.measure.bench.write_untrained", network)
+    patch.setattr("nasdepth.latency.measure.bench.write_untrained", untrained)

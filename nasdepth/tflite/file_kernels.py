@@ -12,6 +12,7 @@ import numpy as np
 from nasdepth.errors import UnknownKernelError
 from nasdepth.kernels.graph import Node, canonical, fuse
 from nasdepth.kernels.kernel import BINARY, CONVOLUTIONS, Kernel, hwc, operand_of, unusual
+from nasdepth.kernels.precision import Precision, int8_kernels
 from nasdepth.kernels.rules import load_rules
 from nasdepth.tflite.flatbuffer import operator_name, read_model
 from nasdepth.tflite.schema_codes import (
@@ -31,18 +32,24 @@ _TRANSPOSE_CONV_WITH_BIAS = b"Convolution2DTransposeBias"
 _MASKS = ("beginMask", "endMask", "ellipsisMask", "newAxisMask", "shrinkAxisMask")
 
 
-def tflite_kernels(path: str | Path, runtime: str = "xnnpack") -> tuple[Kernel, ...]:
+def tflite_kernels(
+    path: str | Path, runtime: str = "xnnpack", precision: Precision = "float32"
+) -> tuple[Kernel, ...]:
     """The kernels that the runtime executes for a .tflite, float or quantised, in order.
 
     Args:
         path: of the model.
         runtime: `xnnpack`, `tflite` (no delegate) or `gpu`.
+        precision: `int8` for the kernels that a float file would have once it is quantised; a file that is
+            quantised already stays what it is.
 
     Raises:
         ModelFileError: missing or damaged.
-        UnknownKernelError: an operation, or a type of tensor, that has no kernel.
+        UnknownKernelError: an operation, or a type of tensor, that has no kernel, or int8 on a GPU.
     """
     graph = FileGraph.read(path)
+    if precision == "int8" and all(node.kernel.precision == "float32" for node in graph.nodes):
+        return int8_kernels(graph.nodes, int(graph.graph.inputs[0]), graph.outputs, runtime)
     return tuple(node.kernel for node in fuse(graph.nodes, graph.outputs, load_rules(runtime)))
 
 

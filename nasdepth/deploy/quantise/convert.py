@@ -18,15 +18,12 @@ from nasdepth.deploy.quantise.writer import Int8Writer
 from nasdepth.errors import DataError, ModelFileError
 from nasdepth.files import whole_file
 from nasdepth.kernels.graph import fuse
-from nasdepth.kernels.precision import Ends, Plan, Precision, plan_int8
+from nasdepth.kernels.precision import FILE_RUNTIME, Ends, Plan, Precision, plan_int8
 from nasdepth.kernels.rules import load_rules, partitions
 from nasdepth.tflite.depth_model import TFLiteDepth
 from nasdepth.tflite.file_kernels import FileGraph
 from nasdepth.tflite.flatbuffer import operator_name, read_model, write_model
 from nasdepth.tflite.schema_codes import BUILTIN_OF_OP, schema
-
-# Whose rules decide what stays float: the runtime of every device that runs int8 faster
-_RUNTIME = "xnnpack"
 
 
 @dataclass(frozen=True)
@@ -139,7 +136,7 @@ def _int8(
     progress: Callable[[int, int], None],
 ) -> Converted:
     graph, threads = FileGraph(model, source), os.cpu_count() or 1
-    rules = load_rules(_RUNTIME)
+    rules = load_rules(FILE_RUNTIME)
     plan = plan_int8(graph.nodes, int(graph.graph.inputs[0]), graph.outputs, rules, ends)
     needed = {
         value.of for value in plan.values if value.precision == "int8" and value.group not in plan.fixed
@@ -164,7 +161,7 @@ def _int8(
             source,
             calibration.held_back,
             f"{len(calibration.held_back)} images of {calibration.name} held back from calibration",
-            partitions(kernels, _RUNTIME),
+            partitions(kernels, FILE_RUNTIME),
             layers,
             threads,
         )
@@ -189,7 +186,7 @@ def _layers(graph: FileGraph, plan: Plan, writer: Int8Writer) -> dict[str, tuple
 
 def _half(model: schema.ModelT, source: Path, target: Path, calibration: Calibration | None) -> Converted:
     graph = FileGraph(model, source)
-    kernels = [node.kernel for node in fuse(graph.nodes, graph.outputs, load_rules(_RUNTIME))]
+    kernels = [node.kernel for node in fuse(graph.nodes, graph.outputs, load_rules(FILE_RUNTIME))]
     halve_weights(model)
     drop_unused(model)
     images, words = _test_pattern(TFLiteDepth(source).input_hw), "an image of coloured blocks"
@@ -199,7 +196,7 @@ def _half(model: schema.ModelT, source: Path, target: Path, calibration: Calibra
     with whole_file(target) as temporary:
         write_model(model, temporary)
         verification = compare(
-            temporary, source, images, words, partitions(kernels, _RUNTIME), threads=os.cpu_count() or 1
+            temporary, source, images, words, partitions(kernels, FILE_RUNTIME), threads=os.cpu_count() or 1
         )
         verification.require_good(target)
     return Converted(target, "fp16", _operators(model), {}, 0, verification)

@@ -13,6 +13,7 @@ from PIL import Image
 from nasdepth.data import ImageSplit
 from nasdepth.data.pictures import resize_rgb
 from nasdepth.errors import DataError
+from nasdepth.tflite.quiet import without_info_lines
 
 LEAST_IMAGES = 5
 """With fewer the ranges are a matter of luck (docs/deploy.md)."""
@@ -85,13 +86,14 @@ class AllTensors:
     """
 
     def __init__(self, path: str | Path, threads: int = 1) -> None:
-        self._interpreter = Interpreter(
-            model_path=str(path),
-            num_threads=threads,
-            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-            experimental_preserve_all_tensors=True,
-        )
-        self._interpreter.allocate_tensors()
+        with without_info_lines():
+            self._interpreter = Interpreter(
+                model_path=str(path),
+                num_threads=threads,
+                experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+                experimental_preserve_all_tensors=True,
+            )
+            self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]
 
     def run(self, rgb: np.ndarray) -> None:

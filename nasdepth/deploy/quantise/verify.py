@@ -16,6 +16,7 @@ from nasdepth.devices.runner import delegation
 from nasdepth.errors import ModelFileError
 from nasdepth.metrics import si_rmse
 from nasdepth.tflite.depth_model import TFLiteDepth
+from nasdepth.tflite.quiet import without_info_lines
 
 WARN_SI_RMSE, REFUSE_SI_RMSE = 0.025, 0.05
 """Good int8 files are .005 to .022 from their float file, bad calibrations .047 and more (docs/deploy.md)."""
@@ -200,6 +201,7 @@ def _finite(value: float) -> float | None:
 
 
 def _delegated(path: Path) -> dict[str, Any]:
-    interpreter = Interpreter(model_path=str(path))
-    interpreter.allocate_tensors()
+    with without_info_lines():
+        interpreter = Interpreter(model_path=str(path))
+        interpreter.allocate_tensors()
     return delegation(interpreter)

@@ -8,7 +8,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,6 +42,8 @@ _LEAST_OF_A_KIND = 2
 # In a table for other makers' networks too: networks without resizes, and of those makers' kinds
 _CORES_SHARE, _GENERAL_SHARE = 1 / 4, 1 / 2
 _NETWORKS_AT_ONCE = 15
+# Networks to check against are all measured in this first part of the networks
+_EARLY = 0.6
 # A lot of networks takes at most this share of the time: a device that is slow gets smaller lots
 _LOT_SHARE = 0.08
 # Architectures drawn to see which kernels a space uses, for every minute: looking takes time too
@@ -213,8 +215,9 @@ class _Work:
             [MeasurableNetwork.without_resizes(one, runtime) for one in smaller],
             [MeasurableNetwork.drawn_at_random(index, runtime) for index in range(others_count)],
         )
-        # in turns: the check is to find the machine in the states that the table was fitted in
-        networks = _in_turns(checked, whole, small)
+        # in turns: the check is to find the machine in the states that the table was fitted in; and early:
+        # however few networks there is time for, the table is checked
+        networks = _in_turns(whole, small, early=checked)
         return cls(kernels, uses, networks, whole + small, checked, own)
 
     def answered_by(self, table: LatencyTable) -> bool:
@@ -322,14 +325,16 @@ class _Build:
             self._look()
 
     def _planned(self) -> BuildPlan:
-        return self.pace.plan(
+        plan = self.pace.plan(
             self._left_s,
             len(self.work.kernels) - len(self.measured),
             len(self.work.networks) - len(self.networks),
-            len(self.work.checked) / max(len(self.work.networks), 1),
             bool(self.tabulator.sources.names),
             (len(self.measured), len(self.networks)),
         )
+        checks = {one.name for one in self.work.checked}
+        first = self.work.networks[: plan.networks]
+        return replace(plan, checks=sum(network.name in checks for network in first))
 
     def _tell(self, plan: BuildPlan) -> None:
         self.bench.total = 1 + plan.kernels + plan.networks
@@ -416,7 +421,10 @@ def _woven(first: list[Kernel], second: list[Kernel]) -> list[Kernel]:
     return list(woven)
 
 
-def _in_turns(*lists: Sequence[MeasurableNetwork]) -> list[MeasurableNetwork]:
-    """All lists in their own order, each spread evenly over the whole."""
+def _in_turns(
+    *lists: Sequence[MeasurableNetwork], early: Sequence[MeasurableNetwork] = ()
+) -> list[MeasurableNetwork]:
+    """All lists in their own order, each spread evenly over the whole, `early` over its first part."""
     placed = [((index + 0.5) / len(ones), one) for ones in lists for index, one in enumerate(ones)]
+    placed += [(_EARLY * (index + 0.5) / len(early), one) for index, one in enumerate(early)]
     return [one for _, one in sorted(placed, key=itemgetter(0))]

@@ -86,7 +86,6 @@ class Pace:
         seconds: float,
         kernels: int,
         networks: int,
-        checks_share: float,
         transferred: bool,
         done: tuple[int, int] = (0, 0),
     ) -> BuildPlan:
@@ -95,7 +94,6 @@ class Pace:
         Args:
             seconds: left; infinite where all is measured.
             kernels, networks: that are left to measure.
-            checks_share: of the networks, those that the table is checked against.
             transferred: whether the table starts from those of other processors.
             done: kernels and networks that are measured already.
         """
@@ -117,7 +115,7 @@ class Pace:
         return BuildPlan(
             kernels=all_kernels,
             networks=all_networks,
-            checks=round(checks_share * all_networks),
+            checks=0,
             minutes=(most_kernels * kernel_s + most_networks * network_s + self.reserve_s) / 60,
             kernel_seconds=kernel_s,
             network_seconds=network_s,
