@@ -39,6 +39,7 @@ OUTPUT_HW = (480, 640)
 # Strides whose decoder stages give local planar guidance a plane map
 GUIDED_STRIDES = (2, 4, 8)
 MAX_INPUT = 1024
+INPUT_STEP = 16
 MAX_DECODER_WIDTH = 1024
 
 _STAGE = re.compile(r"(\w+)-(\w+)-k(\d+)-w(\d+)(?:-(\w+))?")
@@ -129,7 +130,8 @@ class Architecture:
     """A depth network: raw RGB at 480x640 in, depth at 480x640 out, everything between resized.
 
     Attributes:
-        input_height, input_width: what the image is resized to in the graph, multiples of 32.
+        input_height, input_width: what the image is resized to in the graph, multiples of 16. Where one is no
+            multiple of 32, the features of stride 32 are rounded up, as SAME padding does.
         encoder: see `Encoder`.
         decoder: deepest first; the stage at index i works at the encoder's stride / 2**i, and the
             last one's stride is the head's.
@@ -154,8 +156,10 @@ class Architecture:
 
     def __post_init__(self) -> None:
         for field, size in (("input height", self.input_height), ("input width", self.input_width)):
-            if size % 32 or not 32 <= size <= MAX_INPUT:
-                raise SpaceError(f"{field} is {size}; it must be a multiple of 32 from 32 to {MAX_INPUT}")
+            if size % INPUT_STEP or not 32 <= size <= MAX_INPUT:
+                raise SpaceError(
+                    f"{field} is {size}; it must be a multiple of {INPUT_STEP} from 32 to {MAX_INPUT}"
+                )
         _choice("decoder upsampling", self.decoder_upsampling, get_args(Upsampling))
         _choice("head upsampling", self.head_upsampling, get_args(HeadUpsampling))
         _choice("reparam", self.reparam, get_args(Reparam))
@@ -193,6 +197,10 @@ class Architecture:
         """Stride of every decoder stage relative to the resized input, deepest first."""
         deepest = self.encoder.stride
         return tuple(deepest >> index for index in range(len(self.decoder)))
+
+    def hw_at(self, stride: int) -> tuple[int, int]:
+        """Height and width of features of a stride."""
+        return -(-self.input_height // stride), -(-self.input_width // stride)
 
     @property
     def head_stride(self) -> int:

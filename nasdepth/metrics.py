@@ -139,8 +139,9 @@ def _delta(pred: np.ndarray, target: np.ndarray, power: int) -> float:
     return float(np.mean(np.maximum(pred / target, target / pred) < 1.25**power))
 
 
-_CHALLENGE = {"si_rmse": _si_rmse, "rmse_m": _rmse, "log10": _log10, "rel": _rel}
-_EIGEN = {
+_Metric = Callable[[np.ndarray, np.ndarray], float]
+_CHALLENGE: dict[str, _Metric] = {"si_rmse": _si_rmse, "rmse_m": _rmse, "log10": _log10, "rel": _rel}
+_EIGEN: dict[str, _Metric] = {
     "sq_rel_m": _sq_rel,
     "rmse_log": _rmse_log,
     **{f"delta{power}": partial(_delta, power=power) for power in (1, 2, 3)},

@@ -196,8 +196,8 @@ def test_architectures_need_neither_torch_nor_optuna(run_python):
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("128x160", "33x160", ["input height", "33", "multiple of 32"]),
-        ("128x160", "128x0", ["input width", "0", "multiple of 32"]),
+        ("128x160", "33x160", ["input height", "33", "multiple of 16"]),
+        ("128x160", "128x0", ["input width", "0", "multiple of 16"]),
         ("128x160", "128x1056", ["input width", "1056", "1024"]),
         ("128x160", "128*160", ["128*160", "input size"]),
         ("mobilenetv3_small_minimal", "resnet", ["resnet", "mobilenetv2"]),

@@ -206,9 +206,9 @@ def _say_what_is_trained(retraining: Retraining, recipe: str) -> None:
         f"({retraining.recipe.fingerprint}), {retraining.recipe.epochs} epochs of {mixture.steps_per_epoch} "
         f"steps; {retraining.folder}; latencies estimated from {table_words(retraining.table)}"
     )
-    for one in retraining.architectures:
-        if recipe == "default" and isinstance(one, Architecture) and (own := recipes_of(one)):
-            notes.print(f"{name_of(one)} was trained by its authors as in --recipe {' or '.join(own)}")
+    chosen = retraining.architectures[0]
+    if recipe == "default" and isinstance(chosen, Architecture) and (own := recipes_of(chosen)):
+        notes.print(f"{name_of(chosen)} was trained by its authors as in --recipe {' or '.join(own)}")
     if test_split is None:
         notes.print(f"{retraining.data} is video, without depth to score on; --test-data names some that has")
 

@@ -120,7 +120,7 @@ class DepthNet(nn.Module):
         self.decoder = nn.ModuleList()
         self._skip_strides = architecture.decoder_strides[1:]
         for stride, stage in zip(self._skip_strides, stages, strict=True):
-            out_hw = (self.input_hw[0] // stride, self.input_hw[1] // stride)
+            out_hw = architecture.hw_at(stride)
             skipped = channels.get(stride, 0)
             self.decoder.append(
                 Stage(stage, width, skipped, out_hw, architecture.decoder_upsampling, reparam)

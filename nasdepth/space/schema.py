@@ -7,6 +7,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from nasdepth.architecture import (
+    INPUT_STEP,
     MAX_DECODER_WIDTH,
     MAX_INPUT,
     Attention,
@@ -70,7 +71,7 @@ class _Choices(_Strict):
         return _unique(value)
 
 
-InputSize = Annotated[int, Field(ge=32, le=MAX_INPUT, multiple_of=32)]
+InputSize = Annotated[int, Field(ge=32, le=MAX_INPUT, multiple_of=INPUT_STEP)]
 Width = Annotated[float, Field(ge=MIN_WIDTH, le=MAX_WIDTH)]
 Channels = Annotated[int, Field(ge=1, le=MAX_DECODER_WIDTH)]
 

@@ -84,7 +84,7 @@ DESIGNS = (
     Design(
         name="ytl",
         text=(
-            "256x320xy,resnet18@1:4,none-conv-k1-w512,concat-doubleconv-k3-w256,concat-doubleconv-k3-w128,"
+            "240x320xy,resnet18@1:4,none-conv-k1-w512,concat-doubleconv-k3-w256,concat-doubleconv-k3-w128,"
             "concat-doubleconv-k3-w64,concat-doubleconv-k3-w64,up-bilinear-bilinear"
         ),
         source=f"YTL, {MAI2021}",
@@ -92,7 +92,6 @@ DESIGNS = (
             "Published: 240x320 with the pixels' x and y as two more channels, ResNet-18, a U-Net decoder, "
             "bilinear x2 on top. The decoder has the encoder's own widths, which gives the published size."
         ),
-        stands_for="256x320 stands for 240x320, as 240 is no multiple of 32: 7 % more pixels.",
         recipes=("ytl",),
         published=Published(
             size_mb=56.2, pi4_ms=1275, adreno640_ms=70, on_gpu=True, si_rmse=0.2902, score=8.98
@@ -185,15 +184,12 @@ DESIGNS = (
     Design(
         name="mega-unet",
         text=(
-            "256x320,unet@1:5,none-conv-k1-w512,concat-doubleconv-k3-w512,concat-doubleconv-k3-w256,"
+            "240x320,unet@1:5,none-conv-k1-w512,concat-doubleconv-k3-w512,concat-doubleconv-k3-w256,"
             "concat-doubleconv-k3-w128,concat-doubleconv-k3-w64,up-nearest-nearest"
         ),
         source=f"MegaUe, {MAI2021}; U-Net, arXiv:1505.04597",
         widths="Published: half resolution, U-Net (64 to 1024), x2 upsampling on top.",
-        stands_for=(
-            "256x320 stands for 240x320, as 240 is no multiple of 32; nearest upsampling and a 1x1 "
-            "convolution stand for transposed convolutions."
-        ),
+        stands_for=("Nearest upsampling and a 1x1 convolution stand for transposed convolutions."),
         recipes=("megaue",),
         published=Published(
             size_mb=118, pi4_ms=9392, adreno640_ms=288, on_gpu=True, si_rmse=0.3737, score=0.38

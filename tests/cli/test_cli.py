@@ -172,7 +172,7 @@ def test_show_lists_choices_and_designs(nasdepth):
         (["space", "describe", "litedeep"], ["litedeep", "litedepth"]),
         (
             ["space", "describe", "33x64,mobilenetv2@1:5,none-conv-k1-w8,up-nearest-nearest"],
-            ["33", "multiple of 32"],
+            ["33", "multiple of 16"],
         ),
         (["space", "show", "--space", "nowhere.yaml"], ["nowhere.yaml", "depth"]),
         (["space", "sample", "-n", "0"], ["--count"]),
@@ -464,3 +464,30 @@ def test_ctrl_c_leaves_a_search_that_resumes(tmp_path, tiny_space_file, table_fi
     ]
     assert len(after) == len(before) + 1
     assert content["run"] == "runs/search-1"
+
+
+@pytest.mark.slow
+def test_retrain_proposes_the_recipe_of_a_design_and_evaluate_scores_as_kittis_tables_do(nasdepth, tmp_path):
+    quick = ("--set", "steps_per_epoch=1", "--epochs", "1", "--batch-size", "2", "--no-pretrained")
+    answer = nasdepth(
+        "retrain",
+        "--arch",
+        "litedepth",
+        "--data",
+        DATA,
+        "--baseline",
+        "none",
+        "--out",
+        tmp_path / "own",
+        *quick,
+    )
+    assert answer.code == 0, answer.err
+    assert "litedepth was trained by its authors as in --recipe litedepth" in " ".join(answer.err.split())
+    (model,) = (tmp_path / "own").glob("*/model.tflite")
+    scored = nasdepth("evaluate", model, "--data", DATA, "--cap-m", "4", "--crop", "garg", "--json").json
+    assert (scored["cap_m"], scored["crop"]) == (4, "garg")
+    everything = nasdepth("evaluate", model, "--data", DATA, "--json").json
+    for one in (scored, everything):
+        assert 0 <= one["delta1"] <= one["delta2"] <= one["delta3"] <= 1 and one["sq_rel_m"] > 0
+    assert scored["rmse_m"] < everything["rmse_m"] and everything["cap_m"] is None
+    is_error(nasdepth("evaluate", model, "--data", DATA, "--cap-m", "-1"), "cap-m", "-1")

@@ -8,6 +8,7 @@ from model_samples import randomise
 from torch import nn
 
 from nasdepth.architecture import Architecture
+from nasdepth.families import get_family
 from nasdepth.models import build, resolve
 from nasdepth.space import SearchSpace
 
@@ -135,8 +136,25 @@ def test_a_network_at_stride_1_of_an_encoder_that_has_it():
 def test_the_layer_head_is_depth_over_its_scale_before_the_last_activation(head):
     text = "64x96,mobilenetv2@0.2:4,none-conv-k1-w16,concat-conv-k3-w8,up-nearest-" + head
     net = randomise(build(Architecture.parse(text))).eval()
+    nn.init.normal_(net.head.weight)
+    nn.init.zeros_(net.head.bias)
     features = net.features(torch.rand(2, 3, 64, 96) * 255)
     linear = features["head"]
     assert linear.shape[1] == 1 and (linear < 0).any(), "nothing is cut off: the test sees no activation"
     depth_mm = net.predict(features["penultimate"], tuple(linear.shape[2:]))
     torch.testing.assert_close(depth_mm, linear.relu() * net.scale_mm, rtol=1e-4, atol=1e-2)
+
+
+@pytest.mark.parametrize("family", ["resnet18", "mobilenetv2", "ghostnetv2", "mobileone_s0"])
+def test_an_input_that_32_does_not_divide_rounds_its_deepest_features_up(family):
+    stages = len(get_family(family).stages)
+    architecture = Architecture.parse(
+        f"240x336,{family}@0.25:{stages},none-conv-k1-w16,concat-conv-k3-w8,add-fbnet-k3-w8,up-nearest-bilinear"
+    )
+    net = build(architecture).eval()
+    with torch.no_grad():
+        features = net.features(net.resize(torch.rand(1, 3, 480, 640) * 255))
+        assert net(torch.rand(1, 3, 480, 640) * 255).shape == (1, 1, 480, 640)
+    sizes = {stride: tuple(features[f"stride{stride}"].shape[2:]) for stride in (32, 16, 8)}
+    assert sizes == {32: (8, 11), 16: (15, 21), 8: (30, 42)}
+    assert sizes == {stride: architecture.hw_at(stride) for stride in sizes}

@@ -14,6 +14,7 @@ from nasdepth.models import pretrained
 from nasdepth.models.blocks import SqueezeExcite
 from nasdepth.models.encoder_blocks import (
     BasicBlock,
+    BottleneckBlock,
     GhostBottleneck,
     GhostModule,
     MobileOneBlock,
@@ -69,7 +70,12 @@ class Silence:
         self.kept = {0: self.inside}
         for index, (stage, small_stage) in enumerate(zip(full.blocks, narrow.blocks, strict=True), start=1):
             for block, small in zip(stage, small_stage, strict=True):
-                kind = {BasicBlock: "basic", GhostBottleneck: "ghost", MobileOneBlock: "one"}
+                kind = {
+                    BasicBlock: "basic",
+                    BottleneckBlock: "bottle",
+                    GhostBottleneck: "ghost",
+                    MobileOneBlock: "one",
+                }
                 self.inside = getattr(self, kind.get(type(block), "chain"))(block, small)
             self.kept[index] = self.inside
 
@@ -131,6 +137,17 @@ class Silence:
             out = self.choose(block.bn2.num_features, small.bn2.num_features)
             self.quieten(block.downsample[1], out)
         self.quieten(block.bn2, out)
+        return out
+
+    def bottle(self, block, small):
+        for name in ("bn1", "bn2"):
+            norm, small_norm = getattr(block, name), getattr(small, name)
+            self.quieten(norm, self.choose(norm.num_features, small_norm.num_features))
+        out = self.inside
+        if block.downsample is not None:
+            out = self.choose(block.bn3.num_features, small.bn3.num_features)
+            self.quieten(block.downsample[1], out)
+        self.quieten(block.bn3, out)
         return out
 
     def one(self, block, small):

@@ -66,7 +66,8 @@ def test_every_family_gives_depth_and_features(name):
     sizes = {layer: tuple(one.shape[2:]) for layer, one in features.items()}
     assert sizes.pop("penultimate") == sizes.pop("head") == tuple(2 * size for size in sizes["stride4"])
     before = features["head"].relu() * net.scale_mm
-    torch.testing.assert_close(net.predict(features["penultimate"], before.shape[2:]), before)
+    whole = net.predict(features["penultimate"], tuple(before.shape[2:]))
+    torch.testing.assert_close(whole, before, rtol=1e-4, atol=0.5)
     for layer, hw in sizes.items():
         stride = int(layer.removeprefix("encoder").removeprefix("stride"))
         for size, whole in zip(hw, net.input_hw, strict=True):

@@ -213,7 +213,7 @@ def test_the_full_space_holds_what_it_should_and_says_what_excludes_the_rest():
     for name, words in {
         "bts": ["input_height is 480", "family is resnet18", "s8.block is aspp", "head_upsampling is lpg"],
         "hit-aiia": ["input_height is 480", "family is efficientnet_b1", "s32.attention is nonlocal"],
-        "ytl": ["input_height is 256", "coordinates is True", "family is resnet18"],
+        "ytl": ["input_height is 240", "coordinates is True", "family is resnet18"],
         "fastdepth": ["input_height is 480", "s32.width is 512"],
         "mega-unet": ["family is unet"],
     }.items():

@@ -96,7 +96,7 @@ class _Composer:
         """Append a whole network; returns the depth."""
         strides = architecture.decoder_strides
         hw = (architecture.input_height, architecture.input_width)
-        at = {stride: (hw[0] // stride, hw[1] // stride) for stride in strides}
+        at = {stride: architecture.hw_at(stride) for stride in strides}
         channels = architecture.encoder.channels
         encoded = self.add_encoder(architecture, self.add(Resize(hw), (), OUTPUT_HW, self.image))
 
@@ -107,11 +107,12 @@ class _Composer:
             has_skip = stage.skip != "none"
             skip, skipped = ((channels[stride],), (encoded[stride],)) if has_skip else ((), ())
             if BLOCKS[stage.block].upsamples:
-                piece = UpsamplingStage(stage.block, stage.kernel, stage.skip, upsampling)
+                piece = UpsamplingStage(stage.block, stage.kernel, stage.skip, upsampling, _odd(at, stride))
                 x = self.add(piece, (width, stage.width, *skip), at[2 * stride], x, *skipped)
             else:
                 if index:
-                    x = self.add(Merge(stage.skip, upsampling), (width, *skip), at[2 * stride], x, *skipped)
+                    merge = Merge(stage.skip, upsampling, _odd(at, stride))
+                    x = self.add(merge, (width, *skip), at[2 * stride], x, *skipped)
                     width += sum(skip) if stage.skip in JOINING else 0
                 block = DecoderBlock(stage.block, stage.kernel)
                 x = self.add(block, (width, stage.width), at[stride], x)
@@ -125,15 +126,13 @@ class _Composer:
 
     def add_encoder(self, architecture: Architecture, resized: int) -> dict[int, int]:
         """Append the encoder; returns its last value at every stride."""
-        height, width = architecture.input_height, architecture.input_width
+        hw = (architecture.input_height, architecture.input_width)
         encoder = architecture.encoder
         stem_channels, blocks = _encoder_blocks(encoder.family, encoder.width, encoder.stages)
-        x = self.add(
-            Stem(encoder.family, architecture.coordinates), (stem_channels,), (height, width), resized
-        )
+        x = self.add(Stem(encoder.family, architecture.coordinates), (stem_channels,), hw, resized)
         features = {get_family(encoder.family).stem_stride: x}
         for block, channels, stride in blocks:
-            x = self.add(block, channels, (height // stride, width // stride), x)
+            x = self.add(block, channels, architecture.hw_at(stride), x)
             features[stride * block.block.stride] = x
         return features
 
@@ -148,6 +147,11 @@ class _Composer:
         maps = [self.add(Plane(stride), (widths[stride],), at[stride], decoded[stride]) for stride in planes]
         last = architecture.head_stride
         return self.add(GuidedHead(planes, last), (widths[last],), at[last], decoded[last], *maps)
+
+
+def _odd(at: dict[int, tuple[int, int]], stride: int) -> tuple[int, int]:
+    """How much twice the size at the next deeper stride exceeds that at a stride."""
+    return 2 * at[2 * stride][0] - at[stride][0], 2 * at[2 * stride][1] - at[stride][1]
 
 
 @lru_cache(maxsize=4096)

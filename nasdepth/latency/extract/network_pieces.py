@@ -91,43 +91,64 @@ class Attention(Piece):
 
 @dataclass(frozen=True)
 class Merge(Piece):
-    """A decoder stage up to its block. Channels: (in, skip), or (in,) without a skip."""
+    """A decoder stage up to its block. Channels: (in, skip), or (in,) without a skip.
+
+    Attributes:
+        odd: how many rows and columns fewer than twice its input's it gives.
+    """
 
     skip: str
     upsampling: str
+    odd: tuple[int, int] = (0, 0)
     sized = True
 
     def build(self, channels, hw):
-        stage = _stage(DecoderStage(self.skip, "conv", 1, 1), channels[0], channels[1:], hw, self.upsampling)
+        stage = _stage(
+            DecoderStage(self.skip, "conv", 1, 1),
+            channels[0],
+            channels[1:],
+            _doubled(hw, self.odd),
+            self.upsampling,
+        )
         return stage.merge if channels[1:] else lambda x: stage.merge(x, None)
 
     def inputs(self, channels, hw):
-        return [(channels[0], *hw), *((skip, 2 * hw[0], 2 * hw[1]) for skip in channels[1:])]
+        return [(channels[0], *hw), *((skip, *_doubled(hw, self.odd)) for skip in channels[1:])]
 
 
 @dataclass(frozen=True)
 class UpsamplingStage(Piece):
-    """A decoder stage whose block upsamples, up to its attention. Channels: (in, out[, skip])."""
+    """A decoder stage whose block upsamples, up to its attention. Channels: (in, out[, skip]).
+
+    Attributes:
+        odd: as of `Merge`.
+    """
 
     block: str
     kernel: int
     skip: str
     upsampling: str
+    odd: tuple[int, int] = (0, 0)
     sized = True
 
     def build(self, channels, hw):
         stage = _of_any_width(DecoderStage(self.skip, self.block, self.kernel, 1), channels[1])
-        built = _stage(stage, channels[0], channels[2:], hw, self.upsampling)
+        out_hw = _doubled(hw, self.odd)
+        built = _stage(stage, channels[0], channels[2:], out_hw, self.upsampling)
         return built if channels[2:] else lambda x: built(x, None)
 
     def inputs(self, channels, hw):
-        return [(channels[0], *hw), *((skip, 2 * hw[0], 2 * hw[1]) for skip in channels[2:])]
+        return [(channels[0], *hw), *((skip, *_doubled(hw, self.odd)) for skip in channels[2:])]
+
+
+def _doubled(hw: tuple[int, int], odd: tuple[int, int]) -> tuple[int, int]:
+    return 2 * hw[0] - odd[0], 2 * hw[1] - odd[1]
 
 
 def _stage(
-    stage: DecoderStage, in_channels: int, skip: tuple[int, ...], hw: tuple[int, int], upsampling: str
+    stage: DecoderStage, in_channels: int, skip: tuple[int, ...], out_hw: tuple[int, int], upsampling: str
 ) -> Stage:
-    return Stage(stage, in_channels, sum(skip), (2 * hw[0], 2 * hw[1]), upsampling).eval()
+    return Stage(stage, in_channels, sum(skip), out_hw, upsampling).eval()
 
 
 @dataclass(frozen=True)
