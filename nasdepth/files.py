@@ -62,6 +62,31 @@ def locked(path: str | Path) -> Iterator[None]:
         yield
 
 
+def at_home(path: str | Path) -> Path:
+    """A path with its `~` or `~USER` replaced.
+
+    Raises:
+        NasdepthError: there is no such user, or nobody knows this one's home.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise NasdepthError(f"{path}: has no home folder that is known; write the whole path") from error
+
+
+def whole_path(path: str | Path) -> Path:
+    """A path from the root, without `~`, `..` and links; of a circle of links as it stands.
+
+    Raises:
+        NasdepthError: see `at_home`.
+    """
+    path = at_home(path)
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):  # whoever opens it says what is wrong
+        return Path(os.path.abspath(path))
+
+
 def cache_folder(name: str) -> Path:
     """Where what can be made again is kept: $NASDEPTH_CACHE/`name`, or in the user's cache folder."""
     return Path(os.environ.get("NASDEPTH_CACHE") or platformdirs.user_cache_dir("nasdepth")) / name

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from typer import Argument, Option
@@ -56,6 +57,9 @@ Networks = Annotated[
 ]
 Precision = Annotated[
     Literal["float32", "int8"], Option(help="Of published designs; other models say it themselves.")
+]
+InputShape = Annotated[
+    str | None, Option(help="Of .tflite files whose first input may be of any size, such as 1x480x640x3.")
 ]
 ByLayer = Annotated[bool, Option("--by-layer", help="Also list every kernel.")]
 
@@ -111,7 +115,7 @@ def build(
         return
     out.print(figures_table(str(path), card))
     _say_what_to_doubt(table, device)
-    out.print(f"search with it: nasdepth search --budget 200 --table {path}")
+    out.print(f"search with it: nasdepth search --budget 200 --table {quote(str(path))}")
 
 
 def _say_what_to_doubt(table: LatencyTable, device: str) -> None:
@@ -233,6 +237,7 @@ def predict(
     architectures: Networks,
     table: AnyTable = DEFAULT_TABLE,
     precision: Precision = "float32",
+    input_shape: InputShape = None,
     by_layer: ByLayer = False,
     as_json: Json = False,
 ) -> None:
@@ -241,10 +246,15 @@ def predict(
     Example: `nasdepth latency predict litedepth model.tflite --by-layer`
     """
     from nasdepth.packs import load_predictor, model_kernels
+    from nasdepth.tflite.input_shape import parse_shape, with_input_shape
 
     predictor = load_predictor(table)
     loaded = predictor.table
-    kernels = [model_kernels(text, predictor.runtime, precision)[0] for text in architectures]
+    shape = parse_shape(input_shape) if input_shape is not None else None
+    kernels = []
+    for text in architectures:
+        with with_input_shape(text, shape if text.endswith(".tflite") else None) as model:
+            kernels.append(model_kernels(str(model), predictor.runtime, precision)[0])
     answers = list(zip(architectures, predictor.estimate_all(kernels), strict=True))
     if as_json:
         print_json(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from rich.markup import escape
@@ -249,7 +250,7 @@ class _Display:
     def interrupted(self, run: Run) -> None:
         workers = f" --workers {self._workers}" if self._workers > 1 else ""
         notes.print(
-            f"stopped; continue with: nasdepth search --resume --out {run.folder} --budget "
+            f"stopped; continue with: nasdepth search --resume --out {quote(str(run.folder))} --budget "
             f"{self._budget}{workers}"
         )
 
@@ -285,8 +286,8 @@ def _print_result(result: SearchResult, as_json: bool) -> None:
         out.print(
             f"{result.folder}/: trials.csv, pareto.csv, results.json, pareto.png\n"
             "est. = estimated from the table; scores take the measured latency where there is one.\n"
-            f"next: nasdepth retrain --run {result.folder}\n"
-            f"look: optuna-dashboard {shown(result.storage)}"
+            f"next: nasdepth retrain --run {quote(str(result.folder))}\n"
+            f"look: optuna-dashboard {quote(shown(result.storage))}"
         )
     if result.warning:
         (notes if as_json else out).print(escape(with_flags(result.warning)), soft_wrap=True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import filecmp
+import warnings
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -12,6 +15,7 @@ import numpy as np
 from nasdepth.data.pictures import (
     check_same_size,
     digest,
+    known_after_resize,
     natural,
     read_picture,
     resize_nearest,
@@ -20,13 +24,17 @@ from nasdepth.data.pictures import (
     slot_name,
 )
 from nasdepth.data.store import CANONICAL_HW, DepthSplit, cached_split, cpu_workers, listing
-from nasdepth.errors import DataError
+from nasdepth.errors import DataError, NasdepthWarning
+from nasdepth.files import at_home
+from nasdepth.reading import read_text
 
 RGB_SUFFIXES = (".jpg", ".jpeg", ".png")
 _SPLIT_NAMES = {"train": ("train",), "test": ("test", "val", "valid")}
 _LAYOUT = "A data set is a folder with rgb/NAME.jpg (or .png) and depth/NAME.png (uint16 millimetres)."
 
 SplitName = Literal["train", "test"]
+# nearer than any depth camera sees, and farther than a depth in metres reaches
+_NEAREST_MM = 100
 _Pair = tuple[Path, Path]
 
 
@@ -46,10 +54,11 @@ def load_folder(root: str | Path, split: SplitName, progress: bool = True) -> De
     Raises:
         DataError: the folder, or any image in it, cannot be used; the first few bad files are named.
     """
-    root = Path(root).expanduser()
+    root = at_home(root)
     if not root.is_dir():
         raise DataError(f"{root}: no such folder. {_LAYOUT}")
     pairs = split_pairs(root, split)
+    check_apart(root, split, [rgb for rgb, _ in pairs])
     return cached_split(
         slot_name(root, split),
         signature(path for pair in pairs for path in pair),
@@ -103,6 +112,50 @@ def split_pairs(
     return picked
 
 
+def check_apart(root: Path, split: SplitName, photographs: Sequence[Path], rgb: str = "rgb") -> None:
+    """Look for photographs of one split in the other: scores on them would be recalled, not predicted.
+
+    Lists that share names are refused. Equal files in two folders may be meant, and are warned of.
+
+    Args:
+        photographs: of this split.
+        rgb: name of the folder of photographs.
+
+    Raises:
+        DataError: a list names images of the other list.
+    """
+    others = [name for name, names in _SPLIT_NAMES.items() if name != split for name in names]
+    mend = f"an image that is trained on says nothing of others; leave it out of {split} or of the other"
+    for name in others:
+        if (root / f"{name}.txt").is_file() and not any((root / one / rgb).is_dir() for one in others):
+            twice = sorted({path.stem for path in photographs} & set(_names(root / f"{name}.txt")))
+            if twice:
+                raise DataError(listing(f"{root}: {len(twice)} images are in {name}.txt too; {mend}", twice))
+    sizes: dict[int, list[Path]] = {}
+    for folder in (root / name / rgb for name in others):
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if path.suffix.lower() in RGB_SUFFIXES and path.is_file():
+                sizes.setdefault(path.stat().st_size, []).append(path)
+    same = [
+        f"{path} is {other}"
+        for path in photographs
+        if sizes and path.is_file()
+        for other in sizes.get(path.stat().st_size, ())
+        if _ends(path) == _ends(other) and filecmp.cmp(path, other, shallow=False)
+    ]
+    if same:
+        words = listing(f"{root}: {len(same)} photographs are in two splits; {mend}", same)
+        warnings.warn(words, NasdepthWarning, stacklevel=2)
+
+
+def _ends(path: Path) -> bytes:
+    # of a hundred thousand files many are equally long, and few begin and end alike
+    with path.open("rb") as file:
+        first = file.read(4096)
+        file.seek(max(0, path.stat().st_size - 4096))
+        return first + file.read(4096)
+
+
 def is_test(stem: str) -> bool:
     """Whether a name falls to the test split by chance: one in ten, whatever else is there."""
     return int(digest(stem)[:8], 16) % 10 == 0
@@ -142,10 +195,7 @@ def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
 
 
 def _listed_pairs(list_file: Path, pairs: dict[str, _Pair]) -> list[_Pair]:
-    try:
-        stems = [line.strip() for line in list_file.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except UnicodeDecodeError as error:
-        raise DataError(f"{list_file}: is not UTF-8 text; write one image name a line") from error
+    stems = _names(list_file)
     missing = [stem for stem in stems if stem not in pairs]
     if missing:
         head = f"{list_file}: {len(missing)} names have no image in {list_file.parent}; mend the list"
@@ -155,6 +205,11 @@ def _listed_pairs(list_file: Path, pairs: dict[str, _Pair]) -> list[_Pair]:
     listed = set(stems)
     # In natural order, whatever the list's: hold_out relies on neighbours standing side by side.
     return [pair for stem, pair in pairs.items() if stem in listed]
+
+
+def _names(list_file: Path) -> list[str]:
+    lines = read_text(list_file, error=DataError).splitlines()
+    return [line.strip() for line in lines if line.strip()]
 
 
 def _load_pair(pairs: list[_Pair], index: int) -> tuple[np.ndarray, np.ndarray]:
@@ -169,4 +224,11 @@ def _load_pair(pairs: list[_Pair], index: int) -> tuple[np.ndarray, np.ndarray]:
     depth_mm = np.asarray(depth).astype(np.uint16)
     if not depth_mm.any():
         raise DataError(f"{depth_path}: every pixel is 0 (unknown); remove the image from the data set")
-    return resize_rgb(rgb, CANONICAL_HW), resize_nearest(depth_mm, CANONICAL_HW)
+    if depth_mm.max() < _NEAREST_MM:
+        raise DataError(
+            f"{depth_path}: nothing is farther than {depth_mm.max()} mm, as if these were metres; write "
+            "millimetres (metres times 1000)"
+        )
+    return resize_rgb(rgb, CANONICAL_HW), known_after_resize(
+        depth_path, resize_nearest(depth_mm, CANONICAL_HW)
+    )

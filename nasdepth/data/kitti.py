@@ -27,6 +27,7 @@ from nasdepth.data.pictures import (
 )
 from nasdepth.data.store import CANONICAL_HW, DepthSplit, cached_split, cpu_workers, listing
 from nasdepth.errors import DataError
+from nasdepth.files import at_home
 
 STEPS_PER_METRE = 256
 _DRIVE = re.compile(r"\d{4}_\d{2}_\d{2}_drive_\d{4}_sync")
@@ -55,7 +56,7 @@ def load_kitti(root: str | Path, split: SplitName, which: str = "", progress: bo
     Raises:
         DataError: a folder, list or listed file is missing (with the line), or a depth is of another size.
     """
-    root = Path(root).expanduser()
+    root = at_home(root)
     if not root.is_dir():
         raise DataError(f"{root}: no such folder. {_LAYOUT}")
     skipped = 0

@@ -16,6 +16,7 @@ from nasdepth.data.pictures import read_picture, resize_nearest, resize_rgb, sig
 from nasdepth.data.splits import RELATIVE_PLANE, RelativeSplit
 from nasdepth.data.store import CANONICAL_HW, RGB_PLANE, cached_split, cpu_workers
 from nasdepth.errors import DataError
+from nasdepth.files import at_home
 
 _LAYOUTS = (
     ("rgb", "disparity", "disparity"),
@@ -38,7 +39,7 @@ def load_relative(root: str | Path, split: SplitName, progress: bool = True) -> 
     Raises:
         DataError: a folder or file is missing, damaged, of another size or type, or has one value only.
     """
-    root = Path(root).expanduser()
+    root = at_home(root)
     found = layout_of(root)
     if found is None:
         raise DataError(f"{root}: {'is no relative depth' if root.is_dir() else 'no such folder'}. {_HELP}")

@@ -30,6 +30,7 @@ from nasdepth.data.pictures import (
 from nasdepth.data.splits import VideoSplit
 from nasdepth.data.store import CANONICAL_HW, RGB_PLANE, cached_split, cpu_workers, listing
 from nasdepth.errors import DataError
+from nasdepth.files import at_home
 
 _CAMERA_FILES = ("cam.txt", "intrinsics.txt")
 _LISTS = {"train": ("train",), "test": ("test", "val")}
@@ -64,7 +65,7 @@ def load_video(root: str | Path, split: SplitName, which: str = "", progress: bo
         DataError: naming file, line and value: no such scene or frame, a listed frame without a neighbour,
             intrinsics that are missing or impossible, frames of different sizes.
     """
-    root = Path(root).expanduser()
+    root = at_home(root)
     if not root.is_dir():
         raise DataError(f"{root}: no such folder. {_LAYOUT}")
     open_scene = cache(partial(_scene, root))

@@ -33,6 +33,7 @@ from nasdepth.devices.runner_device import (
 )
 from nasdepth.devices.uri import DeviceUri
 from nasdepth.errors import ConnectionLost, DeviceError
+from nasdepth.files import at_home
 
 _CONNECT_SECONDS = 15.0
 _COMMAND_SECONDS = 60.0
@@ -328,7 +329,7 @@ def _trust_known_hosts(connection: Connection) -> None:
         files = options.get("userknownhostsfile", "~/.ssh/known_hosts ~/.ssh/known_hosts2").split()
         files += options.get("globalknownhostsfile", "/etc/ssh/ssh_known_hosts").split()
         for name in files:
-            path = Path(name).expanduser()
+            path = at_home(name)
             if path.is_file() and name != "/dev/null":
                 hop.client.load_system_host_keys(str(path))
         lenient = options.get("stricthostkeychecking", "ask") in ("no", "off", "accept-new")

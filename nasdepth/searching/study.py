@@ -18,7 +18,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from nasdepth.architecture import Architecture
-from nasdepth.errors import DeviceError, StudyError
+from nasdepth.errors import SEEDS, DeviceError, StudyError
 from nasdepth.latency import LatencyEstimate
 from nasdepth.score import log2_score, si_rmse_worth
 from nasdepth.searching.candidate import train_candidate
@@ -467,7 +467,7 @@ class Search:
             runtime=self.objective.runtime,
             mode=self.mode,
             max_latency_ms=self.max_latency_ms,
-            seed=self.seed + self.worker_seed,
+            seed=(self.seed + self.worker_seed) % SEEDS,
             trials=len(self.study.get_trials(deepcopy=False)),
             earlier=self.earlier,
             refusal=self.objective.refusal,
