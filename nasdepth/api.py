@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from nasdepth.architecture import Architecture
 from nasdepth.defaults import DEFAULT_TABLE
 from nasdepth.deploy import Export, export_tflite
 from nasdepth.devices import open_device
-from nasdepth.errors import TableError
+from nasdepth.errors import NasdepthError, NasdepthWarning, TableError
 from nasdepth.files import cache_folder
 from nasdepth.latency import LatencyEstimate, LatencyTable, load_predictor, load_table
 from nasdepth.latency.measure import Report
@@ -105,7 +106,10 @@ def search(
         on_interrupt=on_interrupt,
         on_worker_died=on_worker_died,
     )
-    plot_pareto(result.records, result.folder / "pareto.png")
+    try:
+        plot_pareto(result.records, result.folder / "pareto.png")
+    except (NasdepthError, OSError) as error:
+        warnings.warn(f"the picture was not drawn: {error}", NasdepthWarning, stacklevel=2)
     return result
 
 

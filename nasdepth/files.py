@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import fcntl
+import glob
 import json
 import os
+import re
 import secrets
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,6 +18,8 @@ import platformdirs
 
 from nasdepth.errors import NasdepthError
 
+# a folder may be shared by machines, whose processes have the same numbers
+_HOST = re.sub(r"[^\w.]", "_", socket.gethostname())
 _CHECKOUT = Path(__file__).resolve().parent.parent
 _INSTALLED = Path(__file__).resolve().parent / "resources"
 
@@ -27,11 +32,15 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         NasdepthError: the disk is full or the folder cannot be written; `path` is as it was before.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    start = f".{path.name}.{_HOST}-"
+    temporary = path.with_name(f"{start}{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _clear(path.parent, start)
         yield temporary
+        _to_disk(temporary)
         os.replace(temporary, path)
+        _to_disk(path.parent)
     except OSError as error:
         raise NasdepthError(
             f"{path}: cannot be written ({error.strerror or error}); free some space or choose another "
@@ -41,6 +50,34 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         # gone already, or never there: `path` may lie below something that is no folder
         with suppress(OSError):
             temporary.unlink()
+
+
+def _clear(folder: Path, start: str) -> None:
+    """Delete what processes of this machine have left that were killed while they wrote."""
+    for left in folder.glob(f"{glob.escape(start)}*.tmp"):
+        writer = left.name.removeprefix(start).partition("-")[0]
+        if writer.isdecimal() and not _lives(int(writer)):
+            with suppress(OSError):
+                left.unlink()
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _to_disk(path: Path) -> None:
+    """Have a file or folder written, so that a loss of power after this keeps it."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -11,9 +11,10 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
+import optuna
 import pandas as pd
 from pydantic import ValidationError
-from sqlalchemy.engine import URL
+from sqlalchemy.engine import URL, make_url
 
 from nasdepth.architecture import Architecture
 from nasdepth.data import DepthSplit, load_split
@@ -30,7 +31,7 @@ from nasdepth.searching.objective import ProxyObjective
 from nasdepth.searching.records import WHOLE, Outcome, TrialRecord, best, pareto_front
 from nasdepth.searching.sampling import check_sampler
 from nasdepth.searching.settings import Settings
-from nasdepth.searching.storage import whole_url
+from nasdepth.searching.storage import MEMORY, STORAGE_ERRORS, open_storage, shown, whole_url, why
 from nasdepth.searching.study import Search
 from nasdepth.searching.warm_start import earlier_trainings
 from nasdepth.space import SearchSpace
@@ -202,6 +203,8 @@ class Run:
         bench = None if self.unmeasured_because else CandidateBench(self._device, self.table.card)
         split = load_split(settings.data, "train", progress=progress)
         earlier = trainings_of_runs(settings, split)
+        if self._folder is not None and self._settings_file.exists():
+            check_study_is_there(self.storage, settings.study_name, self.folder)
         made = self._make_folder()
         try:
             search = open_search(
@@ -330,6 +333,32 @@ class Run:
     def _write_csv(self, name: str, records: list[TrialRecord]) -> None:
         with whole_file(self.folder / name) as temporary:
             trials_frame(records).to_csv(temporary, index=False)
+
+
+def check_study_is_there(storage: str, study_name: str, folder: Path) -> None:
+    """Refuse to go on with a run whose study is gone: it would begin anew, and nobody would notice.
+
+    Raises:
+        StudyError: the storage holds no such study.
+    """
+    mend = (
+        "restore it, or give the `storage` where it is; to begin anew, search in another folder. What was "
+        f"found so far is in {folder / 'results.json'}"
+    )
+    url = make_url(storage) if storage.startswith("sqlite:") else None
+    file = Path(url.database) if url is not None and url.database else None
+    if file is not None and not (file.is_file() and file.stat().st_size > 0):
+        raise StudyError(f"{file}: the study of {folder} is not there or empty; {mend}")
+    if storage == MEMORY:
+        raise StudyError(f"{folder}: its study is kept in no memory that still is there; {mend}")
+    opened = open_storage(storage)
+    try:
+        if study_name not in optuna.get_all_study_names(opened):
+            raise StudyError(f"{shown(storage)}: holds no study {study_name!r} of {folder}; {mend}")
+    except STORAGE_ERRORS as error:
+        raise StudyError(f"{shown(storage)}: cannot be read ({why(error, storage)}); {mend}") from error
+    finally:
+        opened.remove_session()
 
 
 def trainings_of_runs(settings: Settings, split: DepthSplit) -> tuple[TrialRecord, ...]:

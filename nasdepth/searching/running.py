@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,10 @@ from typing import Any
 import pandas as pd
 import torch
 
-from nasdepth.errors import DeviceError, StudyError
+from nasdepth.errors import DeviceError, NasdepthError, StudyError
 from nasdepth.packs import Table
 from nasdepth.searching.events import SearchEvents
-from nasdepth.searching.records import TrialRecord, best, pareto_front
+from nasdepth.searching.records import WHOLE, Outcome, TrialRecord, best, pareto_front
 from nasdepth.searching.run import Run, latest_run_folder, named, trials_frame
 from nasdepth.searching.settings import Settings
 from nasdepth.searching.study import Search
@@ -135,14 +135,18 @@ def run_search(
             records = search.confirm_top(confirmed, run.settings.confirm_epochs)
         if search.bench and run.settings.measure_top:
             records = search.measure_top(run.settings.measure_top)
-    except (KeyboardInterrupt, DeviceError):
-        run.write_results(search.records)
-        on_interrupt(run)
+    except BaseException as reason:
+        # whatever ends it, what is finished can be looked at
+        with suppress(NasdepthError):
+            run.write_results(search.known_records())
+        if isinstance(reason, (KeyboardInterrupt, DeviceError)):
+            on_interrupt(run)
         raise
     finally:
         if search.bench:
             search.bench.device.close()
     run.write_results(records)
+    _check_something_was_trained(records)
     return SearchResult(
         run.folder,
         run.settings,
@@ -153,6 +157,16 @@ def run_search(
         exhausted=search.spent < budget and not training_minutes,
         warning=run.estimate_words,
     )
+
+
+def _check_something_was_trained(records: Sequence[TrialRecord]) -> None:
+    """Raise StudyError where every training has diverged or failed: that is no result."""
+    ended = [one for one in records if one.outcome in (Outcome.DIVERGED, Outcome.FAILED)]
+    if ended and not any(one.outcome in (*WHOLE, Outcome.PRUNED) for one in records):
+        raise StudyError(
+            f"all {len(ended)} trainings diverged or failed, the last with: {ended[-1].note or 'no reason'}. "
+            "Look at the data with `nasdepth data inspect`, or train with a lower learning rate"
+        )
 
 
 def _check(budget: int, training_minutes: float | None, workers: int, settings: Settings) -> None:
