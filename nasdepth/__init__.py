@@ -15,6 +15,8 @@ What else there is:
     validate_table(table)             how far a table's predictions are off on its device
     predict_latency(network, table)   an estimate of any network's latency, with its interval
     export(checkpoint, "depth.tflite")  a verified .tflite
+    predict_depth("depth.tflite", "photo.jpg")  depth of your own pictures
+    write_report(found.folder)        one HTML page about a run
     load_space(name), load_table(name)  search spaces and latency tables, shipped or yours
     Architecture                      a network as a value: parse it, compare it, change it
     open_retraining(...)              what `retrain` does, step by step
@@ -39,10 +41,12 @@ if TYPE_CHECKING:
         load_space,
         load_table,
         open_retraining,
+        predict_depth,
         predict_latency,
         retrain,
         search,
         validate_table,
+        write_report,
     )
     from nasdepth.architecture import Architecture
     from nasdepth.errors import NasdepthError
@@ -57,10 +61,12 @@ __all__ = [
     "load_space",
     "load_table",
     "open_retraining",
+    "predict_depth",
     "predict_latency",
     "retrain",
     "search",
     "validate_table",
+    "write_report",
 ]
 
 

@@ -27,7 +27,9 @@ from nasdepth.decoder_blocks import BLOCKS, Kernel
 from nasdepth.errors import SpaceError
 from nasdepth.families import MAX_WIDTH, MIN_WIDTH, canonical_width, get_family
 
-Skip = Literal["none", "add", "concat", "gate"]
+Skip = Literal["none", "add", "concat", "gate", "lrgate"]
+JOINING: tuple[Skip, ...] = ("concat", "gate", "lrgate")
+"""Skips whose channels come beside the decoder's."""
 Attention = Literal["none", "se", "ca", "nonlocal"]
 Upsampling = Literal["nearest", "bilinear"]
 HeadUpsampling = Literal["nearest", "bilinear", "lpg"]
@@ -93,7 +95,8 @@ class DecoderStage:
     Attributes:
         skip: how the encoder's features of this stride come in (`none` at the deepest stage, which
             they enter anyway). `add` projects them by a 1x1 convolution where channels differ; `gate`
-            concatenates them weighted by the decoder's attention to them.
+            concatenates them weighted by the decoder's attention to them, `lrgate` likewise with a LeakyReLU
+            inside its gate.
         block: one of `nasdepth.decoder_blocks.BLOCKS`.
         kernel: one that the block comes in. A `dsconv` of kernel 1 is a `conv` of kernel 1, spelt so.
         width: output channels.

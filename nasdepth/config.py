@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from nasdepth.errors import NasdepthError, brief, nearest
 from nasdepth.reading import parse_json, parse_yaml, read_text
 
 _SHOWN_PROBLEMS = 5
+_LATER = "later"
 
 
 def read_model[Model: BaseModel](
@@ -81,6 +82,39 @@ def validated[Model: BaseModel](
         raise error(f"{start}{problem}") from problem
     except ValidationError as problem:
         raise error("\n".join(start + line for line in _problems(model, problem, section))) from problem
+
+
+def later(default: Any, **limits: Any) -> Any:
+    """A pydantic field that a model did not have at first; its default is what was done before.
+
+    Args:
+        default: the field's default.
+        limits: further arguments of `pydantic.Field`.
+    """
+    return Field(default, json_schema_extra={_LATER: True}, **limits)
+
+
+def later_defaults(value: Any) -> dict[Any, Any]:
+    """Find the `later` fields that have their default, so that a hash can leave them out.
+
+    Args:
+        value: a model, or a mapping of such.
+
+    Returns:
+        What pydantic's `exclude` takes.
+    """
+    if isinstance(value, BaseModel):
+        found: dict[Any, Any] = {}
+        for name, field in type(value).model_fields.items():
+            extra = field.json_schema_extra
+            if isinstance(extra, dict) and extra.get(_LATER) and getattr(value, name) == field.default:
+                found[name] = True
+            elif inside := later_defaults(getattr(value, name)):
+                found[name] = inside
+        return found
+    if isinstance(value, Mapping):
+        return {name: inside for name, one in value.items() if (inside := later_defaults(one))}
+    return {}
 
 
 def _problems(model: type[BaseModel], error: ValidationError, section: str) -> Iterator[str]:

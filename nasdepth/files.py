@@ -125,8 +125,18 @@ def whole_path(path: str | Path) -> Path:
 
 
 def cache_folder(name: str) -> Path:
-    """Where what can be made again is kept: $NASDEPTH_CACHE/`name`, or in the user's cache folder."""
-    return Path(os.environ.get("NASDEPTH_CACHE") or platformdirs.user_cache_dir("nasdepth")) / name
+    """Where what can be made again is kept: $NASDEPTH_CACHE/`name`, or in the user's cache folder.
+
+    Raises:
+        NasdepthError: the user has no home folder, and `NASDEPTH_CACHE` names none.
+    """
+    folder = Path(os.environ.get("NASDEPTH_CACHE") or platformdirs.user_cache_dir("nasdepth"))
+    if not folder.is_absolute() and folder.parts[:1] == ("~",):
+        raise NasdepthError(
+            "nobody knows this user's home folder, and so not where to keep what can be made again; set "
+            "NASDEPTH_CACHE to a folder"
+        )
+    return folder / name
 
 
 def shipped(folder: str) -> Path:

@@ -77,6 +77,8 @@ FLOAT = (
     Kernel("fully_connected", 1, 1, 16, 1, 1, 10, in_shape=(1, 16), out_shape=(1, 10), activation="relu"),
     Kernel("mean", *BIG, 1, 1, 16, out_shape=(1, 16)),
     Kernel("mean", *BIG, 8, 12, 1, axes=(3,)),
+    Kernel("mean", *BIG, 8, 1, 16, axes=(2,)),
+    Kernel("mean", *BIG, 1, 12, 16, axes=(1,)),
     Kernel("pad", *BIG, 9, 14, 20, begin=(0, 0, 1, 3)),
     Kernel("softmax", 1, 1, 16, 1, 1, 16, in_shape=(1, 16), out_shape=(1, 16)),
     Kernel("reshape", *BIG, 1, 96, 16, out_shape=(1, 96, 16)),
@@ -90,6 +92,11 @@ FLOAT = (
     Kernel("space_to_depth", *BIG, 4, 6, 64),
 )
 QUANTISED = (
+    *(
+        Kernel("quantize", *BIG, *BIG, precision=precision, source=source)
+        for precision in ("int8", "uint8")
+        for source in ("int8", "uint8")
+    ),
     Kernel("quantize", *BIG, *BIG, precision="int8"),
     Kernel("dequantize", *BIG, *BIG, precision="int8"),
     Kernel("quantize", *BIG, *BIG, precision="uint8"),

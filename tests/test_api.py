@@ -1,14 +1,19 @@
 """The front door, as a notebook uses it."""
 
+import io
 import subprocess
 import sys
 from typing import get_type_hints
 
 import pytest
+from rich.console import Console
 
 import nasdepth
 from nasdepth.errors import NasdepthError, StudyError
-from nasdepth.searching import SearchOptions, Settings
+from nasdepth.files import write_json
+from nasdepth.report.terminal import retrained_table
+from nasdepth.score import score
+from nasdepth.searching import Run, SearchOptions, Settings
 
 TINY = "64x96,mobilenetv3_small_minimal@0.4:2,none-dsconv-k3-w8,up-nearest-bilinear"
 
@@ -75,6 +80,37 @@ def test_a_network_is_retrained_and_exported(tmp_path, table_file, in_shared_cac
     assert result.best is only and only.score > 0 and only.measured.latency_ms > 0
     exported = nasdepth.export(only.model.parent / "checkpoint.pt", tmp_path / "again.tflite")
     assert exported.trained and exported.path.is_file() and exported.architecture == TINY
+
+
+def test_a_time_of_another_device_gives_no_score(tmp_path, in_shared_cache):
+    """The default table is a Raspberry Pi's."""
+    result = nasdepth.retrain(
+        TINY,
+        baseline="none",
+        data="scenes:24+6",
+        changes={"epochs": 1, "batch_size": 8},
+        out=tmp_path / "trained",
+    )
+    assert "soc is" in result.different_device and result.device_info.threads == 1
+    only = result.best
+    assert only.measured.latency_ms > 0 and only.score is None
+    assert only.estimated_score == pytest.approx(score(only.metrics["si_rmse"], only.estimate.latency_ms))
+    console = Console(width=80, file=io.StringIO())
+    console.print(retrained_table(result))
+    printed = " ".join(console.file.getvalue().split())
+    assert "no score" in printed and "(est.)" in printed and "this PC" in printed
+    assert only.architecture.key in printed and "measured ms" not in printed
+
+
+def test_retrain_measures_where_the_search_did(tmp_path, in_shared_cache, table_file):
+    settings = {"data": "scenes:24+6", "device": "local?cores=0", "table": str(table_file)}
+    run = Run.create(tmp_path, Settings.of(**settings))
+    write_json(tmp_path / "search.json", run.settings.model_dump(mode="json"))
+    write_json(tmp_path / "results.json", {"best": {"architecture": TINY}})
+    with nasdepth.open_retraining(run=tmp_path) as retraining:
+        assert retraining.device_uri == "local?cores=0" and "pinned is '0'" in retraining.different_device
+    with nasdepth.open_retraining(run=tmp_path, device="local") as retraining:
+        assert retraining.device_uri == "local" and not retraining.different_device
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pytest
 
 from nasdepth import cli
 from nasdepth.decoder_blocks import BLOCKS
+from nasdepth.devices.kinds import KINDS
 from nasdepth.errors import PluginError, SpaceError
 from nasdepth.families import IMAGENET, Family, register_family
 from nasdepth.families import _family as family_registry
@@ -39,7 +40,7 @@ def build(in_channels, out_channels, kernel, reparam):
 @pytest.fixture(autouse=True)
 def as_if_nothing_was_loaded(monkeypatch, tmp_path):
     """Whatever a test loads is forgotten after it."""
-    registries = (BLOCKS, SAMPLERS, family_registry._FAMILIES, term_registry._TERMS)
+    registries = (BLOCKS, KINDS, SAMPLERS, family_registry._FAMILIES, term_registry._TERMS)
     before = [dict(registry) for registry in registries]
     modules = set(sys.modules)
     monkeypatch.setattr(sys, "path", list(sys.path))
@@ -88,7 +89,8 @@ def test_the_commands_of_the_guide_do_what_they_say(monkeypatch, tmp_path, capfd
     assert program == "nasdepth" and run(monkeypatch, *arguments) == 0
     said = capfd.readouterr()
     words = {"encoder_family": "mnasnet_b1@0.5:4", "decoder_block": "convnext-k", "loss_term": "si-RMSE",
-             "sampler": "sampler brute-force", "latency_predictor": "90 % interval"}  # fmt: skip
+             "sampler": "sampler brute-force", "latency_predictor": "90 % interval",
+             "device": "threads"}  # fmt: skip
     used = [word for name, word in words.items() if f"/{name}.py" in command]
     assert all(word in said.out + said.err for word in used)
 

@@ -18,9 +18,11 @@ from nasdepth.cli import (
     latency,
     models,
     packs,
+    predict,
     recipes,
     record,
     replay,
+    report,
     search,
     space,
     worker,
@@ -68,6 +70,8 @@ record.register(app)
 replay.register(app)
 worker.register(app)
 models.register(app)
+predict.register(app)
+report.register(app)
 doctor.register(app)
 
 

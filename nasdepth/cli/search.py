@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from rich.markup import escape
 from typer import Option
@@ -38,7 +38,13 @@ Table = Annotated[
     str | None, Option(help=f"Latency table or device pack; {DEFAULT_TABLE}, an estimate, by default.")
 ]
 MaxLatency = Annotated[float | None, Option(help="Do not train what the table says is slower.")]
-Objective = Annotated[Literal["score", "pareto"] | None, Option(help="What to optimise.")]
+Objective = Annotated[
+    str | None,
+    Option(
+        help="What is best: score (default; score:exponent=40 and constant= change it), quality (lowest "
+        "si-RMSE within --max-latency-ms), pareto, or one that a plugin registers."
+    ),
+]
 Sampler = Annotated[
     str | None,
     Option(
@@ -146,13 +152,15 @@ def search(
     resume: Resume = False,
     as_json: Json = False,
 ) -> None:
-    """Search for the architecture of the highest challenge score, 2^(-20 si-RMSE) / (C * latency).
+    """Search for the architecture of the highest challenge score, 2^(-20 si-RMSE) / (C * latency), or of the
+    lowest si-RMSE under a latency limit.
 
     Ctrl-C loses nothing; `--resume` continues. `nasdepth worker` joins the study of a `--storage` from any
     machine.
 
     Examples: `nasdepth search --budget 200`; `nasdepth search --workers 4`;
     `nasdepth search --budget 40 --data my_data --space quick --max-latency-ms 8`;
+    `nasdepth search --objective quality --max-latency-ms 10 --table adreno640-gpu`;
     `nasdepth search --pretrained-only --sampler tpe`;
     `nasdepth search --from runs/search-1 --table cortexa76-1t`; `nasdepth search --resume --budget 400`
     """
@@ -286,11 +294,23 @@ def _print_result(result: SearchResult, as_json: bool) -> None:
         out.print(
             f"{result.folder}/: trials.csv, pareto.csv, results.json, pareto.png\n"
             "est. = estimated from the table; scores take the measured latency where there is one.\n"
-            f"next: nasdepth retrain --run {quote(str(result.folder))}\n"
+            f"next: nasdepth retrain --run {quote(str(result.folder))}{_retrain_where(result)}\n"
             f"look: optuna-dashboard {quote(shown(result.storage))}"
         )
     if result.warning:
         (notes if as_json else out).print(escape(with_flags(result.warning)), soft_wrap=True)
+
+
+def _retrain_where(result: SearchResult) -> str:
+    """What `retrain` must be told to measure on the table's device, where the run does not say it."""
+    from nasdepth.devices.uri import uri_to_fill_in
+
+    measured = any(record.latency_source == "measured" for record in result.records)
+    return (
+        ""
+        if measured or result.settings.device
+        else f" --device {uri_to_fill_in(result.table.card.delegate)}"
+    )
 
 
 def _say_starts(families: Sequence[str]) -> None:

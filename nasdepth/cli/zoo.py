@@ -103,6 +103,8 @@ def _design_json(surveyed: Surveyed, predicted: list[Predicted]) -> dict[str, An
         "widths": design.widths,
         "stands_for": design.stands_for,
         "published": asdict(design.published),
+        "sized_by_time": design.sized_by_time,
+        "recipes": design.recipes,
         "parameters": surveyed.parameters,
         "mmacs": surveyed.mmacs,
         "partitions": surveyed.partitions,

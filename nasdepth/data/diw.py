@@ -19,6 +19,7 @@ from PIL import Image
 
 from nasdepth.data.folder import SplitName
 from nasdepth.data.pictures import (
+    check_inside,
     digest,
     picture_hw,
     read_picture,
@@ -192,6 +193,7 @@ def _parse(csv: Path) -> list[_Image]:
 
 
 def _find(csv: Path, name: str) -> Path:
+    check_inside(name)
     for folder in (csv.parent, csv.parent.parent):
         if (folder / name).is_file():
             return folder / name

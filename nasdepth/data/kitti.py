@@ -16,6 +16,7 @@ import numpy as np
 
 from nasdepth.data.folder import SplitName
 from nasdepth.data.pictures import (
+    check_inside,
     check_same_size,
     natural,
     read_picture,
@@ -197,6 +198,8 @@ def _listed(root: Path, path: Path) -> tuple[list[_Found], int]:
     for number, line in text_lines(path):
         words = line.split()
         try:
+            for word in words:
+                check_inside(word)
             if len(words) == 3 and (words[2] in _SIDES or words[1].isdecimal()):
                 one = _by_frame(root, words, annotated_drive)
             elif len(words) in (2, 3):

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from nasdepth.errors import DataError
 from nasdepth.files import whole_path
@@ -21,30 +21,36 @@ from nasdepth.reading import open_regular, read_text
 LEAST_KNOWN = 0.001
 """Below this share of known pixels, most of a batch's small loss maps hold none."""
 
-_FORMATS = ("PNG", "JPEG")
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "PPM")
 # the largest sensors of phones; decoded, three bytes each
 _MOST_PIXELS = 64_000_000
 _DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error, MemoryError)
 
+_ORIENTATION = 0x0112
+# of EXIF: those that swap height and width
+_LYING = (5, 6, 7, 8)
+
 
 def read_picture(path: Path) -> Image.Image:
-    """Open and decode a picture file.
+    """Open and decode a picture file, turned upright as its EXIF orientation says.
 
     Raises:
         DataError: it is missing, damaged or no picture.
     """
     with _opened(path) as image:
         image.load()
+        # what is turned is a new image, without a format
+        ImageOps.exif_transpose(image, in_place=True)
         return image
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     """A picture whose header has been read, and whose size is bearable."""
-    try:
-        with open_regular(path, error=DataError) as file, warnings.catch_warnings():
-            # a compressed picture of a megabyte can hold a gigabyte: it is refused here, with its name
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+    with open_regular(path, error=DataError) as file, warnings.catch_warnings():
+        # a compressed picture of a megabyte can hold a gigabyte: it is refused here, with its name
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        try:
             # by other formats' readers a file could start programs, as PostScript's does
             image = Image.open(file, formats=_FORMATS)
             pixels = image.width * image.height
@@ -54,9 +60,10 @@ def _opened(path: Path) -> Iterator[Image.Image]:
                     f"{_MOST_PIXELS / 1e6:.0f} are read; scale it down (nearest-neighbour where it is depth)"
                 )
             yield image
-    # Pillow reports damaged files as any of these, by format.
-    except (*_DAMAGED, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: cannot be read ({error}); replace the damaged file") from error
+        # Pillow reports damaged files as any of these, by format.
+        except (*_DAMAGED, Image.DecompressionBombError) as error:
+            words = "no picture" if isinstance(error, UnidentifiedImageError) else error
+            raise DataError(f"{path}: cannot be read ({words}); replace the damaged file") from error
 
 
 def check_same_size(
@@ -71,13 +78,14 @@ def check_same_size(
 
 
 def picture_hw(path: Path) -> tuple[int, int]:
-    """Height and width in pixels, from the file's header alone.
+    """Height and width in pixels of the upright picture, from the file's header alone.
 
     Raises:
         DataError: it is missing, damaged or no picture.
     """
     with _opened(path) as image:
-        return image.height, image.width
+        lies = image.getexif().get(_ORIENTATION, 1) in _LYING
+        return (image.width, image.height) if lies else (image.height, image.width)
 
 
 def resize_rgb(image: Image.Image, hw: tuple[int, int]) -> np.ndarray:
@@ -144,6 +152,16 @@ def slot_name(source: Path, *parts: str) -> str:
     """Folder in the cache for a source: its name, a hash of its whole path, and `parts`."""
     source = whole_path(source)
     return "-".join([source.name, digest(str(source))[:8], *parts])
+
+
+def check_inside(name: str) -> None:
+    """Refuse a name in a list that leads out of the data set's folder.
+
+    Raises:
+        DataError: it is absolute, or goes up.
+    """
+    if Path(name).is_absolute() or ".." in Path(name).parts or "\0" in name:
+        raise DataError(f"{name!r}: leads out of the data set's folder; name what lies in it")
 
 
 def natural(text: str) -> list[tuple[int, int | str]]:

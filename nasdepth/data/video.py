@@ -19,6 +19,7 @@ import numpy as np
 
 from nasdepth.data.folder import RGB_SUFFIXES, SplitName, is_test
 from nasdepth.data.pictures import (
+    check_inside,
     natural,
     picture_hw,
     read_picture,
@@ -126,6 +127,8 @@ def _triplets(
     for number, line in lines:
         words = line.split()
         try:
+            for word in words:
+                check_inside(word)
             if len(words) > 3 or (len(words) == 3 and words[2] not in _SIDES):
                 raise DataError(f"{line!r}: SCENE or SCENE FRAME [l|r] expected; mend the line")
             scene = open_scene(words[0], words[2] if len(words) == 3 else "")

@@ -15,6 +15,44 @@ def clean_up(model: schema.ModelT) -> None:
     fold_padding(model)
     cancel_transposes(model)
     drop_gathers(model)
+    drop_resizes(model)
+    drop_unused(model)
+
+
+def drop_unused(model: schema.ModelT) -> None:
+    """Remove tensors, buffers and operator codes that no operator uses."""
+    graph = model.subgraphs[0]
+    used = {int(one) for op in graph.operators for one in (*op.inputs, *op.outputs) if one >= 0}
+    kept = sorted(used.union(map(int, graph.inputs), map(int, graph.outputs)))
+    place = {before: after for after, before in enumerate(kept)}
+    place[-1] = -1  # an input that an operator does without
+    graph.tensors = [graph.tensors[one] for one in kept]
+    for operator in graph.operators:
+        operator.inputs = [place[int(one)] for one in operator.inputs]
+        operator.outputs = [place[int(one)] for one in operator.outputs]
+    graph.inputs = [place[int(one)] for one in graph.inputs]
+    graph.outputs = [place[int(one)] for one in graph.outputs]
+    for signature in model.signatureDefs or ():
+        for entry in (*signature.inputs, *signature.outputs):
+            entry.tensorIndex = place[int(entry.tensorIndex)]
+    _drop_unused_buffers(model)
+    codes = sorted({int(op.opcodeIndex) for op in graph.operators})
+    for operator in graph.operators:
+        operator.opcodeIndex = codes.index(operator.opcodeIndex)
+    model.operatorCodes = [model.operatorCodes[one] for one in codes]
+
+
+def _drop_unused_buffers(model: schema.ModelT) -> None:
+    # the first buffer is empty by TFLite's convention
+    buffers = sorted({0, *(int(tensor.buffer) for tensor in model.subgraphs[0].tensors)})
+    for tensor in model.subgraphs[0].tensors:
+        tensor.buffer = buffers.index(tensor.buffer)
+    # what describes the model to other tools names buffers too
+    described = buffers[:]
+    for metadata in model.metadata or ():
+        described.append(int(metadata.buffer))
+        metadata.buffer = len(described) - 1
+    model.buffers = [model.buffers[one] for one in described]
 
 
 def fold_padding(model: schema.ModelT) -> int:
@@ -136,11 +174,50 @@ def drop_gathers(model: schema.ModelT) -> int:
         axis_size = int(graph.tensors[gather.inputs[0]].shape[options.axis])
         if options.batchDims or not np.array_equal(chosen, np.arange(axis_size)):
             continue
-        for user in consumers[int(gather.outputs[0])]:
-            user.inputs = [gather.inputs[0] if index == gather.outputs[0] else index for index in user.inputs]
+        _bypass(consumers, gather)
         dropped.append(gather)
     _remove(graph, dropped)
     return len(dropped)
+
+
+def drop_resizes(model: schema.ModelT) -> int:
+    """Remove every RESIZE_BILINEAR and RESIZE_NEAREST_NEIGHBOR to the size that there is; return how many.
+
+    All their ways of sampling give each pixel itself there. A resize from the model's input to its output
+    stays: a tensor cannot be both.
+    """
+    graph = model.subgraphs[0]
+    inputs, outputs = ({int(index) for index in ends} for ends in (graph.inputs, graph.outputs))
+    dropped = []
+    for resize in list(graph.operators):
+        if operator_name(model, resize) not in ("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"):
+            continue
+        given, made = int(resize.inputs[0]), int(resize.outputs[0])
+        if not np.array_equal(graph.tensors[given].shape, graph.tensors[made].shape):
+            continue
+        if made in outputs:
+            if given in inputs or given in outputs or _is_constant(model, graph, given):
+                continue
+            # what made its input writes the output instead, and all that read the one read the other
+            for operator in graph.operators:
+                operator.inputs = [made if index == given else index for index in operator.inputs]
+                operator.outputs = [made if index == given else index for index in operator.outputs]
+        else:
+            _bypass(_Consumers(graph), resize)
+        dropped.append(resize)
+        _remove(graph, [resize])
+    return len(dropped)
+
+
+def _bypass(consumers: _Consumers, operator: schema.OperatorT) -> None:
+    """Let all that read what an operator writes read its first input instead."""
+    made = int(operator.outputs[0])
+    for user in consumers.get(made, []):
+        user.inputs = [operator.inputs[0] if index == made else index for index in user.inputs]
+
+
+def _is_constant(model: schema.ModelT, graph: schema.SubGraphT, index: int) -> bool:
+    return model.buffers[graph.tensors[index].buffer].data is not None
 
 
 def _constant(model: schema.ModelT, graph: schema.SubGraphT, index: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""From a trained network to a verified float32 .tflite."""
+"""From a trained network to a verified .tflite."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import os
 import sysconfig
 import tempfile
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +20,16 @@ from torch import nn
 
 from nasdepth.architecture import OUTPUT_HW
 from nasdepth.deploy.clean_up import clean_up
+from nasdepth.deploy.quantise import (
+    Calibration,
+    Converted,
+    convert_precision,
+    read_float,
+    require_calibration,
+)
 from nasdepth.errors import NasdepthError
 from nasdepth.files import whole_file
+from nasdepth.kernels.precision import Ends, Precision
 from nasdepth.models.reparam import collapse
 from nasdepth.tflite.depth_model import TFLiteDepth
 from nasdepth.tflite.flatbuffer import operator_name, read_model, write_model
@@ -31,11 +40,26 @@ _ONNX_OPSET = 17
 
 @dataclass(frozen=True)
 class Export:
-    """What was written: the file, its operators in order, and its largest relative error against torch."""
+    """What was written.
+
+    Attributes:
+        path: of the file.
+        operators: in order.
+        relative_error: largest difference of the float32 file's depth and torch's over the largest depth; NaN
+            where nobody looked.
+        converted: how the file became one of lower precision, how far it is from the float32 one; None for
+            float32 itself.
+    """
 
     path: Path
     operators: tuple[str, ...]
     relative_error: float
+    converted: Converted | None = None
+
+    @property
+    def precision(self) -> Precision:
+        """Of the file."""
+        return self.converted.precision if self.converted else "float32"
 
 
 @contextlib.contextmanager
@@ -113,6 +137,50 @@ def export_tflite(model: nn.Module, path: str | Path, *, verify: bool = True) ->
         write_model(flatbuffer, temporary)
         error = _relative_error(temporary, rgb, expected) if verify else float("nan")
     return Export(path, operators, error)
+
+
+def deploy(
+    network: nn.Module | Path,
+    path: Path,
+    precision: Precision = "float32",
+    calibration: Calibration | None = None,
+    ends: Ends = "uint8",
+    progress: Callable[[int, int], None] = lambda *_: None,
+) -> Export:
+    """Write a network in a precision.
+
+    Args:
+        network: in torch (see `export_tflite`), or a float32 depth .tflite.
+        path: written whole or not at all.
+        precision: of the file; see `convert_precision` for this and what follows.
+        calibration: photographs, for int8.
+        ends: what an int8 file takes.
+        progress: hears (done, total) calibration images.
+
+    Raises:
+        ModelFileError: a .tflite that is damaged, no depth model or quantised already; a result that differs
+            too much from the float32 file. Nothing is written then.
+        DataError: int8 without calibration images.
+        NasdepthError: the conversion disagrees with torch.
+    """
+    require_calibration(precision, calibration)
+    with tempfile.TemporaryDirectory(prefix="nasdepth-") as folder:
+        plain = path if precision == "float32" else Path(folder) / "float32.tflite"
+        exported = _cleaned(network, plain) if isinstance(network, Path) else export_tflite(network, plain)
+        if precision == "float32":
+            return exported
+        converted = convert_precision(plain, path, precision, calibration, ends, progress)
+    return Export(path, converted.operators, exported.relative_error, converted)
+
+
+def _cleaned(source: Path, path: Path) -> Export:
+    """A float .tflite without what nothing in it uses."""
+    model = read_float(source)
+    clean_up(model)
+    with whole_file(path) as temporary:
+        write_model(model, temporary)
+    operators = tuple(operator_name(model, op) for op in model.subgraphs[0].operators)
+    return Export(path, operators, float("nan"))
 
 
 def _relative_error(path: Path, rgb: torch.Tensor, expected: np.ndarray) -> float:

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from nasdepth.devices.kinds import KINDS, DeviceKind
 from nasdepth.errors import DeviceError
 from nasdepth.files import at_home
 
-KINDS = {
-    "local": "this machine's CPU",
-    "local-gpu": "this machine's GPU",
-    "ssh": "ssh://user@host[:port], a Linux board",
-    "adb": "adb or adb://serial, an Android phone",
-}
 _MOST_THREADS = 1024
 
 
@@ -26,8 +21,9 @@ class DeviceUri:
 
     Attributes:
         text: as it was written.
-        kind: one of `KINDS`.
-        user, host, port: of ssh://; `host` is the serial of adb://, empty for the only phone there is.
+        kind: name of a registered kind of device.
+        user, host, port: of ssh://; `host` is the serial of adb://, empty for the only phone there is, and
+            the whole address of a device from a plugin.
         threads: of the runtime; None where the URI does not say.
         cores: CPUs to pin the process to; empty leaves it free.
         gpu: run on the GPU, and on nothing else.
@@ -38,6 +34,7 @@ class DeviceUri:
         retry_seconds: how long a lost ssh connection is tried again.
         binary: benchmark_model on this machine, for adb.
         xnnpack: adb's CPU runs use XNNPACK.
+        own: options that only this kind of device has, by name, as they were written.
     """
 
     text: str
@@ -55,6 +52,7 @@ class DeviceUri:
     retry_seconds: float = 60.0
     binary: Path | None = None
     xnnpack: bool = True
+    own: dict[str, str] = field(default_factory=dict, hash=False)
 
     def with_threads(self, threads: int | None) -> DeviceUri:
         """The same device with the threads that a command was given; 1 where nobody says.
@@ -71,6 +69,15 @@ class DeviceUri:
         return replace(self, threads=threads or self.threads or 1)
 
 
+def uri_to_fill_in(delegate: str) -> str:
+    """How a user would name the device of a table in a shell: an Android phone's GPU by adb, a board by ssh.
+
+    Args:
+        delegate: of the table's card.
+    """
+    return "'adb?gpu=true'" if delegate == "gpu" else "ssh://USER@BOARD"
+
+
 def parse_uri(text: str) -> DeviceUri:
     """Parse a device URI.
 
@@ -80,17 +87,17 @@ def parse_uri(text: str) -> DeviceUri:
     address, _, query = text.partition("?")
     kind = address.split(":")[0]
     if kind not in KINDS:
-        known = "; ".join(f"{name} ({words})" for name, words in KINDS.items())
+        known = "; ".join(f"{one.name} ({one.summary})" for one in KINDS.values())
         raise DeviceError(f"device {text!r}: no such kind of device; use 'local' or another of: {known}")
-    options = _options(text, kind, query)
+    options = _options(text, KINDS[kind], query)
     if kind == "local-gpu":
         options["gpu"] = True
     if kind == "ssh":
         options |= _ssh_address(text, address)
     elif kind == "adb":
         options["host"] = _serial(text, address)
-    elif address != kind:
-        raise DeviceError(f"device {text!r}: {kind!r} takes no address; options follow a '?'")
+    else:
+        options["host"] = _address(text, KINDS[kind], address)
     return DeviceUri(text=text, kind=kind, **options)
 
 
@@ -120,24 +127,36 @@ def _serial(text: str, address: str) -> str:
     return match[1] or ""
 
 
-def _options(text: str, kind: str, query: str) -> dict:
-    allowed = _ALLOWED[kind]
+def _address(text: str, kind: DeviceKind, address: str) -> str:
+    rest = address.removeprefix(kind.name)
+    if kind.address == "none" and rest:
+        raise DeviceError(f"device {text!r}: {kind.name!r} takes no address; options follow a '?'")
+    host = rest.removeprefix("://")
+    if (rest and host in (rest, "")) or (kind.address == "needed" and not host):
+        raise DeviceError(f"device {text!r}: expected {kind.summary}")
+    return host
+
+
+def _options(text: str, kind: DeviceKind, query: str) -> dict:
     options: dict = {}
+    own: dict[str, str] = {}
     for pair in filter(None, query.split("&")):
         name, equals, value = pair.partition("=")
         value = unquote(value)
-        if name not in allowed:
-            raise DeviceError(f"device {text!r}: {kind} has no option {name!r}; it has {', '.join(allowed)}")
-        field, read, words = _OPTIONS[name]
-        if field in options:
+        if name not in kind.options:
+            known = f"it has {', '.join(kind.options)}" if kind.options else "it has none"
+            raise DeviceError(f"device {text!r}: {kind.name} has no option {name!r}; {known}")
+        attribute, read, words = _OPTIONS.get(name, (name, _text, "a value"))
+        values = options if name in _OPTIONS else own
+        if attribute in values:
             raise DeviceError(f"device {text!r}: option {name} is given twice")
         try:
             if not equals:
                 raise ValueError
-            options[field] = read(value)
+            values[attribute] = read(value)
         except ValueError:
             raise DeviceError(f"device {text!r}: {name}={value!r}; expected {words}") from None
-    return options
+    return options | {"own": own}
 
 
 def _count(value: str) -> int:
@@ -189,10 +208,4 @@ _OPTIONS: dict[str, tuple[str, Callable, str]] = {
     "retry": ("retry_seconds", _seconds, "seconds, 0 or more"),
     "binary": ("binary", _file, "TFLite's benchmark_model, a file that exists on this machine"),
     "xnnpack": ("xnnpack", _flag, "true or false"),
-}
-_ALLOWED = {
-    "local": ("threads", "cores"),
-    "local-gpu": ("threads", "cores", "icd"),
-    "ssh": ("threads", "cores", "gpu", "icd", "python", "config", "tmp", "retry"),
-    "adb": ("threads", "cores", "gpu", "xnnpack", "binary"),
 }

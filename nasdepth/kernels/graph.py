@@ -114,6 +114,15 @@ def _padded(pad: Node, convolution: Node, rules: Rules) -> Node | None:
     return replace(convolution, kernel=kernel, inputs=(*pad.inputs, *convolution.inputs[1:]))
 
 
+def pads_of(kernel: Kernel) -> tuple[int, int, int, int] | None:
+    """What a `pad` adds: top, bottom, left, right; None where it pads other axes, and for other kernels."""
+    if kernel.op != "pad" or kernel.in_shape or kernel.in_channels != kernel.out_channels:
+        return None
+    rows, columns = kernel.out_height - kernel.in_height, kernel.out_width - kernel.in_width
+    top, left = kernel.begin[1:3] if kernel.begin else (rows // 2, columns // 2)
+    return top, rows - top, left, columns - left
+
+
 def canonical(kernel: Kernel) -> Kernel:
     """Spell two ways of saying the same thing alike."""
     if not kernel.padding:

@@ -82,6 +82,7 @@ _CHOICES = {
     "operand": ("", *STRETCHED, *CONSTANTS),
     "sampling": ("", "half_pixel", "align_corners", "asymmetric"),
     "precision": ("float32", "int8", "uint8"),
+    "source": ("", "int8", "uint8"),
 }
 _BYTES = {"float32": 4, "int8": 1, "uint8": 1}
 _BIAS_BYTES = 4
@@ -125,6 +126,8 @@ class Kernel(_Hashed):
             not half (rounded down) of all that the axis gets.
         steps: strided_slice only; the step along each axis.
         pads: (top, bottom, left, right) zeros that a `valid` convolution adds by itself.
+        source: of quantize, the precision of what it reads where that is quantised already; `precision` is
+            what it writes.
     """
 
     op: str
@@ -153,6 +156,7 @@ class Kernel(_Hashed):
     begin: tuple[int, ...] = ()
     steps: tuple[int, ...] = ()
     pads: tuple[int, ...] = ()
+    source: str = ""
 
     def __hash__(self) -> int:
         try:
@@ -241,7 +245,7 @@ class Kernel(_Hashed):
             elements += self.out_pixels * self.out_channels
         elif self.op == "batch_matmul" or self.operand in STRETCHED:
             elements += math.prod(self.second_shape)
-        size = _BYTES["float32" if self.op == "quantize" else self.precision]
+        size = _BYTES[self.source or ("float32" if self.op == "quantize" else self.precision)]
         return size * elements
 
     @property
@@ -267,6 +271,8 @@ class Kernel(_Hashed):
                 return "conv1x1" if window == "k1x1" else "conv_kxk"
             case "depthwise_conv2d":
                 return f"dw_{window}s{self.stride_height}"
+            case "quantize" if self.source:
+                return f"requantize_{self.source}"
         return f"{self.op}_{self.operand}" if self.op in BINARY else self.op
 
     def __str__(self) -> str:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from nasdepth.architecture import OUTPUT_HW, Architecture, DecoderStage
+from nasdepth.architecture import JOINING, OUTPUT_HW, Architecture, DecoderStage
 from nasdepth.decoder_blocks import BLOCKS
 from nasdepth.models.blocks import PlanarGuidance, SkipGate, bias_of, build_attention, build_block, upsample
 from nasdepth.models.encoders import EncoderNet
@@ -14,12 +14,19 @@ from nasdepth.models.encoders import EncoderNet
 DEFAULT_SCALE_MM = 3000.0
 PENULTIMATE = "penultimate"
 """The feature layer that the head sees."""
+HEAD = "head"
+"""The feature layer of one channel that the last convolution gives, before the last activation."""
 
 
 def start_at_typical_depth(head: nn.Conv2d) -> None:
     """First weights of a head with a ReLU behind it: one that starts negative never learns."""
     nn.init.normal_(head.weight, std=0.01)
     nn.init.ones_(bias_of(head))
+
+
+def head_layer(head: nn.Conv2d, decoded: torch.Tensor) -> torch.Tensor:
+    """Depth over the scale before the last activation, (B, 1, h, w): the layer `HEAD`."""
+    return F.conv2d(decoded, head.weight, head.bias, padding=head.padding)
 
 
 def head_depth_mm(head: nn.Conv2d, decoded: torch.Tensor, scale_mm: torch.Tensor) -> torch.Tensor:
@@ -50,10 +57,11 @@ class Stage(nn.Module):
         self.skip = stage.skip
         self.upsamples = BLOCKS[stage.block].upsamples
         channels = stage.width if self.upsamples else in_channels  # of what the skip is fused with
-        joined = channels + skip_channels if stage.skip in ("concat", "gate") else channels
+        joined = channels + skip_channels if stage.skip in JOINING else channels
         projected = stage.skip == "add" and skip_channels != channels
         self.project = nn.Conv2d(skip_channels, channels, 1) if projected else nn.Identity()
-        self.gate = SkipGate(skip_channels, channels) if stage.skip == "gate" else None
+        gated = stage.skip in ("gate", "lrgate")
+        self.gate = SkipGate(skip_channels, channels, leaky=stage.skip == "lrgate") if gated else None
         # behind a block that upsamples there is no other to bring a concatenation back to the width
         narrowed = self.upsamples and joined != channels
         self.narrow = nn.Conv2d(joined, channels, 1) if narrowed else nn.Identity()
@@ -141,14 +149,20 @@ class DepthNet(nn.Module):
         (B, width, *input_hw / head stride), the last decoder features; with local planar guidance
         (B, plane maps + width, *input_hw).
         """
-        return self.features(resized)[PENULTIMATE]
+        return self._layers(resized)[PENULTIMATE]
 
     def features(self, resized: torch.Tensor) -> dict[str, torch.Tensor]:
         """Feature maps by layer, for distillation and for what is trained beside the network.
 
         "encoder8", "encoder16", ... as the encoder gives them at each stride, "stride32", ..., "stride4" what
-        the decoder makes at each (the neck's is the coarsest), and "penultimate", what `decode` returns.
+        the decoder makes at each (the neck's is the coarsest), "penultimate", what `decode` returns, and
+        "head", what the last convolution makes of it before the last activation.
         """
+        named = self._layers(resized)
+        return named | {HEAD: head_layer(self.head, named[PENULTIMATE])}
+
+    def _layers(self, resized: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Those of `features` that depth is computed from."""
         encoded = self.encoder(resized)
         x = self.neck_attention(self.neck(encoded[self.architecture.encoder.stride]))
         decoded = {self.architecture.encoder.stride: x}

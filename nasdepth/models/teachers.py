@@ -15,8 +15,10 @@ from nasdepth.families import families, get_family
 from nasdepth.models.blocks import hw_of, upsample
 from nasdepth.models.depthnet import (
     DEFAULT_SCALE_MM,
+    HEAD,
     PENULTIMATE,
     head_depth_mm,
+    head_layer,
     start_at_typical_depth,
 )
 from nasdepth.models.encoders import EncoderNet
@@ -183,7 +185,8 @@ class TeacherNet(nn.Module):
         start_at_typical_depth(self.head)
         self.register_buffer("scale_mm", torch.tensor(DEFAULT_SCALE_MM))
         self.channels = {f"encoder{stride}": size for stride, size in self.encoder.channels.items()}
-        self.channels |= {f"stride{stride}": width for stride in self._strides} | {PENULTIMATE: seen}
+        self.channels |= {f"stride{stride}": width for stride in self._strides}
+        self.channels |= {PENULTIMATE: seen, HEAD: 1}
 
     def resize(self, rgb: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) -> (B, 3, *input_hw), bilinear with half-pixel centres."""
@@ -192,10 +195,16 @@ class TeacherNet(nn.Module):
     def features(self, resized: torch.Tensor) -> dict[str, torch.Tensor]:
         """Every layer of an already resized image by name, (B, C, h, w) each.
 
-        "encoder4" and so on are the encoder's maps, "stride32" to "stride4" the decoder's levels and
-        "penultimate" is what the head sees, at twice the finest level's size. A plain ViT's "encoder4" to
-        "encoder32" are its maps of growing depth, all at the resolution of its patches.
+        "encoder4" and so on are the encoder's maps, "stride32" to "stride4" the decoder's levels,
+        "penultimate" is what the head sees, at twice the finest level's size, and "head" what it makes of
+        that before the last activation. A plain ViT's "encoder4" to "encoder32" are its maps of growing
+        depth, all at the resolution of its patches.
         """
+        named = self._layers(resized)
+        return named | {HEAD: head_layer(self.head, named[PENULTIMATE])}
+
+    def _layers(self, resized: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Those of `features` that depth is computed from."""
         maps = self.encoder(resized)
         named = {f"encoder{stride}": one for stride, one in maps.items()}
         x = None
@@ -209,7 +218,7 @@ class TeacherNet(nn.Module):
 
     def decode(self, resized: torch.Tensor) -> torch.Tensor:
         """Compute what the head sees of an already resized image."""
-        return self.features(resized)[PENULTIMATE]
+        return self._layers(resized)[PENULTIMATE]
 
     def predict(self, decoded: torch.Tensor, out_hw: tuple[int, int]) -> torch.Tensor:
         """Depth in millimetres, (B, 1, *out_hw), from what `decode` gives."""

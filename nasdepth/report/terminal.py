@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from rich import box
 from rich.table import Table
 
+from nasdepth.devices.uri import parse_uri
+
 if TYPE_CHECKING:  # a table costs no second of torch's import
     from nasdepth import latency
+    from nasdepth.devices import DeviceInfo
     from nasdepth.latency import LatencyEstimate
     from nasdepth.latency.measure import Checked
-    from nasdepth.searching import Retrained, TrialRecord
+    from nasdepth.searching import Retrained, RetrainResult, TrialRecord
 
 
 def figure(value: float | None, digits: int) -> str:
@@ -25,6 +28,10 @@ def interval(low_ms: float | None, high_ms: float | None) -> str:
 
 def table_words(table: latency.Table) -> str:
     """A latency table in one line: what it was made on, and how far to trust it."""
+    return f"{_trusted_words(table)}; {table.doubt}" if table.doubt else _trusted_words(table)
+
+
+def _trusted_words(table: latency.Table) -> str:
     card = table.card
     validation = table.validation
     if card.kind == "calibrated":
@@ -82,33 +89,74 @@ _METRICS = {
 }
 
 
-def retrained_table(results: Iterable[Retrained], estimated_for: str) -> Table:
-    """Retrained networks side by side, best first; `estimated_for` is the device of the latency table."""
+def machine_words(uri: str, info: DeviceInfo) -> str:
+    """The device behind a URI in a few words, as a heading names it: `this PC, 1 thread`."""
+    setting = parse_uri(uri)
+    match setting.kind:
+        case "local":
+            machine = "this PC"
+        case "local-gpu":
+            machine = f"this PC's {info.gpu or 'GPU'}"
+        case "ssh":
+            machine = setting.host
+        case _:
+            machine = info.device
+    if info.gpu:
+        return machine if info.gpu in machine else f"{machine}, {info.gpu}"
+    return f"{machine}, {info.threads} thread{'' if info.threads == 1 else 's'}"
+
+
+def retrained_table(result: RetrainResult) -> Table:
+    """Retrained networks side by side, best first.
+
+    A network without a name is called by its key, which is also its folder's name. There is a score only
+    where the latency table's own device measured; the estimated one is called so.
+    """
+    machine = machine_words(result.device, result.device_info)
+    other = bool(result.different_device)
     table = Table(
-        title="Scored on the test split as .tflite, measured on the device",
+        title=f"Scored on the test split as .tflite, measured on {machine}"
+        + (", which is not the latency table's device: no score" if other else ""),
         title_justify="left",
         box=box.SIMPLE_HEAD,
     )
-    results = sorted(results, key=lambda one: -(one.score or 0))
+    networks = sorted(result.networks, key=lambda one: (-(one.score or 0), -(one.estimated_score or 0)))
     shown = {
-        name: heading for name, heading in _METRICS.items() if any(name in one.metrics for one in results)
+        name: heading for name, heading in _METRICS.items() if any(name in one.metrics for one in networks)
     }
-    table.add_column("network", overflow="fold")
-    for heading in ("score", *(heading for heading, _ in shown.values()), "measured ms"):
+    table.add_column("network", overflow="fold", min_width=12)
+    measured = f"ms on {machine}" if other else "measured ms"
+    for heading in ("score (est.)" if other else "score", *(heading for heading, _ in shown.values())):
         table.add_column(heading, justify="right")
-    table.add_column(f"ms (est. for {estimated_for})", justify="right", overflow="fold")
-    table.add_column("90 % interval (est.)", justify="right")
-    for result in results:
-        row = result.to_row()
+    for heading in (measured, "ms (est.)"):
+        table.add_column(heading, justify="right")
+    for one in networks:
+        row = one.to_row()
         table.add_row(
-            row["name"] or row["architecture"],
-            figure(result.score, 1) or "none",
+            network_name(one),
+            figure(one.estimated_score if other else one.score, 1) or "none",
             *(figure(row[name], digits) for name, (_, digits) in shown.items()),
             figure(row["measured_latency_ms"], 3) or "not measured",
             figure(row["estimated_latency_ms"], 3) or "no table",
-            interval(row["estimated_latency_low_ms"], row["estimated_latency_high_ms"]),
         )
     return table
+
+
+def network_name(network: Retrained) -> str:
+    """A named design's name, otherwise the key of the architecture."""
+    return network.to_row()["name"] or network.architecture.key
+
+
+def estimate_lines(result: RetrainResult) -> Iterator[str]:
+    """What the estimates of retrained networks are of, and how sure they are."""
+    yield f"est. = estimated by {table_words(result.table)}"
+    for one in result.networks:
+        if one.estimate is not None:
+            low_ms, high_ms = one.estimate.interval_90
+            yield (
+                f"{network_name(one)}: estimated {one.estimate.latency_ms:.3f} ms for "
+                f"{result.table.card.device}, 90 % interval {low_ms:.3f} to {high_ms:.3f} ms"
+            )
 
 
 def figures_table(title: str, figures: Mapping[str, object]) -> Table:

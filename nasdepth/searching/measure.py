@@ -12,7 +12,7 @@ import optuna
 
 from nasdepth.architecture import Architecture
 from nasdepth.deploy import export_tflite
-from nasdepth.devices import Device, DeviceInfo, Measurement
+from nasdepth.devices import Device, DeviceInfo, Measurement, open_device, parse_uri
 from nasdepth.errors import DeviceError
 from nasdepth.latency.predict.card import SETTING, DeviceSetting
 from nasdepth.models import build
@@ -31,6 +31,26 @@ def differences(info: DeviceInfo, card: DeviceSetting) -> str:
         for field in SETTING
         if getattr(info, field) != getattr(card, field)
     )
+
+
+def open_beside(uri: str, threads: int | None, card: DeviceSetting) -> Device:
+    """Open the device that is to measure beside a table's estimates.
+
+    Args:
+        uri: of the device, see `nasdepth.devices.open_device`.
+        threads: of the runtime; where neither they nor the URI say it, the table's on the table's own device,
+            and 1 on any other.
+
+    Raises:
+        DeviceError: the device cannot be reached or used.
+    """
+    if threads is not None or parse_uri(uri).threads is not None:
+        return open_device(uri, threads)
+    device = open_device(uri, card.threads)
+    if card.threads == 1 or not differences(device.describe(), card):
+        return device
+    device.close()
+    return open_device(uri)
 
 
 class CandidateBench:

@@ -16,7 +16,7 @@ import torch
 from nasdepth.architecture import OUTPUT_HW, Architecture
 from nasdepth.data import DepthSplit, ImageSplit, Mixture, Portion, open_split
 from nasdepth.deploy import evaluate, evaluate_tflite, export_tflite
-from nasdepth.devices import Device, Measurement, open_device
+from nasdepth.devices import Device, DeviceInfo, Measurement
 from nasdepth.errors import DeviceError, NasdepthError, check_seed
 from nasdepth.families import families
 from nasdepth.files import write_json, write_text
@@ -25,7 +25,7 @@ from nasdepth.models import AnyNetwork, Teacher, build_any, name_of, start_from_
 from nasdepth.models.pretrained import Start
 from nasdepth.packs import Table, load_predictor
 from nasdepth.score import score
-from nasdepth.searching.measure import differences
+from nasdepth.searching.measure import differences, open_beside
 from nasdepth.searching.objective import hold_out_validation
 from nasdepth.searching.run import describe_table
 from nasdepth.training import Epoch, Recipe, StepReport, train
@@ -49,8 +49,9 @@ class Retrained:
             empty without a test split.
         median_scaled: depths were scaled to the true median, because no training data had metric depth.
         estimate: what the latency table said of it.
-        measured: the .tflite on the device, None where there is none.
-        score: from the .tflite's si-RMSE and the measured latency, None without either.
+        measured: the .tflite on the device that measured, None where there is none.
+        score: from the .tflite's si-RMSE and the measured latency; None without either, and where the device
+            that measured is not the one of the latency table: its time says nothing of the table's device.
     """
 
     architecture: Architecture | Teacher
@@ -61,6 +62,13 @@ class Retrained:
     estimate: LatencyEstimate | None
     measured: Measurement | None
     score: float | None
+
+    @property
+    def estimated_score(self) -> float | None:
+        """From the .tflite's si-RMSE and the estimated latency; None without either."""
+        if self.estimate is None or "si_rmse" not in self.metrics:
+            return None
+        return score(self.metrics["si_rmse"], self.estimate.latency_ms)
 
     def to_row(self) -> dict:
         """Flat, for CSV and JSON."""
@@ -80,6 +88,7 @@ class Retrained:
             "measured_latency_ms": self.measured.latency_ms if self.measured else None,
             "measured_median_ms": self.measured.median_ms if self.measured else None,
             "score": self.score,
+            "estimated_score": self.estimated_score,
         }
 
 
@@ -153,7 +162,7 @@ class Retraining:
         test_data: data whose test split is scored on; `data` by default. Video has no depth to score on.
         table: latency table or device pack, for the estimates.
         device: URI of the device that measures, see `nasdepth.devices.open_device`.
-        threads: of the runtime on the device.
+        threads: of the runtime on the device; the table's on the table's own device, otherwise 1.
         labels: folder of segmentation labels of `data`, where the recipe has a term for them.
         folder: gets a folder for each network, and `results.json`.
         seed: random seed of the trainings.
@@ -181,7 +190,7 @@ class Retraining:
         self.data, self.device_uri = data, device
         self.predictor = load_predictor(table)
         with ExitStack() as closing:
-            self.device = closing.enter_context(open_device(device, threads))
+            self.device = closing.enter_context(open_beside(device, threads, self.table.card))
             self.device_info = self.device.describe()
             self.mixture, self.validation = open_training(data, recipe, seed)
             self._extras = open_labels(labels, recipe, self.mixture)
@@ -248,7 +257,8 @@ class Retraining:
             data=self.data,
             test_data=self.test_data,
             device=self.device_uri,
-            threads=self.device_info.threads,
+            device_info=self.device_info,
+            different_device=self.different_device,
             recipe=self.recipe,
             table=self.table,
         )
@@ -263,7 +273,9 @@ class RetrainResult:
     Attributes:
         networks: in the order in which they were asked for.
         data, test_data: what was trained on, and what was scored on; None where nothing was.
-        device, threads: URI of the device that measured, and threads of its runtime.
+        device: URI of the device that measured.
+        device_info: what that device says of itself.
+        different_device: how it differs from the latency table's; empty where it is that device.
         table: of the estimates.
     """
 
@@ -272,14 +284,16 @@ class RetrainResult:
     data: str
     test_data: str | None
     device: str
-    threads: int
+    device_info: DeviceInfo
+    different_device: str
     recipe: Recipe
     table: Table
 
     @property
     def best(self) -> Retrained:
-        """The network of the highest score; those without one come last."""
-        return max(self.networks, key=lambda one: one.score or 0.0)
+        """The network of the highest score, or of the highest estimated score where none was measured on the
+        table's device."""
+        return max(self.networks, key=lambda one: (one.score or 0.0, one.estimated_score or 0.0))
 
     def to_json(self) -> dict[str, Any]:
         """As `results.json` has it."""
@@ -287,7 +301,8 @@ class RetrainResult:
             "data": self.data,
             "test_data": self.test_data,
             "device": self.device,
-            "threads": self.threads,
+            "threads": self.device_info.threads,
+            "different_device": self.different_device,
             "recipe": self.recipe.model_dump(mode="json"),
             "table": describe_table(self.table),
             "results": [one.to_row() for one in self.networks],
@@ -367,6 +382,10 @@ def retrain(
                 raise DeviceError(f"{device.uri} cannot run {path}: {measured.error}")
     elif scored_on is not None:
         metrics = evaluate(_predictor_of(model), OUTPUT_HW, scored_on, median_scaled=scaled).compute()
+    # a time of one device beside an estimate for another is no result of either
+    comparable = (
+        device is None or predictor is None or not differences(device.describe(), predictor.table.card)
+    )
     result = Retrained(
         architecture,
         path,
@@ -378,7 +397,7 @@ def retrain(
         else None,
         measured,
         score(metrics["si_rmse"], measured.latency_ms)
-        if measured is not None and "si_rmse" in metrics
+        if measured is not None and "si_rmse" in metrics and comparable
         else None,
     )
     write_json(

@@ -19,6 +19,7 @@ from sqlalchemy.engine import URL, make_url
 from nasdepth.architecture import Architecture
 from nasdepth.data import DepthSplit, load_split
 from nasdepth.devices import Device, open_device, parse_uri
+from nasdepth.devices.uri import uri_to_fill_in
 from nasdepth.errors import NasdepthError, StudyError, brief
 from nasdepth.files import whole_file, whole_path, write_json
 from nasdepth.latency import Predictor
@@ -165,7 +166,8 @@ class Run:
             return "`measure_top` is 0"
         different = differences(self._device.describe(), self.table.card)
         return different and (
-            f"this machine is not the table's device ({different}); to measure there, give it as `device`"
+            f"this machine is not the table's device ({different}); to measure there, give it as `device`, "
+            f"such as {uri_to_fill_in(self.table.card.delegate)}"
         )
 
     @property
@@ -174,11 +176,12 @@ class Run:
         card = self.table.card
         if card.kind == "measured":
             return ""
+        uri = uri_to_fill_in(card.delegate)
         return (
             f"latencies are estimates for {card.device} ({card.runtime} {card.runtime_version}, "
             f"{card.threads} thread{'s' if card.threads > 1 else ''}): {self.table.name} is calibrated on "
-            "whole networks, not measured. Replace it by your own board's: nasdepth latency build --device "
-            "ssh://USER@BOARD, then nasdepth search --table FILE"
+            f"whole networks, not measured. Replace it by your own device's: nasdepth latency build --device "
+            f"{uri}, then nasdepth search --table FILE --device {uri}"
         )
 
     @property
@@ -197,7 +200,7 @@ class Run:
         Raises:
             NasdepthError: the space, the data, the table or the device cannot be used.
         """
-        check_sampler(self.settings.sampler, self.settings.objective)
+        check_sampler(self.settings.sampler, self.settings.goal)
         space = self._space()
         settings = self.settings
         bench = None if self.unmeasured_because else CandidateBench(self._device, self.table.card)
@@ -281,7 +284,7 @@ class Run:
     def write_results(self, records: Iterable[TrialRecord]) -> None:
         """Write `trials.csv` (every trial), `pareto.csv` and `results.json` (front, best, named designs)."""
         records = list(records)
-        front, top = pareto_front(records), best(records)
+        front, top = pareto_front(records), best(records, self.settings.goal)
         self._write_csv("trials.csv", records)
         self._write_csv("pareto.csv", front)
         write_json(
@@ -413,7 +416,7 @@ def open_search(
             **settings.training_identity(split),
         },
         storage=storage,
-        mode=settings.objective,
+        goal=settings.goal,
         max_latency_ms=settings.max_latency_ms,
         seed=settings.seed,
         pruner=settings.pruner,

@@ -18,6 +18,7 @@ from nasdepth.searching.events import SearchEvents
 from nasdepth.searching.records import WHOLE, Outcome, TrialRecord, best, pareto_front
 from nasdepth.searching.run import Run, latest_run_folder, named, trials_frame
 from nasdepth.searching.settings import Settings
+from nasdepth.searching.storage import MEMORY
 from nasdepth.searching.study import Search
 from nasdepth.searching.workers import LocalWorkers, share_of_cores
 
@@ -53,7 +54,7 @@ class SearchResult:
     @property
     def best(self) -> TrialRecord | None:
         """The winner; None if nothing was trained to the end. Look at its `useful` before you use it."""
-        return best(self.records)
+        return best(self.records, self.settings.goal)
 
     @property
     def pareto_front(self) -> list[TrialRecord]:
@@ -176,6 +177,10 @@ def _check(budget: int, training_minutes: float | None, workers: int, settings: 
         raise StudyError(f"`training_minutes` is {training_minutes:g}; it must be above 0")
     if workers < 1:
         raise StudyError(f"`workers` is {workers}; at least one process must train")
+    if workers > 1 and settings.storage == MEMORY:
+        raise StudyError(
+            f"`storage` is {MEMORY}, which no other process sees; search with `workers` 1, or leave it out"
+        )
     if workers > 1 and settings.measure_when_unsure:
         raise StudyError(
             "`measure_when_unsure` measures while others train, which would disturb it; search with "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypedDict
+from typing import Annotated, Any, Self, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator
 
@@ -12,6 +12,7 @@ from nasdepth.defaults import DEFAULT_TABLE
 from nasdepth.errors import SEEDS, StudyError, brief
 from nasdepth.files import whole_path
 from nasdepth.searching.founding import STUDY_NAME
+from nasdepth.searching.goals import DEFAULT_GOAL, Goal, parse_goal
 from nasdepth.searching.sampling import DEFAULT_SAMPLER
 from nasdepth.searching.storage import HEARTBEAT_S, absolute_url, shown
 from nasdepth.training import Recipe, load_recipe
@@ -22,7 +23,7 @@ class SearchOptions(TypedDict, total=False):
 
     space: str
     table: str
-    objective: Literal["score", "pareto"]
+    objective: str
     max_latency_ms: float | None
     device: str | None
     measure_when_unsure: bool
@@ -54,7 +55,8 @@ class Settings(BaseModel):
         space: search space, a YAML file or the name of one that ships.
         data: RGB and depth images, see `nasdepth.data.load_split`.
         table: latency table or device pack, a file or the name of one that ships.
-        objective: `score` searches for the highest challenge score, `pareto` for a whole front.
+        objective: what makes one network better than another: `score`, `quality`, `pareto` or a registered
+            one, see `nasdepth.searching.goals`.
         max_latency_ms: no candidate is trained that is predicted to be slower.
         device: URI to measure candidates on; None is this machine where the table was made on its like.
         measure_when_unsure: measure a candidate before its training when its interval is wider than
@@ -83,7 +85,7 @@ class Settings(BaseModel):
     space: str = "depth"
     data: str = "scenes"
     table: str = DEFAULT_TABLE
-    objective: Literal["score", "pareto"] = "score"
+    objective: str = DEFAULT_GOAL
     max_latency_ms: Annotated[float, Field(gt=0)] | None = None
     device: str | None = None
     measure_when_unsure: bool = False
@@ -132,6 +134,17 @@ class Settings(BaseModel):
         # a table's `.csv` stands for its `.csv.gz` too
         there = Path(source).is_file() or Path(f"{source}.gz").is_file()
         return str(whole_path(source)) if there else source
+
+    @field_validator("objective")
+    @classmethod
+    def _known_goal(cls, text: str) -> str:
+        parse_goal(text)
+        return text
+
+    @property
+    def goal(self) -> Goal:
+        """What `objective` means."""
+        return parse_goal(self.objective)
 
     @field_validator("data")
     @classmethod

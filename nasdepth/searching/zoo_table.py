@@ -60,7 +60,7 @@ class Row:
             row[f"{name}_ms"] = estimate and estimate.latency_ms
             row[f"{name}_interval_90_ms"] = estimate and estimate.interval_90
             row[f"{name}_unknown_share"] = estimate and estimate.unknown_share
-        return row | {"outside": self.outside}
+        return row | {"sized_by_time": design.sized_by_time, "outside": self.outside}
 
 
 def tabulate(

@@ -9,7 +9,10 @@ from ai_edge_litert.interpreter import Interpreter
 
 from nasdepth.errors import ModelFileError
 from nasdepth.tflite.flatbuffer import read_model
+from nasdepth.tflite.quiet import without_info_lines
 from nasdepth.tflite.trial import try_model
+
+_ENDS = {"float32", "uint8", "int8"}
 
 
 class TFLiteDepth:
@@ -19,6 +22,12 @@ class TFLiteDepth:
         path: of the file.
         threads: of the runtime.
         trusted: this process has written the file itself; others are tried in a process of their own first.
+
+    Attributes:
+        path: of the file.
+        input_hw: height and width in pixels of the images that it takes.
+        precisions: of its input and of its output: float32, uint8 or int8. Quantised ends are converted by
+            the scale and zero point that the file gives them.
 
     Raises:
         ModelFileError: no .tflite, or not one image in and one depth map out.
@@ -30,8 +39,9 @@ class TFLiteDepth:
         if not trusted and (refusal := try_model(self.path).refusal):
             raise ModelFileError(f"{self.path}: the runtime refuses it: {refusal}")
         try:
-            self._interpreter = Interpreter(model_path=str(self.path), num_threads=threads)
-            self._interpreter.allocate_tensors()
+            with without_info_lines():
+                self._interpreter = Interpreter(model_path=str(self.path), num_threads=threads)
+                self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise ModelFileError(f"{self.path}: the runtime refuses it: {error}") from error
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
@@ -44,12 +54,15 @@ class TFLiteDepth:
             raise ModelFileError(
                 f"{self.path}: expected a depth map of {shapes[0][1]}x{shapes[0][2]} out, found {shapes[1]}"
             )
-        if inputs[0]["dtype"] is not np.float32 or outputs[0]["dtype"] is not np.float32:
+        kinds = [detail["dtype"].__name__ for detail in (inputs[0], outputs[0])]
+        if not _ENDS.issuperset(kinds):
             raise ModelFileError(
-                f"{self.path}: expected float32 in and out, found {inputs[0]['dtype'].__name__}"
+                f"{self.path}: expected {', '.join(sorted(_ENDS))} in and out, found {' and '.join(kinds)}"
             )
         self.input_hw = (shapes[0][1], shapes[0][2])
+        self.precisions = (kinds[0], kinds[1])
         self._input, self._output = inputs[0]["index"], outputs[0]["index"]
+        self._input_numbers, self._output_numbers = map(_numbers, (inputs[0], outputs[0]))
 
     def predict(self, rgb: np.ndarray) -> np.ndarray:
         """Predict one image at a time, as a device does.
@@ -62,7 +75,26 @@ class TFLiteDepth:
         """
         depth_mm = np.empty(rgb.shape[:3], np.float32)
         for index, image in enumerate(rgb):
-            self._interpreter.set_tensor(self._input, image[None].astype(np.float32))
+            self._interpreter.set_tensor(self._input, self._entering(image[None]))
             self._interpreter.invoke()
-            depth_mm[index] = self._interpreter.get_tensor(self._output).reshape(self.input_hw)
+            left = self._interpreter.get_tensor(self._output).reshape(self.input_hw)
+            scale, zero = self._output_numbers
+            depth_mm[index] = scale * (left.astype(np.float32) - zero)
         return depth_mm
+
+    def _entering(self, rgb: np.ndarray) -> np.ndarray:
+        """An image as the file takes it."""
+        if self.precisions[0] == "float32":
+            return rgb.astype(np.float32)
+        scale, zero = self._input_numbers
+        if (scale, zero) == (1.0, 0) and rgb.dtype == np.uint8 and self.precisions[0] == "uint8":
+            return rgb
+        limits = np.iinfo(self.precisions[0])
+        integers = np.round(rgb.astype(np.float32) / scale) + zero
+        return np.clip(integers, limits.min, limits.max).astype(self.precisions[0])
+
+
+def _numbers(detail: dict) -> tuple[float, int]:
+    """Scale and zero point of a tensor; (1, 0) where its values are themselves."""
+    scale, zero = detail["quantization"]
+    return (float(scale), int(zero)) if scale else (1.0, 0)

@@ -198,7 +198,8 @@ def _quantization(scales, zero_points, axis: int = 0) -> schema.QuantizationPara
 def _data(kernel: Kernel, writer: _Writer) -> list[int]:
     """Tensor indices of what the operator reads from outside."""
     shape = kernel.input_shape
-    inputs = [writer.tensor(shape, "input", "float32" if kernel.op == "quantize" else None)]
+    source = kernel.source or ("float32" if kernel.op == "quantize" else None)
+    inputs = [writer.tensor(shape, "input", source)]
     if kernel.op in CONVOLUTIONS and kernel.operand:
         inputs.append(writer.tensor(kernel.output_shape, "operand"))
     elif kernel.operand in STRETCHED or kernel.op == "batch_matmul":

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from functools import cache
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
 from torchvision.transforms.v2 import functional as transforms
 
+from nasdepth.config import later
 from nasdepth.data.store import CANONICAL_HW
 from nasdepth.training.geometry import View
 
@@ -28,7 +29,9 @@ class Augmentation(BaseModel):
     Attributes:
         crops: window sizes in pixels of 480x640; each batch draws one (LiteDepth's R2 crop). Images stored
             at another size use the same share of theirs.
+        crop_place: where in the image a window lies, drawn for each image or always in the middle.
         flip: left and right are exchanged for half of the images.
+        flip_vertical: top and bottom are exchanged for half of the images.
         rotation_degrees: largest angle; rotation_share: how many images are turned at all.
         brightness, contrast, colour: half-widths of the factors on an image's mean, on the deviation from it,
             and on each channel.
@@ -42,7 +45,9 @@ class Augmentation(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     crops: Annotated[tuple[Size, ...], Field(min_length=1)] = ((480, 640), (384, 512), (240, 384))
+    crop_place: Literal["random", "centre"] = later("random")
     flip: bool = True
+    flip_vertical: bool = later(False)
     rotation_degrees: float = Field(0.0, ge=0, le=45)
     rotation_share: Share = 0.5
     brightness: float = Field(0.2, ge=0, lt=1)
@@ -76,7 +81,11 @@ def draw_views(
         flip = bool(rng.random() < 0.5) and augmentation.flip
         turned = rng.random() < augmentation.rotation_share
         angle = rng.uniform(-1, 1) * math.radians(augmentation.rotation_degrees)
-        views.append(View(stored_hw, top, left, height, width, angle if turned else 0.0, flip))
+        if augmentation.crop_place == "centre":
+            top, left = (stored_hw[0] - height) // 2, (stored_hw[1] - width) // 2
+        # drawn last, so that trainings without it have the random numbers that they always had
+        flip_vertical = augmentation.flip_vertical and bool(rng.random() < 0.5)
+        views.append(View(stored_hw, top, left, height, width, angle if turned else 0.0, flip, flip_vertical))
     return views
 
 

@@ -73,8 +73,9 @@ class Intermediate(_Strict):
     Attributes:
         weights: how much the final prediction counts, then how much each of the others does, in the order in
             which they are given. Samsung has 0.5, 0.25, 0.25.
-        wrap: let the balance see all intermediate predictions as one term of its own, "intermediate", as
-            Samsung does; otherwise each term is the weighted sum over all predictions.
+        wrap: let the balance see all intermediate predictions as one term of its own, "intermediate". Without
+            it each term is the weighted sum over all predictions, whose weights the balance leaves alone, as
+            in Samsung's eq. 4.
     """
 
     weights: Annotated[tuple[float, ...], Field(min_length=2)] = (0.5, 0.25, 0.25)

@@ -32,6 +32,7 @@ class View:
         top, left, height, width: the window in stored pixels, before it is turned.
         angle_rad: how far the window is turned, clockwise in the picture.
         flip: left and right are exchanged.
+        flip_vertical: top and bottom are exchanged.
     """
 
     stored_hw: tuple[int, int]
@@ -41,6 +42,7 @@ class View:
     width: int
     angle_rad: float = 0.0
     flip: bool = False
+    flip_vertical: bool = False
 
     @classmethod
     def whole(cls, stored_hw: tuple[int, int]) -> View:
@@ -55,7 +57,7 @@ class View:
         """Find where an upright view's output rows and columns lie: float64 (h,), (w,) in stored pixels."""
         rows = self.top + (np.arange(hw[0]) + 0.5) * self.height / hw[0] - 0.5
         columns = self.left + (np.arange(hw[1]) + 0.5) * self.width / hw[1] - 0.5
-        return rows, columns[::-1] if self.flip else columns
+        return rows[::-1] if self.flip_vertical else rows, columns[::-1] if self.flip else columns
 
     def grid(self, hw: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
         """Find where every output pixel's centre lies: rows and columns, float32 (h, w), in stored pixels."""
@@ -113,7 +115,7 @@ class View:
             rows, columns = middle_y + cos * down - sin * right, middle_x + sin * down + cos * right
         y = (rows + 0.5 - self.top) / self.height
         x = (columns + 0.5 - self.left) / self.width
-        return y, 1 - x if self.flip else x
+        return 1 - y if self.flip_vertical else y, 1 - x if self.flip else x
 
     @property
     def _middle(self) -> tuple[float, float]:
@@ -139,8 +141,8 @@ def sample_rgb(image: np.ndarray, view: View, hw: tuple[int, int]) -> np.ndarray
             mirrored = np.empty_like(upright)
             # pixel by pixel, not byte by byte
             mirrored.view("V3")[:] = upright.view("V3")[:, ::-1]
-            return mirrored
-        return upright
+            upright = mirrored
+        return np.ascontiguousarray(upright[::-1]) if view.flip_vertical else upright
     rows, columns = view.grid(hw)
     (top, left, height, width), resized_hw = view.resized_window(hw)
     window = _resized(image, top, left, height, width, resized_hw).float()
@@ -162,7 +164,8 @@ def sample_smooth(image: np.ndarray, view: View, hw: tuple[int, int]) -> np.ndar
         raise ValueError(f"the view is turned by {view.angle_rad} rad; it must be upright")
     resized = _resized(image, view.top, view.left, view.height, view.width, hw, antialias=True)
     window = resized.permute(1, 2, 0).numpy()
-    return window[:, ::-1] if view.flip else window
+    window = window[:, ::-1] if view.flip else window
+    return window[::-1] if view.flip_vertical else window
 
 
 def sample_nearest(values: np.ndarray, view: View, hw: tuple[int, int]) -> np.ndarray:
@@ -254,6 +257,8 @@ def view_intrinsics(shares: np.ndarray, view: View, hw: tuple[int, int]) -> np.n
     cy = (shares[3] * stored_h - view.top) / view.height
     if view.flip:
         cx = 1 - cx
+    if view.flip_vertical:
+        cy = 1 - cy
     return np.array(
         [[fx * hw[1], 0, cx * hw[1] - 0.5], [0, fy * hw[0], cy * hw[0] - 0.5], [0, 0, 1]], dtype=np.float32
     )

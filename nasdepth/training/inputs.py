@@ -152,13 +152,7 @@ def check_supply(inputs: StepInputs, objective: Objective, probes: Sequence[tupl
     for term, wanted in objective.terms.items():
         if not any(term in fed for fed in feeding):
             # of the data set that comes nearest
-            absent = min(
-                (
-                    [field for field in sorted(wanted.needs) if getattr(given, field) is None]
-                    for *_, given in supply
-                ),
-                key=len,
-            )
+            absent = min((wanted.absent(given) for *_, given in supply), key=len)
             raise NasdepthError(
                 f"loss.{term}: needs {', '.join(absent)}, which no data set of this training gives: {shown}; "
                 f"{_mend(absent)}"

@@ -68,11 +68,7 @@ class Objective(nn.Module):
 
     def fed(self, inputs: LossInputs) -> tuple[str, ...]:
         """The terms that have all they need in `inputs`: in a mixture, those of a batch's kind."""
-        return tuple(
-            name
-            for name, term in self.terms.items()
-            if all(getattr(inputs, field) is not None for field in term.needs)
-        )
+        return tuple(name for name, term in self.terms.items() if not term.absent(inputs))
 
     def forward(
         self,

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, model_validator
 
-from nasdepth.config import read_fields, validated
+from nasdepth.config import later, later_defaults, read_fields, validated
 from nasdepth.errors import NasdepthError, nearest
 from nasdepth.reading import parse_yaml
 from nasdepth.training.augment import Augmentation
@@ -37,13 +37,23 @@ class OptimizerRecipe(_Strict):
     Attributes:
         learning_rate: the peak of the learning rate.
         encoder_lr_ratio: learning rate of a pretrained encoder relative to all else.
-        weight_decay: adamw's, or adam's L2 penalty; norms and biases are not decayed.
+        weight_decay: adamw's, or the L2 penalty of adam and sgd; norms and biases are not decayed.
+        eps: what adam and adamw add to the root of the second moment, relative to gradients of about 1.
+        momentum: sgd's.
     """
 
-    name: Literal["adamw", "adam"] = "adamw"
+    name: Literal["adamw", "adam", "sgd"] = "adamw"
     learning_rate: Positive = 4e-3
     encoder_lr_ratio: float = Field(0.3, gt=0, le=1)
     weight_decay: float = Field(1e-2, ge=0, allow_inf_nan=False)
+    eps: float = later(1e-8, gt=0, allow_inf_nan=False)
+    momentum: float = later(0.0, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _has_what_it_is_given(self) -> OptimizerRecipe:
+        if self.momentum and self.name != "sgd":
+            raise ValueError(f"momentum is {self.momentum:g}, which {self.name} does not have; set it to 0")
+        return self
 
 
 class ScheduleRecipe(_Strict):
@@ -51,14 +61,38 @@ class ScheduleRecipe(_Strict):
 
     Attributes:
         name: after the warm-up, one_cycle and cosine fall by half a cosine to 0, poly by (1 - t)^power,
-            constant stays.
+            constant stays. step multiplies the rate by `gamma` after every `every_epochs`, or at each of
+            `at_epochs`; exponential does so gradually, by `gamma` over every `every_epochs`.
         warmup: share of all steps over which the rate rises linearly.
         power: the exponent of poly.
+        floor: share of the peak that the rate falls to instead of 0: it is floor + (1 - floor) times what
+            the formula says.
+        gamma: the factor of step and exponential.
+        every_epochs: the period of step and exponential, in epochs.
+        at_epochs: the numbers of epochs after which step multiplies.
     """
 
-    name: Literal["one_cycle", "poly", "cosine", "constant"] = "one_cycle"
+    name: Literal["one_cycle", "poly", "cosine", "constant", "step", "exponential"] = "one_cycle"
     warmup: float = Field(0.15, ge=0, lt=1)
     power: Positive = 0.9
+    floor: float = later(0.0, ge=0, lt=1)
+    gamma: float = later(0.1, gt=0, le=1)
+    every_epochs: Annotated[int, Field(ge=1)] | None = later(None)
+    at_epochs: tuple[Annotated[int, Field(ge=1)], ...] = later(())
+
+    @model_validator(mode="after")
+    def _has_its_epochs(self) -> ScheduleRecipe:
+        periodic = self.every_epochs is not None
+        match self.name:
+            case "step" if periodic == bool(self.at_epochs):
+                raise ValueError("step needs one of every_epochs, as in 10, and at_epochs, as in [20, 25]")
+            case "exponential" if not periodic or self.at_epochs:
+                raise ValueError("exponential needs every_epochs, as in 1, and no at_epochs")
+            case "step" | "exponential":
+                return self
+        if periodic or self.at_epochs:
+            raise ValueError(f"{self.name} has no every_epochs and no at_epochs; leave them out")
+        return self
 
 
 class TeacherRecipe(_Strict):
@@ -123,7 +157,7 @@ class Recipe(_Strict):
     gradient_clip: Positive | None = 1.0
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     bf16: bool = True
-    cpu_bf16: bool = False
+    cpu_bf16: bool = later(False)
     channels_last: bool = True
     compile: bool = False
     early_stop_epochs: Annotated[int, Field(ge=1)] | None = None
@@ -145,9 +179,8 @@ class Recipe(_Strict):
     @property
     def fingerprint(self) -> str:
         """Short hash of all that matters to the training: everything but the words."""
-        words = {"about", "source"}
-        # where it is off, trainings from before there was this field are the same training
-        without = words if self.cpu_bf16 else {*words, "cpu_bf16"}
+        # trainings from before there was a field are the same training while it has its default
+        without = {"about": True, "source": True} | later_defaults(self)
         return hashlib.sha256(self.model_dump_json(exclude=without).encode()).hexdigest()[:12]
 
     @property

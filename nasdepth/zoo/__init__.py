@@ -9,7 +9,16 @@ from nasdepth.errors import SpaceError
 from nasdepth.zoo import challenge_2021, challenge_2022, yardsticks
 from nasdepth.zoo.design import Design, Published
 
-__all__ = ["Design", "Published", "designs", "get_design", "name_of", "named_designs", "resolve"]
+__all__ = [
+    "Design",
+    "Published",
+    "designs",
+    "get_design",
+    "name_of",
+    "named_designs",
+    "recipes_of",
+    "resolve",
+]
 
 
 @lru_cache
@@ -57,6 +66,12 @@ def resolve(name_or_text: str) -> Architecture:
 def name_of(architecture: Architecture) -> str | None:
     """The name of a design that is this graph, if there is one."""
     return _names().get(architecture)
+
+
+def recipes_of(architecture: Architecture) -> tuple[str, ...]:
+    """The recipes by which the authors of a design that is this graph trained it, the main one first."""
+    name = name_of(architecture)
+    return designs()[name].recipes if name else ()
 
 
 @lru_cache

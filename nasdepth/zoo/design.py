@@ -48,6 +48,7 @@ class Design:
         stands_for: parts of the original that the vocabulary cannot say, and what is there instead; empty
             where there are none.
         published: the figures that its authors or the organisers measured.
+        recipes: names of the recipes by which its authors trained it, the main one first.
         sized_by_time: open widths were chosen by its predicted Pi 4 time, which so confirms no predictor.
     """
 
@@ -57,6 +58,7 @@ class Design:
     widths: str
     stands_for: str = ""
     published: Published = field(default_factory=Published)
+    recipes: tuple[str, ...] = ()
     sized_by_time: bool = False
 
     @cached_property

@@ -4,6 +4,7 @@ from nasdepth.zoo.design import Design, Published
 
 # Real-time monocular depth estimation with sparse supervision on mobile
 _SAMSUNG = "Yucel et al. (Samsung) 2021, arXiv:2105.12053"
+_SAMSUNG_RECIPES = ("samsung-diw", "samsung-mc", "redweb", "samsung-nyu")
 _NETADAPT = (
     "Published: NetAdapt took samsung-fbnet to this many parameters. Its widths are not published; here all "
     "are multiplied alike, to meet that number."
@@ -23,6 +24,7 @@ DESIGNS = (
             "channels of its skip; the first convolution's width meets the number of parameters."
         ),
         stands_for="The fifth skip would be of the deepest features, which the decoder starts from.",
+        recipes=_SAMSUNG_RECIPES,
         published=Published(parameters_m=2.6),
     ),
     Design(
@@ -34,6 +36,7 @@ DESIGNS = (
         source=_SAMSUNG,
         widths=_NETADAPT,
         stands_for="As samsung-fbnet.",
+        recipes=_SAMSUNG_RECIPES,
         published=Published(parameters_m=1.9),
     ),
     Design(
@@ -45,6 +48,7 @@ DESIGNS = (
         source=_SAMSUNG,
         widths=_NETADAPT,
         stands_for="As samsung-fbnet.",
+        recipes=_SAMSUNG_RECIPES,
         published=Published(parameters_m=1.5),
     ),
     Design(
@@ -56,6 +60,7 @@ DESIGNS = (
         source=_SAMSUNG,
         widths=_NETADAPT,
         stands_for="As samsung-fbnet.",
+        recipes=_SAMSUNG_RECIPES,
         published=Published(parameters_m=1.0),
     ),
     Design(
@@ -73,6 +78,7 @@ DESIGNS = (
             "One 3x3 convolution a stage of the next width up stands for one before and one behind each "
             "concatenation; ReLU for ELU; a depth for a disparity."
         ),
+        recipes=("monodepth2",),
         published=Published(parameters_m=14.3),
     ),
     Design(

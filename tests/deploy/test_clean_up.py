@@ -10,7 +10,7 @@ import torch
 from ai_edge_litert import schema_py_generated as schema
 from torch import nn
 
-from nasdepth.deploy.clean_up import cancel_transposes, drop_gathers, fold_padding
+from nasdepth.deploy.clean_up import cancel_transposes, drop_gathers, drop_resizes, fold_padding
 from nasdepth.tflite.flatbuffer import operator_name, read_model, write_model
 
 
@@ -155,3 +155,40 @@ def test_a_gather_that_copies_is_dropped_and_one_that_reorders_is_not(sines, tmp
     write_model(model, tmp_path / "dropped.tflite")
     image = np.random.default_rng(0).random((1, 8, 12, 3), np.float32)
     np.testing.assert_array_equal(run_file(tmp_path / "dropped.tflite", image), run_file(sines, image))
+
+
+def test_resizes_to_the_size_that_there_is_are_dropped_and_no_others(tmp_path):
+    class Resized(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = nn.Conv2d(3, 4, 3, padding=1)
+            self.last = nn.Conv2d(4, 1, 1)
+
+        def forward(self, x):
+            x = nn.functional.interpolate(x, size=(16, 24), mode="bilinear")
+            x = nn.functional.interpolate(self.first(x).relu(), size=(16, 24), mode="nearest")
+            x = nn.functional.interpolate(x, size=(32, 48), mode="bilinear")
+            return nn.functional.interpolate(self.last(x).relu(), size=(32, 48), mode="nearest")
+
+    torch.manual_seed(0)
+    path = convert(Resized(), tmp_path, torch.rand(1, 3, 16, 24))
+    model = read_model(path)
+    resizes = [name for name in names(model) if name.startswith("RESIZE")]
+    if len(resizes) < 4:
+        pytest.fail(f"the converter has dropped resizes itself: {resizes} is left")
+    assert drop_resizes(model) == 3
+    assert [name for name in names(model) if name.startswith("RESIZE")] == ["RESIZE_BILINEAR"]
+    write_model(model, tmp_path / "dropped.tflite")
+    image = np.random.default_rng(0).random((1, 16, 24, 3), np.float32)
+    np.testing.assert_array_equal(run_file(tmp_path / "dropped.tflite", image), run_file(path, image))
+    assert drop_resizes(read_model(tmp_path / "dropped.tflite")) == 0
+
+
+def test_a_resize_that_is_the_whole_model_stays(tmp_path):
+    class Nothing(nn.Module):
+        def forward(self, x):
+            return nn.functional.interpolate(x, size=(16, 24), mode="bilinear")
+
+    model = read_model(convert(Nothing(), tmp_path, torch.rand(1, 3, 16, 24)))
+    before = names(model)
+    assert "RESIZE_BILINEAR" in before and drop_resizes(model) == before.count("RESIZE_BILINEAR") - 1

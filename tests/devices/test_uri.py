@@ -2,7 +2,8 @@
 
 import pytest
 
-from nasdepth.devices import parse_uri
+from nasdepth.devices import open_device, parse_uri, register_device
+from nasdepth.devices.kinds import KINDS
 from nasdepth.errors import DeviceError
 
 
@@ -63,3 +64,31 @@ def test_passwords_are_refused_and_not_repeated():
     with pytest.raises(DeviceError, match=r"no passwords in URIs.*ssh-copy-id") as caught:
         parse_uri("ssh://pi:raspberry@board")
     assert ":raspberry" not in str(caught.value)
+
+
+def test_a_registered_kind_is_opened_by_its_uri():
+    @register_device("fpga", summary="fpga://HOST, an FPGA", address="needed", options=("threads", "bits"))
+    def opened(setting):
+        return setting
+
+    try:
+        board = open_device("fpga://lab-3?bits=v%202&threads=2")
+        assert (board.kind, board.host, board.threads, board.own) == ("fpga", "lab-3", 2, {"bits": "v 2"})
+        assert open_device("fpga://lab-3").threads == 1 and hash(board)
+        for uri, words in [
+            ("fpga", "expected fpga://HOST, an FPGA"),
+            ("fpga://", "expected fpga://HOST"),
+            ("fpga:lab-3", "expected fpga://HOST"),
+            ("fpga://a?bits=1&bits=2", "option bits is given twice"),
+            ("fpga://a?bits", "bits=''; expected a value"),
+            ("fpga://a?cores=1", "fpga has no option 'cores'; it has threads, bits"),
+            ("phone", "fpga://HOST, an FPGA"),
+        ]:
+            with pytest.raises(DeviceError, match=words):
+                open_device(uri)
+        with pytest.raises(ValueError, match=r"'fpga' is registered already, by .*opened"):
+            register_device("fpga", summary="another")(parse_uri)
+    finally:
+        del KINDS["fpga"]
+    with pytest.raises(ValueError, match="letters, digits and hyphens"):
+        register_device("a://b", summary="no name")

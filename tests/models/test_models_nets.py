@@ -22,7 +22,7 @@ def test_sampled_networks_map_raw_rgb_to_depth(seed):
     assert 300 < depth.median() < 30000  # the head starts at the typical depth
 
 
-@pytest.mark.parametrize("skip", ["none", "add", "concat", "gate"])
+@pytest.mark.parametrize("skip", ["none", "add", "concat", "gate", "lrgate"])
 @pytest.mark.parametrize("tail", ["", ",reparam-rep", ",reparam-linear"])
 @pytest.mark.parametrize("modes", ["nearest-nearest", "bilinear-bilinear", "nearest-lpg"])
 def test_every_parameter_learns(skip, modes, tail):
@@ -41,7 +41,8 @@ def test_skips_feed_the_decoder():
     text = "64x64,mobilenetv2@0.5:4,none-conv-k1-w16,{}-{}-k3-w16,up-nearest-nearest"
     torch.manual_seed(0)
     for block in ("conv", "fbnet"):
-        for skip, uses in (("none", False), ("add", True), ("concat", True), ("gate", True)):
+        for skip in ("none", "add", "concat", "gate", "lrgate"):
+            uses = skip != "none"
             net = randomise(build(Architecture.parse(text.format(skip, block))))
             x = net.neck(net.encoder(torch.rand(1, 3, 64, 64) * 255)[16])
             stage, skipped = net.decoder[0], torch.rand(1, 16, 8, 8)
@@ -128,3 +129,14 @@ def test_a_network_at_stride_1_of_an_encoder_that_has_it():
     text = f"32x64,unet@0.125:3,{decoder},up-nearest-bilinear"
     net = randomise(build(Architecture.parse(text)))
     assert net.decode(torch.rand(1, 3, 32, 64) * 255).shape == (1, 8, 32, 64)
+
+
+@pytest.mark.parametrize("head", ["nearest", "lpg"])
+def test_the_layer_head_is_depth_over_its_scale_before_the_last_activation(head):
+    text = "64x96,mobilenetv2@0.2:4,none-conv-k1-w16,concat-conv-k3-w8,up-nearest-" + head
+    net = randomise(build(Architecture.parse(text))).eval()
+    features = net.features(torch.rand(2, 3, 64, 96) * 255)
+    linear = features["head"]
+    assert linear.shape[1] == 1 and (linear < 0).any(), "nothing is cut off: the test sees no activation"
+    depth_mm = net.predict(features["penultimate"], tuple(linear.shape[2:]))
+    torch.testing.assert_close(depth_mm, linear.relu() * net.scale_mm, rtol=1e-4, atol=1e-2)

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -29,6 +30,23 @@ def rgb():
 def pictures(rgb):
     """As they are sampled: bytes, colours last in memory."""
     return rgb.byte().to(memory_format=torch.channels_last)
+
+
+def test_upside_down_is_drawn_for_half_of_the_images_and_changes_no_other_number():
+    plain = Augmentation(rotation_degrees=10)
+    both = plain.model_copy(update={"flip_vertical": True})
+    views = [view for seed in range(40) for view in draw_views((480, 640), 5, both, rng(seed))]
+    assert 0.35 < np.mean([view.flip_vertical for view in views]) < 0.65
+    assert not any(view.flip_vertical for view in draw_views((480, 640), 50, plain, rng()))
+    (first,), (other,) = (draw_views((480, 640), 1, one, rng(3)) for one in (plain, both))
+    assert replace(other, flip_vertical=False) == first
+
+
+def test_a_centre_crop_lies_in_the_middle_of_an_image_of_any_size():
+    augmentation = Augmentation(crops=((448, 448), (240, 320)), crop_place="centre", flip=False)
+    for stored, places in (((480, 640), {(16, 96), (120, 160)}), ((240, 320), {(8, 48), (60, 80)})):
+        views = [view for seed in range(9) for view in draw_views(stored, 2, augmentation, rng(seed))]
+        assert {(view.top, view.left) for view in views} == places
 
 
 @pytest.mark.parametrize("stored", [(480, 640), (240, 320)])

@@ -24,8 +24,18 @@ UPRIGHT = [
     View(HW, 5, 7, 30, 40),
     View(HW, 0, 20, 48, 44, flip=True),
     View(HW, 12, 0, 24, 32, 0.0, True),
+    View(HW, 6, 3, 24, 32, flip_vertical=True),
+    View(HW, 5, 7, 31, 43, flip=True, flip_vertical=True),
 ]
-TURNED = [View(HW, 0, 10, 44, 54, math.radians(a), f) for a, f in ((7, False), (-12, True), (45, False))]
+TURNED = [
+    View(HW, 0, 10, 44, 54, math.radians(angle), flip, upside_down)
+    for angle, flip, upside_down in (
+        (7, False, False),
+        (-12, True, False),
+        (45, False, False),
+        (9, True, True),
+    )
+]
 OUT = (24, 30)
 
 
@@ -47,7 +57,9 @@ def reference_origin(view, row, column, hw):
     """
     x = (column + 0.5) / hw[1]
     x = 1 - x if view.flip else x
-    offset = complex((x - 0.5) * view.width, ((row + 0.5) / hw[0] - 0.5) * view.height)
+    y = (row + 0.5) / hw[0]
+    y = 1 - y if view.flip_vertical else y
+    offset = complex((x - 0.5) * view.width, (y - 0.5) * view.height)
     middle = complex(view.left + view.width / 2, view.top + view.height / 2)
     origin = middle + offset * cmath.exp(1j * view.angle_rad)
     return origin.imag - 0.5, origin.real - 0.5
@@ -58,6 +70,7 @@ def reference_origin(view, row, column, hw):
 def test_upright_views_are_resized_as_the_network_resizes(photograph, view, hw):
     window = photograph[view.top : view.top + view.height, view.left : view.left + view.width]
     window = window[:, ::-1] if view.flip else window
+    window = window[::-1] if view.flip_vertical else window
     floats = torch.from_numpy(window.astype(np.float32)).permute(2, 0, 1)[None]
     expected = F.interpolate(floats, size=hw, mode="bilinear", align_corners=False)[0].permute(1, 2, 0)
     got = sample_rgb(photograph, view, hw)
@@ -70,6 +83,7 @@ def test_upright_depth_is_the_nearest_sample(photograph, view):
     window = depth[view.top : view.top + view.height, view.left : view.left + view.width].astype(np.float32)
     expected = F.interpolate(torch.from_numpy(window)[None, None], size=OUT, mode="nearest-exact")[0, 0]
     expected = expected.flip(1) if view.flip else expected
+    expected = expected.flip(0) if view.flip_vertical else expected
     assert np.array_equal(sample_nearest(depth, view, OUT), expected.numpy())
 
 
@@ -159,7 +173,7 @@ def test_intrinsics_project_to_where_the_picture_shows(view):
     x = shares[0] * point[0] / point[2] + shares[2]
     y = shares[1] * point[1] / point[2] + shares[3]
     placed_y, placed_x = view.place(np.array([y * HW[0] - 0.5]), np.array([x * HW[1] - 0.5]))
-    mirrored = point * [-1 if view.flip else 1, 1, 1]  # the mirrored world
+    mirrored = point * [-1 if view.flip else 1, -1 if view.flip_vertical else 1, 1]  # the mirrored world
     u, v, w = view_intrinsics(shares, view, OUT) @ mirrored
     assert u / w == pytest.approx(placed_x[0] * OUT[1] - 0.5, abs=1e-4)
     assert v / w == pytest.approx(placed_y[0] * OUT[0] - 0.5, abs=1e-4)

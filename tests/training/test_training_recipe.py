@@ -1,6 +1,5 @@
 """Recipes: what a YAML file and --set can say, and what they are told when they are wrong."""
 
-import hashlib
 import math
 import re
 
@@ -9,6 +8,7 @@ import yaml
 
 from nasdepth.errors import NasdepthError
 from nasdepth.training.recipe import Recipe, load_recipe, recipe_names
+from nasdepth.zoo import designs
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -36,8 +36,9 @@ GIVEN = {
 def test_what_a_seed_says_it_trains_on_feeds_its_terms(name):
     recipe = load_recipe(name)
     listed = re.search(r"Trains on: (.*)\.", recipe.about)[1].split(", ")
-    needs = set().union(*(term.needs for term in recipe.loss.values()))
-    assert needs <= set().union(*(GIVEN[one] for one in listed))
+    everything = set().union(*(GIVEN[one] for one in listed))
+    fed = (next(one for one in term.alternatives if one <= everything) for term in recipe.loss.values())
+    needs = set().union(*fed)
     for one in listed:
         rest = set().union(*(GIVEN[other] for other in listed if other != one))
         assert needs - rest, f"nothing needs {one}"
@@ -47,8 +48,12 @@ def test_what_a_seed_says_it_trains_on_feeds_its_terms(name):
 
 def test_every_seed_of_the_issue_is_there():
     assert set(recipe_names()) == {
-        "default", "litedepth", "smart", "gylab", "samsung-diw", "monodepth2", "xdistill", "proxy"
+        "default", "litedepth", "smart", "gylab", "samsung-diw", "monodepth2", "xdistill", "proxy",
+        "airia", "ytl", "cfl2", "hit-aiia", "weichi", "monovision", "bts", "megaue", "samsung-nyu",
+        "samsung-mc", "redweb",
     }  # fmt: skip
+    named = {recipe for design in designs().values() for recipe in design.recipes}
+    assert named == set(recipe_names()) - {"default", "proxy", "xdistill"}
 
 
 def test_a_recipe_without_its_teacher():
@@ -154,8 +159,23 @@ def test_the_fingerprint_is_of_everything_but_the_words():
     assert len(prints | {recipe.fingerprint}) == 9
 
 
-def test_trainings_from_before_a_field_are_the_same_while_it_is_off():
-    recipe = load_recipe("proxy")
-    words = {"about", "source", "cpu_bf16"}
-    before = hashlib.sha256(recipe.model_dump_json(exclude=words).encode()).hexdigest()[:12]
-    assert recipe.fingerprint == before != recipe.with_(cpu_bf16=True).fingerprint
+def test_trainings_from_before_a_field_are_the_same_while_it_has_its_default():
+    """Fingerprints of 2026-11-28, before the first of these fields was there."""
+    assert load_recipe("default").fingerprint == "52a56e45e07b"
+    assert load_recipe("proxy").fingerprint == "2e7ef1ea9ce7"
+    assert load_recipe("monodepth2").fingerprint == "228333acaa0d"
+    terms = ("smoothness", "distill_output", "ranking", "sampled_ranking")
+    many = load_recipe("default", {
+        "loss.virtual_normal.horizontal_fov_deg": 62, "loss.smoothness.weight": 0.1,
+        "loss.distill_affinity.layers": ["stride4"], **{f"loss.{name}.weight": 1 for name in terms[1:]},
+    })  # fmt: skip
+    assert many.fingerprint == "0a2f55314562"
+    changed = {
+        "cpu_bf16": True, "optimizer.eps": 1e-3, "schedule.floor": 0.1, "augmentation.crop_place": "centre",
+        "augmentation.flip_vertical": True, "loss.gradient.reduce": "sum", "loss.gradient.space": "metres",
+        "loss.virtual_normal.filter_on": "prediction", "loss.smoothness.scales": 3,
+        "loss.distill_output.form": "rmse", "loss.distill_affinity.reduce": "sum",
+        "loss.ranking.form": "robust", "loss.sampled_ranking.form": "robust",
+    }  # fmt: skip
+    prints = {many.with_(**{path: value}).fingerprint for path, value in changed.items()}
+    assert len(prints | {many.fingerprint}) == len(changed) + 1

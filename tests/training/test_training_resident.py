@@ -89,11 +89,15 @@ def test_whole_views_are_exact(few):
     """Where nothing is interpolated nothing may differ, mirrored or not."""
     kept = ResidentSplit(few, CPU)
     views = [View.whole(few.hw), View(few.hw, 0, 0, *few.hw, flip=True)]
+    views.append(View(few.hw, 0, 0, *few.hw, flip_vertical=True))
+    indices = np.array([5, 2, 2])
     rgb, depth_mm = few.batch([5, 2])
-    sampled = kept.sample_rgb(np.array([5, 2]), views, few.hw).permute(0, 2, 3, 1).numpy()
+    sampled = kept.sample_rgb(indices, views, few.hw).permute(0, 2, 3, 1).numpy()
     assert np.array_equal(sampled[0], rgb[0]) and np.array_equal(sampled[1], rgb[1][:, ::-1])
-    depth = kept.sample_depth(np.array([5, 2]), views, few.hw)[:, 0].numpy()
+    assert np.array_equal(sampled[2], rgb[1][::-1])
+    depth = kept.sample_depth(indices, views, few.hw)[:, 0].numpy()
     assert np.array_equal(depth[0], depth_mm[0]) and np.array_equal(depth[1], depth_mm[1][:, ::-1])
+    assert np.array_equal(depth[2], depth_mm[1][::-1])
     images, whole = kept.images(slice(5, 6))
     assert np.array_equal(images[0].permute(1, 2, 0), rgb[0]) and np.array_equal(whole[0], depth_mm[0])
 

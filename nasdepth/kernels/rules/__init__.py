@@ -56,6 +56,20 @@ class Padding(_Strict):
     any: bool = False
 
 
+class Quantisation(_Strict):
+    """How a float graph becomes an int8 one for a runtime, beside what `delegated` says of precisions.
+
+    Attributes:
+        clamps: operations that stand for themselves as a conversion to a narrower range, which saturates.
+        pools_as_means: whether an average over whole axes becomes a MEAN.
+        last_in_float: operations that run in float where they write the output.
+    """
+
+    clamps: tuple[_Operation, ...] = ()
+    pools_as_means: bool = False
+    last_in_float: tuple[_Operation, ...] = ()
+
+
 class Rules(_Strict):
     """The rules of one runtime.
 
@@ -69,8 +83,9 @@ class Rules(_Strict):
             whatever operation writes it; they leave no trace.
         delegate: name of the delegate; empty where there is none.
         delegated: operations that the delegate takes, each with the values it wants in a kernel's fields (no
-            field, no condition).
+            field, no condition), or several such alternatives.
         most_inputs: with how many inputs the delegate takes an operation at most, where there is a limit.
+        quantisation: of files that are written for the runtime.
     """
 
     runtime: str
@@ -81,15 +96,21 @@ class Rules(_Strict):
     normalisation: tuple[_Operation, ...] = ()
     links: tuple[_Operation, ...] = ()
     delegate: str = ""
-    delegated: dict[_Operation, _Where] = {}
+    delegated: dict[_Operation, _Where | tuple[_Where, ...]] = {}
     most_inputs: dict[_Operation, int] = {}
+    quantisation: Quantisation = Quantisation()
 
     def delegates(self, kernel: Kernel) -> bool:
         """Whether the delegate runs a kernel; what it does not, the runtime's own kernels run."""
         where = self.delegated.get(kernel.op)
         if 1 + len(kernel.other_channels) > self.most_inputs.get(kernel.op, math.inf):
             return False
-        return where is not None and all(getattr(kernel, name) in values for name, values in where.items())
+        if where is None:
+            return False
+        alternatives = where if isinstance(where, tuple) else (where,)
+        return any(
+            all(getattr(kernel, name) in values for name, values in one.items()) for one in alternatives
+        )
 
     def after(self, first: Rules) -> Rules:
         """These rules for what has gone through `first` too."""

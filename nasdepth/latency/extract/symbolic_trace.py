@@ -71,27 +71,48 @@ _SMALL_PROBES, _LARGE_PROBES = ((1, 14, 5, 9), (14, 1, 4, 3)), ((17, 26, 16, 33)
 _SMALL_TO, _LARGE_FROM = 14, 16
 
 
-@lru_cache(maxsize=65536)
+@dataclass(frozen=True)
+class Linked:
+    """Kernels in order, and what each of them reads and writes.
+
+    Attributes:
+        kernels: of a piece.
+        links: of each kernel, the values that it reads and the one that it writes. The piece's inputs are 1,
+            2 and so on.
+        output: the value that leaves; an input's where a piece runs nothing.
+    """
+
+    kernels: tuple[Kernel, ...]
+    links: tuple[tuple[tuple[int, ...], int], ...]
+    output: int
+
+
 def run(piece: Piece, channels: Channels, hw: Hw, runtime: str) -> tuple[Kernel, ...]:
     """The kernels of a piece at the given channels and input height and width, in order."""
+    return run_linked(piece, channels, hw, runtime).kernels
+
+
+@lru_cache(maxsize=65536)
+def run_linked(piece: Piece, channels: Channels, hw: Hw, runtime: str) -> Linked:
+    """The kernels of a piece at given channels and input height and width, with what they read and write."""
     # a depthwise convolution of one channel is an ordinary one
     if not channels or 1 in channels:
-        return _trace(piece, channels, hw, runtime)
+        return _linked(piece, channels, hw, runtime)
     equal = tuple(map(channels.index, channels))
     try:
         for look in _looks(hw):
             if program := _symbolic(piece, equal, runtime, look):
-                return program.kernels(piece, channels, hw)
+                return program.linked(piece, channels, hw)
     except Rounded:
         pass
     if _sizes_are_free(piece, equal, runtime):
-        return _sized(piece, channels, runtime).kernels(piece, channels, hw)
+        return _sized(piece, channels, runtime).linked(piece, channels, hw)
     if program := _symbolic(piece, equal, runtime, _Look(hw, (hw,))):
         try:
-            return program.kernels(piece, channels, hw)
+            return program.linked(piece, channels, hw)
         except Rounded:
             pass
-    return _trace(piece, channels, hw, runtime)
+    return _linked(piece, channels, hw, runtime)
 
 
 def _looks(hw: Hw) -> Iterator[_Look]:
@@ -157,6 +178,16 @@ def _trace(piece: Piece, channels: Channels, hw: Hw, runtime: str) -> tuple[Kern
     return tuple(node.kernel for node in _nodes(piece, channels, hw, runtime))
 
 
+def _linked(piece: Piece, channels: Channels, hw: Hw, runtime: str) -> Linked:
+    nodes = _nodes(piece, channels, hw, runtime)
+    return Linked(tuple(node.kernel for node in nodes), *_links(nodes))
+
+
+def _links(nodes: Sequence[Node]) -> tuple[tuple[tuple[tuple[int, ...], int], ...], int]:
+    """What each node reads and writes, and the value that leaves."""
+    return tuple((node.inputs, node.output) for node in nodes), nodes[-1].output if nodes else 1
+
+
 def _nodes(piece: Piece, channels: Channels, hw: Hw, runtime: str) -> tuple[Node, ...]:
     function = _built(piece, channels, hw if piece.sized else None)
     return trace(function, piece.inputs(channels, hw), type(piece).__name__, module_rules(runtime))
@@ -176,11 +207,14 @@ class Program:
         steps: the kernels.
         values: the numbers of channels in them that are to be found out, as traced.
         amounts: how they follow from the piece's channels.
+        links, output: see `Linked`.
     """
 
     steps: tuple[_Step, ...]
     values: tuple[int, ...] = ()
     amounts: tuple[Amount, ...] = ()
+    links: tuple[tuple[tuple[int, ...], int], ...] = ()
+    output: int = 1
 
     @classmethod
     def read(
@@ -195,10 +229,12 @@ class Program:
         sizes = {index: shape[1:] for index, shape in enumerate(piece.inputs(channels, hw), 1)}
         places = _Places(len(channels)) if symbolic else None
         steps = []
-        for node in _nodes(piece, channels, hw, runtime):
+        nodes = _nodes(piece, channels, hw, runtime)
+        for node in nodes:
             steps.append(_Step.of(node, {} if fixed else sizes, places))
             sizes[node.output] = (node.kernel.out_height, node.kernel.out_width)
-        return cls(tuple(steps), places.values if places else ())
+        links, output = _links(nodes)
+        return cls(tuple(steps), places.values if places else (), links=links, output=output)
 
     def with_amounts(self, amounts: Sequence[Amount], given: int) -> Program:
         """The program, of any channels now.
@@ -216,7 +252,7 @@ class Program:
             )
             for step in self.steps
         )
-        return Program(tuple(steps), self.values, amounts)
+        return replace(self, steps=tuple(steps), amounts=amounts)
 
     def kernels(self, piece: Piece, channels: Channels, hw: Hw) -> tuple[Kernel, ...]:
         """The kernels at other sizes.
@@ -224,7 +260,21 @@ class Program:
         Raises:
             Rounded: see there.
         """
-        return self._at(evaluate(self.amounts, channels), piece.inputs(channels, hw))
+        return self.linked(piece, channels, hw).kernels
+
+    def linked(self, piece: Piece, channels: Channels, hw: Hw) -> Linked:
+        """As `kernels`, with what they read and write."""
+        kernels, links = [], []
+        same: dict[int, int] = {}
+        every = self._all_at(evaluate(self.amounts, channels), piece.inputs(channels, hw))
+        for kernel, (reads, writes) in zip(every, self.links, strict=True):
+            sources = tuple(same.get(one, one) for one in reads)
+            if _resizes_to_the_same(kernel):
+                same[writes] = sources[0]
+            else:
+                kernels.append(kernel)
+                links.append((sources, writes))
+        return Linked(tuple(kernels), tuple(links), same.get(self.output, self.output))
 
     def traced(self, piece: Piece, channels: Channels, hw: Hw, runtime: str) -> list[int] | None:
         """What `values` are at other sizes, from a trace there.
@@ -247,13 +297,16 @@ class Program:
         return known[len(channels) :]
 
     def _at(self, known: Sequence[int], inputs: Sequence[tuple[int, int, int]]) -> tuple[Kernel, ...]:
+        return tuple(one for one in self._all_at(known, inputs) if not _resizes_to_the_same(one))
+
+    def _all_at(self, known: Sequence[int], inputs: Sequence[tuple[int, int, int]]) -> list[Kernel]:
         sizes = {index: shape[1:] for index, shape in enumerate(inputs, 1)}
         kernels = []
         for step in self.steps:
             kernel = step.at(known, *sizes[step.source], sizes.get(step.like))
             sizes[step.output] = (kernel.out_height, kernel.out_width)
             kernels.append(kernel)
-        return tuple(kernels)
+        return kernels
 
 
 class _Places:
@@ -382,6 +435,12 @@ class _Step:
                 out = kernel.out_height, kernel.out_width
         values[_OUT_HEIGHT], values[_OUT_WIDTH] = out
         return _kernel(*values)
+
+
+def _resizes_to_the_same(kernel: Kernel) -> bool:
+    """Whether a network leaves a kernel out where it would resize to the size that there is."""
+    same = (kernel.in_height, kernel.in_width) == (kernel.out_height, kernel.out_width)
+    return same and kernel.op.startswith("resize")
 
 
 @lru_cache(maxsize=131072)

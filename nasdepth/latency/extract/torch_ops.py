@@ -270,18 +270,22 @@ def _target_hw(x: torch.Tensor, size: list[int] | None, scales: list[float] | No
     return tuple(int(length * scale) for length, scale in zip(x.shape[2:], scales, strict=True))
 
 
+def _resize(trace: Recorder, op: str, x: torch.Tensor, hw: tuple[int, int], sampling: str) -> torch.Tensor:
+    # the exported file has none to the size that there is (`deploy.clean_up.drop_resizes`)
+    if hw == tuple(x.shape[2:]):
+        return x
+    return trace.node(op, [x], (1, x.shape[1], *hw), sampling=sampling)
+
+
 @_handles(_aten.upsample_bilinear2d)
 def _resize_bilinear(trace, x, size, align_corners, scales=None, *_):
     sampling = "align_corners" if align_corners else "half_pixel"
-    shape = (1, x.shape[1], *_target_hw(x, size, scales))
-    return trace.node("resize_bilinear", [x], shape, sampling=sampling)
+    return _resize(trace, "resize_bilinear", x, _target_hw(x, size, scales), sampling)
 
 
 @_handles(_aten.upsample_nearest2d)
 def _resize_nearest(trace, x, size, scales=None, *_):
-    return trace.node(
-        "resize_nearest", [x], (1, x.shape[1], *_target_hw(x, size, scales)), sampling="asymmetric"
-    )
+    return _resize(trace, "resize_nearest", x, _target_hw(x, size, scales), "asymmetric")
 
 
 def _pool(trace, op, x, window, stride, padding, dilation=(1, 1), ceil_mode=False):

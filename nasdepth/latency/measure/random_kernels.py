@@ -284,7 +284,7 @@ _FORMS: tuple[tuple[Callable, int], ...] = (
     (_convolution((1,), stride=2), _PER_FORM // 2),
     (_convolution((3,), dilations=(2, 3, 6, 12, 18, 24)), _PER_FORM // 2),
     (_convolution((1, 3), groups=4), _PER_FORM),
-    *((_depthwise(window, stride), _PER_FORM) for window in (3, 5, 7) for stride in (1, 2)),
+    *((_depthwise(window, stride), _PER_FORM) for window in (3, 5, 7, 11) for stride in (1, 2)),
     (_depthwise(3, 1, dilation=2), _PER_FORM // 2),
     (_depthwise(1, 1), _PER_FORM // 2),
     *((_depthwise(high, 1, across=wide), _FEW) for high, wide in ((1, 5), (5, 1))),

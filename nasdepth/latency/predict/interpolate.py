@@ -48,6 +48,10 @@ _MOST_HELD_OUT = 300
 _LEAST_SD = 0.02
 # One or two kernels of a kind say nothing about how far off the form is
 _SD_OF_FEW = 0.3
+# An end of a size is tried by leaving out its last octave, where it and the rest hold so many kernels
+_FEWEST_BEYOND, _FEWEST_WITHIN, _MOST_BEYOND = 5, 10, 100
+# Where that cannot be tried: time may not change in an octave, or double
+_SD_PER_OCTAVE = 0.35
 _BATCH = 256
 # What `left_over` may say, and which of `physical_features` then count more: rows, pixels, those times sizes
 _LEFT_OVER = (1, 2, 3, 4)
@@ -170,6 +174,8 @@ class KindModel:
             self._form = _Form(features, sizes, times, squares.vector, squares.weights)
             self._low, self._high = (np.maximum(ends, 1) for ends in (sizes.min(0), sizes.max(0)))
             self._sd = self._held_out_sd(features, squares)
+        self._features = features
+        self._per_octave: dict[tuple[int, int], float] = {}
 
     def predict(self, kernels: Sequence[Kernel]) -> Interpolation:
         """Times of kernels of this kind, measured or not."""
@@ -180,10 +186,43 @@ class KindModel:
         """`predict` for kernels of which `physical_features` and `dimensions` are known."""
         times, width = self._form.predict(features, sizes)
         some = np.maximum(sizes, 1)
-        octaves = np.log2(np.maximum(np.maximum(some / self._high, self._low / some), 1)).max(1)
+        beyond = np.log2(np.maximum(np.stack([self._low / some, some / self._high]), 1))
+        octaves = beyond.max((0, 2))
         # Bounds that lie close together know more than the average error of the kind
-        sd = np.minimum(self._sd, _LEAST_SD + width / 2)
-        return Interpolation(times, sd * (1 + octaves), octaves)
+        sd = np.minimum(self._sd, _LEAST_SD + width / 2) * (1 + octaves)
+        if octaves.any():
+            sd = np.hypot(sd, self._sd_outside(beyond))
+        return Interpolation(times, sd, octaves)
+
+    def _sd_outside(self, beyond: np.ndarray) -> np.ndarray:
+        """(n,) what the distance adds to the error; `beyond` is (2, n, 10) octaves below and above all sizes.
+
+        Heights and widths mostly leave together, so the worst of the sizes counts, not their sum.
+        """
+        worst = np.zeros(beyond.shape[1])
+        for end, size in np.argwhere(beyond.any(1)).tolist():
+            if (end, size) not in self._per_octave:
+                with threadpool_limits(1, user_api="blas"):
+                    self._per_octave[end, size] = self._sd_per_octave(end, size)
+            worst = np.maximum(worst, self._per_octave[end, size] * beyond[end, :, size])
+        return worst
+
+    def _sd_per_octave(self, end: int, size: int) -> float:
+        """How wrong a prediction is an octave outside, seen by leaving the last octave of one size out."""
+        form = self._form
+        values = np.maximum(form.sizes[:, size], 1)
+        far = values > values.max() / 2 if end else values < 2 * values.min()
+        held, kept = np.flatnonzero(far), np.flatnonzero(~far)
+        if len(held) < _FEWEST_BEYOND or len(kept) < _FEWEST_WITHIN:
+            return _SD_PER_OCTAVE
+        held = np.random.default_rng(0).permutation(held)[:_MOST_BEYOND]
+        edge = values[kept].max() if end else values[kept].min()
+        octaves = np.abs(np.log2(values[held] / edge))
+        inside = (self._features[kept], form.sizes[kept], form.times[kept])
+        weights = _LeastSquares(*inside, form.vector).weights
+        guess, _ = _Form(*inside, form.vector, weights).predict(self._features[held], form.sizes[held])
+        errors = np.log(guess / form.times[held])
+        return float(np.sqrt(max(np.mean(errors**2) - self._sd**2, 0) / np.mean(octaves**2)))
 
     def _held_out_sd(self, features: np.ndarray, squares: _LeastSquares) -> float:
         form = self._form

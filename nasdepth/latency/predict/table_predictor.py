@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import gc
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import attrgetter
+from typing import get_args
+
+import numpy as np
 
 from nasdepth.errors import UnknownKernelError
 from nasdepth.kernels.kernel import CONVOLUTIONS, Kernel
 from nasdepth.kernels.rules import load_rules
-from nasdepth.latency.accuracy import interval_90
+from nasdepth.latency.accuracy import SD_OF_DECILES, interval_90
 from nasdepth.latency.predict.calibration import Decomposition, coldness, group_of, moved_bytes, taps
 from nasdepth.latency.predict.card import DeviceCard
 from nasdepth.latency.predict.interpolate import KindModel, dimensions, physical_features
 from nasdepth.latency.predict.kinds import register_predictor
 from nasdepth.latency.predict.predictor import LatencyEstimate, Predictor, Source, runtime_of
-from nasdepth.latency.predict.table import LatencyTable
+from nasdepth.latency.predict.table import LatencyTable, Timing
 
 # A low percentile repeats far better than its runs spread, and what disturbed a kernel's runs for long does
 # not say how far off it is: a little of the spread, up to some of the time, foretells networks' errors best
@@ -30,8 +34,12 @@ _UNCALIBRATED_SD = 0.15
 _SHARED = 0.5
 # Beyond so many octaves outside of everything measured, an interpolation is a guess
 _OCTAVES_KNOWN = 1.0
-# Another kind of the same operation answers for one that was never measured, about this badly
+# Where other kinds of an operation answer for one that was never measured, and nothing tells how badly
 _OTHER_KIND_SD = 0.3
+# Kinds of fewer kernels say nothing of others, and more of one kind than this say the same
+_FEWEST_OF_KIND, _MOST_OF_KIND = 8, 300
+# An interpolation within a kind whose rows are mostly transferred stands on these
+_MOSTLY = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +74,15 @@ class TablePredictor(Predictor):
     def __init__(self, table: LatencyTable) -> None:
         self.table = table
         self.runtime = runtime_of(table.card.delegate)
+        self._timings = {**table.transferred, **table.timings}
         self._by_kind: dict[str, list[Kernel]] = defaultdict(list)
-        for kernel in table.timings:
+        for kernel in self._timings:
             self._by_kind[kernel.kind].append(kernel)
+        self._transferred = _transferred_kinds(table)
         # a build asks of a hundred thousand kernels at a time whether they are known
-        self._operations = {(kernel.op, kernel.precision) for kernel in table.timings}
+        self._operations = {(kernel.op, kernel.precision) for kernel in self._timings}
         self._models: dict[str, KindModel] = {}
+        self._sd_of_others: dict[tuple[str, str], float] = {}
         self._rules = load_rules(self.runtime)
         self._parts: dict[Kernel, _Part] = {}
 
@@ -81,7 +92,7 @@ class TablePredictor(Predictor):
         common = calibration.default_factor if calibration else 1.0
         moved = sum(part.moved_bytes for part in parts)
         felt = coldness(moved, calibration.half_cold_bytes) if calibration and moved else 0.0
-        shares: dict[Source, float] = {"measured": 0.0, "interpolated": 0.0, "unknown": 0.0}
+        shares: dict[Source, float] = dict.fromkeys(get_args(Source), 0.0)
         answers = []
         for kernel, part in zip(kernels, parts, strict=True):
             latency_ms = part.warm_ms + felt * part.cold_ms
@@ -105,6 +116,7 @@ class TablePredictor(Predictor):
             measured_share=share["measured"] if kernels_ms else 1.0,
             interpolated_share=share["interpolated"],
             unknown_share=share["unknown"],
+            transferred_share=share["transferred"],
             kernels=tuple(answers),
         )
 
@@ -138,10 +150,64 @@ class TablePredictor(Predictor):
         return known and kernel not in self.table.rejected
 
     def _relatives(self, kernel: Kernel) -> list[Kernel]:
-        """Measured kernels of its kind, else of its operation."""
-        return self._by_kind.get(kernel.kind) or [
-            one for one in self.table.timings if (one.op, one.precision) == (kernel.op, kernel.precision)
-        ]
+        """Measured kernels of its kind, else of its operation.
+
+        Of depthwise convolutions those whose window is most alike: runtimes have code of their own for small
+        windows.
+        """
+        if kernel.kind in self._by_kind:
+            return self._by_kind[kernel.kind]
+        return self._instead_of(kernel, self._sisters(kernel))
+
+    def _sisters(self, kernel: Kernel) -> dict[str, list[Kernel]]:
+        """Measured kernels of the same operation and precision, by kind."""
+        operation = (kernel.op, kernel.precision)
+        return {
+            kind: known
+            for kind, known in self._by_kind.items()
+            if (known[0].op, known[0].precision) == operation
+        }
+
+    @staticmethod
+    def _instead_of(kernel: Kernel, sisters: Mapping[str, list[Kernel]]) -> list[Kernel]:
+        if kernel.op == "depthwise_conv2d":
+            sisters = {k: known for k, known in sisters.items() if len(known) >= _FEWEST_OF_KIND} or sisters
+            far = {
+                kind: abs(math.log2(_window(known[0]) / _window(kernel))) for kind, known in sisters.items()
+            }
+            sisters = {kind: known for kind, known in sisters.items() if far[kind] <= min(far.values())}
+        return [one for known in sisters.values() for one in known]
+
+    def _as_measured(self, kernel: Kernel) -> tuple[Kernel, float]:
+        """A kernel as its relatives are measured, and how much more work it is than that."""
+        if kernel.op != "depthwise_conv2d" or kernel.kind in self._by_kind:
+            return kernel, 1.0
+        relatives = self._relatives(kernel)
+        return _with_window_of(relatives[0], kernel) if relatives else (kernel, 1.0)
+
+    def _other_kind_sd(self, kernel: Kernel) -> float:
+        """How wrong it is to answer for a kind by others of its operation: each kind in turn is left out."""
+        operation = (kernel.op, kernel.precision)
+        if operation not in self._sd_of_others:
+            sisters = self._sisters(kernel)
+            errors = [self._left_out_error(kind, sisters) for kind in sisters]
+            known = [error**2 for error in errors if error is not None]
+            sd = (sum(known) / len(known)) ** 0.5 if known else 0.0
+            self._sd_of_others[operation] = max(sd, _OTHER_KIND_SD)
+        return self._sd_of_others[operation]
+
+    def _left_out_error(self, kind: str, sisters: Mapping[str, list[Kernel]]) -> float | None:
+        """Root mean square of the logarithmic error, if one kind had never been measured."""
+        asked = sisters[kind][:_MOST_OF_KIND]
+        others = {other: known[:_MOST_OF_KIND] for other, known in sisters.items() if other != kind}
+        known = self._instead_of(asked[0], others)
+        if min(len(asked), len(known)) < _FEWEST_OF_KIND:
+            return None
+        model = KindModel(known, [self._timings[one].latency_ms for one in known])
+        times = np.array([self._timings[one].latency_ms for one in asked])
+        alike, work = zip(*(_with_window_of(known[0], one) for one in asked), strict=True)
+        guess = model.predict(alike).latency_ms * np.array(work)
+        return float(np.sqrt(np.mean(np.log(guess / times) ** 2)))
 
     def _parts_of(self, kernels: Sequence[Kernel]) -> list[_Part]:
         parts = self._parts
@@ -160,6 +226,9 @@ class TablePredictor(Predictor):
             if timing := self.table.timings.get(kernel):
                 sd_ms = timing.latency_ms * min(_SD_OF_SPREAD * timing.spread, _MOST_MEASURED_SD)
                 self._parts[kernel] = self._part(kernel, timing.latency_ms, sd_ms, "measured")
+            elif timing := self.table.transferred.get(kernel):
+                sd_ms = timing.latency_ms * _sd_of_belief(timing)
+                self._parts[kernel] = self._part(kernel, timing.latency_ms, sd_ms, "transferred")
             elif kernel in self.table.rejected:
                 raise UnknownKernelError(
                     f"{kernel}: {self.table.card.device} cannot run it; its runtime says: "
@@ -171,24 +240,33 @@ class TablePredictor(Predictor):
             return
         # all kinds in one go: for one network, most of the time is NumPy's for each call
         everything = [kernel for unknown in missing.values() for kernel in unknown]
-        sizes = dimensions(everything)
-        features = physical_features(everything, sizes)
+        alike, work = zip(*map(self._as_measured, everything), strict=True)
+        sizes = dimensions(alike)
+        features = physical_features(alike, sizes)
         end = 0
         for kind, unknown in missing.items():
             asked = list(unknown)
             start, end = end, end + len(asked)
+            works = work[start:end]
             answer = self._model(kind, asked[0]).predict_sizes(features[start:end], sizes[start:end])
             related = kind not in self._by_kind
-            for kernel, latency_ms, sd, octaves in zip(
+            share, transferred_sd = self._transferred.get(kind, (0.0, 0.0))
+            for kernel, times_work, latency_ms, sd, octaves in zip(
                 asked,
+                works,
                 answer.latency_ms.tolist(),
                 answer.relative_sd.tolist(),
                 answer.octaves_outside.tolist(),
                 strict=True,
             ):
                 far = related or octaves > _OCTAVES_KNOWN
-                sd = max(sd, _OTHER_KIND_SD) if related else sd
-                source: Source = "unknown" if far else "interpolated"
+                if related:
+                    latency_ms *= times_work
+                    sd = max(sd, self._other_kind_sd(kernel))
+                else:
+                    sd = math.hypot(sd, transferred_sd)
+                near: Source = "transferred" if share > _MOSTLY else "interpolated"
+                source: Source = "unknown" if far else near
                 self._parts[kernel] = self._part(kernel, latency_ms, latency_ms * sd, source)
 
     def _part(self, kernel: Kernel, latency_ms: float, sd_ms: float, source: Source) -> _Part:
@@ -211,8 +289,38 @@ class TablePredictor(Predictor):
                     f"{kernel.op} ({kernel.precision}); build a table for a space that has it with "
                     "`nasdepth latency build`"
                 )
-            self._models[kind] = KindModel(known, [self.table.timings[one].latency_ms for one in known])
+            self._models[kind] = KindModel(known, [self._timings[one].latency_ms for one in known])
         return self._models[kind]
+
+
+def _window(kernel: Kernel) -> int:
+    return kernel.kernel_height * kernel.kernel_width
+
+
+def _with_window_of(known: Kernel, kernel: Kernel) -> tuple[Kernel, float]:
+    """A depthwise convolution with the window of another, and how much more work its own window is."""
+    if kernel.op != "depthwise_conv2d":
+        return kernel, 1.0
+    alike = replace(kernel, kernel_height=known.kernel_height, kernel_width=known.kernel_width)
+    return alike, _window(kernel) / _window(known)
+
+
+def _sd_of_belief(timing: Timing) -> float:
+    """The standard deviation of the logarithm of a transferred time."""
+    return math.log1p(timing.spread) / (2 * SD_OF_DECILES)
+
+
+def _transferred_kinds(table: LatencyTable) -> dict[str, tuple[float, float]]:
+    """Of each kind with transferred rows, their share, and how far off they make what lies between rows."""
+    rows: Counter[str] = Counter(kernel.kind for kernel in table.timings)
+    variances: dict[str, list[float]] = defaultdict(list)
+    for kernel, timing in table.transferred.items():
+        variances[kernel.kind].append(_sd_of_belief(timing) ** 2)
+    known = {}
+    for kind, ones in variances.items():
+        share = len(ones) / (len(ones) + rows[kind])
+        known[kind] = share, math.sqrt(share * sum(ones) / len(ones))
+    return known
 
 
 @contextmanager

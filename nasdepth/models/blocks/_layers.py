@@ -76,5 +76,10 @@ def hw_of(x: torch.Tensor) -> tuple[int, int]:
 
 
 def upsample(x: torch.Tensor, out_hw: tuple[int, int], mode: str) -> torch.Tensor:
-    """(B, C, H, W) -> (B, C, *out_hw), `nearest` or `bilinear` with half-pixel centres."""
+    """(B, C, H, W) -> (B, C, *out_hw), `nearest` or `bilinear` with half-pixel centres.
+
+    What has that size already is returned as it is: a runtime would copy it pixel by pixel.
+    """
+    if hw_of(x) == tuple(out_hw):
+        return x
     return F.interpolate(x, size=out_hw, mode=mode, align_corners=False if mode == "bilinear" else None)

@@ -21,9 +21,17 @@ from nasdepth.training.losses.ordinal import (
     FARTHER,
     OrdinalPairs,
     pairs_from_depth,
+    pairs_from_relative,
     ranking_loss,
 )
-from nasdepth.training.losses.pointwise import barron, berhu_loss, l1_loss, robust_loss
+from nasdepth.training.losses.pointwise import (
+    barron,
+    berhu_loss,
+    l1_loss,
+    mse_loss,
+    rmse_loss,
+    robust_loss,
+)
 from nasdepth.training.losses.registry import (
     LossInputs,
     LossTerm,
@@ -64,13 +72,16 @@ __all__ = [
     "l1_loss",
     "log_depth",
     "masked_gradient_loss",
+    "mse_loss",
     "output_distillation_loss",
     "pairs_from_depth",
+    "pairs_from_relative",
     "parse_terms",
     "ranking_loss",
     "register_term",
     "relative_loss",
     "reprojection_loss",
+    "rmse_loss",
     "robust_loss",
     "segmentation_loss",
     "sig_loss",

@@ -13,11 +13,14 @@ import torch.nn.functional as F
 from torch import nn
 
 from nasdepth.training.losses._masks import batch_mean, full_precision, image_any, image_means
+from nasdepth.training.losses.pointwise import l1_loss, mse_loss, rmse_loss
 from nasdepth.training.losses.scale_invariant import sig_loss
 
 # squared length below which a feature vector counts as 0
 _DARK = 1e-16
 
+OutputForm = Literal["sig", "l1", "mse", "rmse"]
+_LINEAR = {"l1": l1_loss, "mse": mse_loss, "rmse": rmse_loss}
 AffinityForm = Literal["smart", "liu", "litedepth"]
 
 
@@ -29,10 +32,25 @@ class Projection(nn.Conv2d):
 
 
 def output_distillation_loss(
-    pred_mm: torch.Tensor, teacher_mm: torch.Tensor, mask: torch.Tensor, variance: float = 1.0
+    pred_mm: torch.Tensor,
+    teacher_mm: torch.Tensor,
+    mask: torch.Tensor,
+    variance: float = 1.0,
+    form: OutputForm = "sig",
 ) -> torch.Tensor:
-    """`sig_loss` against a teacher's depth (B, 1, H, W) in millimetres; at `variance` 1 its scale is free."""
-    return sig_loss(pred_mm, teacher_mm.detach(), mask, variance)
+    """Compare a prediction with a teacher's depth.
+
+    Args:
+        pred_mm, teacher_mm: (B, 1, H, W) depth in millimetres.
+        mask: (B, 1, H, W) bool, True where the teacher counts.
+        variance: of the form "sig"; at 1 the teacher's scale is free.
+        form: "sig" is `sig_loss`, of ln depth; "l1", "mse" (Weichi, 2021) and "rmse" (Samsung, 2021) are of
+            linear depth in metres.
+    """
+    teacher_mm = teacher_mm.detach()
+    if form == "sig":
+        return sig_loss(pred_mm, teacher_mm, mask, variance)
+    return _LINEAR[form](pred_mm, teacher_mm, mask)
 
 
 @full_precision

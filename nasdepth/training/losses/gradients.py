@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 
 from nasdepth.training.losses._masks import batch_mean, check_maps, filled, full_precision
-from nasdepth.training.losses.scale_invariant import log_depth
+from nasdepth.training.losses.pointwise import ResidualSpace
+from nasdepth.training.losses.pointwise import residual as pixel_residual
 
 _MM_PER_M = 1000.0
 
 
 @full_precision
 def gradient_matching_loss(
-    pred_mm: torch.Tensor, target_mm: torch.Tensor, mask: torch.Tensor, scales: int
+    pred_mm: torch.Tensor,
+    target_mm: torch.Tensor,
+    mask: torch.Tensor,
+    scales: int,
+    *,
+    space: ResidualSpace = "log",
+    reduce: Literal["mean", "sum"] = "mean",
 ) -> torch.Tensor:
     """Multi-scale gradient matching of ln depth (MegaDepth, Li & Snavely 2018, arXiv:1804.00607, eq. 5).
 
     At scale k every 2^k-th pixel is kept (no pooling, which would mix known and unknown); a difference
     counts only where both its pixels are known. Per scale the sum of both directions is divided by the known
-    pixels of the whole batch, as MegaDepth does; the scales are averaged.
+    pixels of the whole batch, as MegaDepth does.
 
     Args:
         pred_mm, target_mm: (B, 1, H, W) depth in millimetres.
         mask: (B, 1, H, W) bool, True where the target is known.
+        space: gradients of ln depth, or of depth in metres (SMART, 2021, eq. 1, whose R is d - d*).
+        reduce: whether the scales are averaged or summed (SMART, MegaDepth).
     """
-    check_maps(mask, pred_mm=pred_mm, target_mm=target_mm)
-    pred_mm, target_mm = filled(mask, pred_mm, target_mm)
-    return matched_gradients(log_depth(pred_mm) - log_depth(target_mm), mask, scales)
+    mean = matched_gradients(pixel_residual(pred_mm, target_mm, mask, space), mask, scales)
+    return mean * scales if reduce == "sum" else mean
 
 
 def matched_gradients(residual: torch.Tensor, mask: torch.Tensor, scales: int) -> torch.Tensor:

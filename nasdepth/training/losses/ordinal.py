@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +13,12 @@ from nasdepth.errors import DataError
 from nasdepth.training.losses._masks import batch_mean, check_maps, filled, full_precision
 from nasdepth.training.losses.scale_invariant import log_depth
 from nasdepth.training.losses.virtual_normal import known_pixels
+
+Space = Literal["disparity", "depth"]
+RankingForm = Literal["logistic", "robust"]
+
+_TAU = 0.25
+"""MegaDepth's tau: from this much of a wrong order on, the robust form grows with its root."""
 
 FARTHER, EQUAL, CLOSER = 1, 0, -1
 """The first point of a pair is deeper than the second, as deep, or less deep."""
@@ -60,7 +68,9 @@ class OrdinalPairs:
 
 
 @full_precision
-def ranking_loss(pred_mm: torch.Tensor, pairs: OrdinalPairs, *, drop: float = 0.0) -> torch.Tensor:
+def ranking_loss(
+    pred_mm: torch.Tensor, pairs: OrdinalPairs, *, drop: float = 0.0, form: RankingForm = "logistic"
+) -> torch.Tensor:
     """Ranking loss of z = ln depth (Chen et al. 2016, "Depth in the Wild", arXiv:1604.03901).
 
     ln(1 + exp(-r (z_A - z_B))) for r = 1 (A is farther) or -1 (A is closer), (z_A - z_B)^2 for r = 0. The
@@ -73,12 +83,16 @@ def ranking_loss(pred_mm: torch.Tensor, pairs: OrdinalPairs, *, drop: float = 0.
         pred_mm: (B, 1, H, W) depth in millimetres; pixels of no pair have no influence.
         drop: share of each image's unequal pairs, those with the smallest loss, that is left out. ReDWeb
             (Xian et al. 2018): 0.25 (recalled).
+        form: "logistic" is the above. "robust" is MegaDepth's ordinal loss (Li & Snavely 2018,
+            arXiv:1804.00607, eq. 6): with P = -r (z_A - z_B) it is ln(1 + exp(P)) up to P = 0.25, and
+            ln(1 + exp(sqrt(P))) beyond, less what makes the two meet there, so that wrong labels pull less.
     """
     if not pairs.known.is_cuda:
         pairs.check((pred_mm.shape[2], pred_mm.shape[3]))
     gap = _sampled(pred_mm, pairs.first, pairs.known) - _sampled(pred_mm, pairs.second, pairs.known)
     relation = torch.where(pairs.known, pairs.relation, 0)
-    per_pair = torch.where(relation == 0, gap**2, F.softplus(-relation * gap))
+    penalty = F.softplus if form == "logistic" else _robust
+    per_pair = torch.where(relation == 0, gap**2, penalty(-relation * gap))
     counted = pairs.known
     if drop:
         unequal = counted & (relation != 0)
@@ -87,6 +101,15 @@ def ranking_loss(pred_mm: torch.Tensor, pairs: OrdinalPairs, *, drop: float = 0.
         counted = counted & ~(easiest & unequal)
     per_image = torch.where(counted, per_pair, 0.0).sum(1) / counted.sum(1).clamp_min(1)
     return batch_mean(per_image, pairs.known.any(1))
+
+
+def _robust(wrong: torch.Tensor) -> torch.Tensor:
+    """MegaDepth's penalty of P = -r (z_A - z_B)."""
+    beyond = wrong > _TAU
+    # the branch not taken is kept where its root has a finite gradient: 0 * infinity is NaN
+    root = torch.where(beyond, wrong, _TAU).sqrt()
+    step = math.log1p(math.exp(_TAU)) - math.log1p(math.exp(math.sqrt(_TAU)))
+    return torch.where(beyond, F.softplus(root) + step, F.softplus(wrong))
 
 
 @full_precision
@@ -110,8 +133,44 @@ def pairs_from_depth(
     """
     check_maps(mask, target_mm=target_mm)
     (target_mm,) = filled(mask, target_mm)
+    return _drawn_pairs(log_depth(target_mm), mask, count, ratio, generator)
+
+
+@full_precision
+def pairs_from_relative(
+    values: torch.Tensor,
+    mask: torch.Tensor,
+    count: int,
+    *,
+    space: Space,
+    ratio: float = 0.02,
+    generator: torch.Generator | None = None,
+) -> OrdinalPairs:
+    """Random pairs with their order, from maps of unknown scale and shift (ReDWeb, Xian et al. 2018).
+
+    The order is that of the values' ratio, as in `pairs_from_depth`, and reversed for disparity. The ratio is
+    of the values as they are stored, which begin just above 0 in every image: with an unknown shift it is
+    ReDWeb's convention for what counts as equal, no property of the scene.
+
+    Args:
+        values: (B, 1, H, W) disparity or depth, above 0 where known.
+        mask: (B, 1, H, W) bool, True where the value is known.
+        count: pairs per image. ReDWeb: 3000.
+        space: which of the two `values` are.
+        ratio: how many times larger, less 1, one value must be than the other not to count as equal.
+    """
+    check_maps(mask, values=values)
+    (values,) = filled(mask, values)
+    logs = values.clamp_min(torch.finfo(values.dtype).tiny).log()
+    return _drawn_pairs(logs if space == "depth" else -logs, mask, count, ratio, generator)
+
+
+def _drawn_pairs(
+    logs: torch.Tensor, mask: torch.Tensor, count: int, ratio: float, generator: torch.Generator | None
+) -> OrdinalPairs:
+    """Pairs of known pixels; the first is farther where its `logs` exceeds the second's by ln(1 + ratio)."""
     first, second = known_pixels(mask, 2 * count, generator).chunk(2, 1)
-    logs = log_depth(target_mm).flatten(1)
+    logs = logs.flatten(1)
     gap = logs.gather(1, first) - logs.gather(1, second)
     bound = torch.tensor(1 + ratio, dtype=gap.dtype).log().item()
     relation = (gap >= bound).long() - (gap <= -bound).long()

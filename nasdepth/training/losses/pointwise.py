@@ -1,4 +1,4 @@
-"""Losses of each pixel's own residual: L1, berHu and Barron's robust loss."""
+"""Losses of each pixel's own residual: L1, mean square and its root, berHu and Barron's robust loss."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from nasdepth.training.losses.scale_invariant import log_depth
 _MM_PER_M = 1000.0
 # nearer than this to 0 or 2 the general form rounds worse than its limit is off
 _SPECIAL = 1e-6
+# keeps the root's gradient finite where a prediction is perfect: a millimetre, squared
+_ROOT_EPSILON = 1e-6
 
 ResidualSpace = Literal["metres", "log"]
 
@@ -48,6 +50,30 @@ def l1_loss(
     """
     x = residual(pred_mm, target_mm, mask, space)
     return batch_mean(image_means(x.abs(), mask), image_any(mask))
+
+
+@full_precision
+def mse_loss(
+    pred_mm: torch.Tensor, target_mm: torch.Tensor, mask: torch.Tensor, space: ResidualSpace = "metres"
+) -> torch.Tensor:
+    """Mean squared residual per image, in square metres or of ln depth.
+
+    Arguments and means are as in `l1_loss`.
+    """
+    x = residual(pred_mm, target_mm, mask, space)
+    return batch_mean(image_means(x.square(), mask), image_any(mask))
+
+
+@full_precision
+def rmse_loss(
+    pred_mm: torch.Tensor, target_mm: torch.Tensor, mask: torch.Tensor, space: ResidualSpace = "metres"
+) -> torch.Tensor:
+    """Root of each image's mean squared residual, in metres or of ln depth.
+
+    Arguments and means are as in `l1_loss`; 1e-6 is added under the root.
+    """
+    x = residual(pred_mm, target_mm, mask, space)
+    return batch_mean((image_means(x.square(), mask) + _ROOT_EPSILON).sqrt(), image_any(mask))
 
 
 @full_precision

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny
@@ -17,7 +17,7 @@ from torch import nn
 
 from nasdepth.config import validated
 from nasdepth.errors import NasdepthError, nearest
-from nasdepth.training.losses.ordinal import OrdinalPairs
+from nasdepth.training.losses.ordinal import OrdinalPairs, Space
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class LossInputs:
     mask: torch.Tensor | None = None
     inverse: torch.Tensor | None = None
     inverse_mask: torch.Tensor | None = None
-    space: Literal["disparity", "depth"] = "disparity"
+    space: Space = "disparity"
     pairs: OrdinalPairs | None = None
     rgb: torch.Tensor | None = None
     picture: torch.Tensor | None = None
@@ -100,9 +100,22 @@ class LossTerm(BaseModel, ABC):
         """
         return nn.ModuleDict()
 
+    @property
+    def alternatives(self) -> tuple[frozenset[str], ...]:
+        """Sets of fields, one of which must be given: `needs`, unless several kinds of data feed the term."""
+        return (self.needs,)
+
+    def absent(self, inputs: LossInputs) -> list[str]:
+        """The fields that are not given, sorted; of several alternatives, of the one that lacks least."""
+        lacking = (
+            [field for field in sorted(fields) if getattr(inputs, field) is None]
+            for fields in self.alternatives
+        )
+        return min(lacking, key=len)
+
     def require(self, inputs: LossInputs) -> None:
         """Raise NasdepthError, naming the term and the input, where something it needs is not given."""
-        absent = sorted(field for field in self.needs if getattr(inputs, field) is None)
+        absent = self.absent(inputs)
         if absent:
             raise NasdepthError(
                 f"loss term {self.name} needs {', '.join(absent)}, which this training does not give; take "

@@ -86,7 +86,9 @@ def photometric_error(
 
 
 @full_precision
-def smoothness_loss(disparity: torch.Tensor, rgb: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+def smoothness_loss(
+    disparity: torch.Tensor, rgb: torch.Tensor, mask: torch.Tensor, scales: int = 1
+) -> torch.Tensor:
     """Edge-aware smoothness of mean-normalised disparity (Monodepth2, eq. 3).
 
     |dx d| exp(-|dx I|) averaged over the neighbours across, plus the same down, d being disparity over its
@@ -97,8 +99,19 @@ def smoothness_loss(disparity: torch.Tensor, rgb: torch.Tensor, mask: torch.Tens
         disparity: (B, 1, H, W) inverse depth in any unit.
         rgb: (B, 3, H, W) on 0-255.
         mask: (B, 1, H, W) bool, where disparity is to be smooth.
+        scales: at scale k every 2^k-th pixel of disparity and picture is kept, and the value counts 2^-k
+            (Monodepth2's weights); the scales are summed.
     """
     check_maps(mask, disparity=disparity)
+    values = []
+    for step in (2**scale for scale in range(scales)):
+        small = (one[..., ::step, ::step] for one in (disparity, rgb, mask))
+        values.append(_roughness(*small) / step)
+    return torch.stack(values).sum()
+
+
+def _roughness(disparity: torch.Tensor, rgb: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """`smoothness_loss` at one scale."""
     (disparity,) = filled(mask, disparity, value=0.0)
     (rgb,) = filled(mask, rgb.to(disparity) / _WHITE, value=0.0)
     mean = image_means(disparity, mask).clamp_min(torch.finfo(disparity.dtype).eps)

@@ -10,9 +10,11 @@ import torch.nn.functional as F
 from pydantic import AfterValidator, Field
 from torch import nn
 
+from nasdepth.config import later
 from nasdepth.errors import NasdepthError
 from nasdepth.training.losses.distillation import (
     AffinityForm,
+    OutputForm,
     Projection,
     affinity_loss,
     channelwise_loss,
@@ -21,15 +23,27 @@ from nasdepth.training.losses.distillation import (
 )
 from nasdepth.training.losses.geometry import field_of_view_intrinsics
 from nasdepth.training.losses.gradients import gradient_matching_loss, masked_gradient_loss
-from nasdepth.training.losses.ordinal import pairs_from_depth, ranking_loss
-from nasdepth.training.losses.pointwise import ResidualSpace, berhu_loss, l1_loss, robust_loss
+from nasdepth.training.losses.ordinal import (
+    RankingForm,
+    pairs_from_depth,
+    pairs_from_relative,
+    ranking_loss,
+)
+from nasdepth.training.losses.pointwise import (
+    ResidualSpace,
+    berhu_loss,
+    l1_loss,
+    mse_loss,
+    rmse_loss,
+    robust_loss,
+)
 from nasdepth.training.losses.registry import LossInputs, LossTerm, given, register_term
 from nasdepth.training.losses.relative import RelativeForm, relative_loss
 from nasdepth.training.losses.scale_invariant import SigForm, sig_loss
 from nasdepth.training.losses.segmentation import DepthToSegmentation, segmentation_loss
 from nasdepth.training.losses.selfsupervised import Outside, reprojection_loss, smoothness_loss
 from nasdepth.training.losses.structure import ssim_loss
-from nasdepth.training.losses.virtual_normal import virtual_normal_loss
+from nasdepth.training.losses.virtual_normal import FilterOn, virtual_normal_loss
 
 # inverse depth in 1/m of what is nearer than this (Monodepth2's range starts here) is that of 0.1 m
 _NEAREST_MM = 100.0
@@ -39,6 +53,7 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 Scales = Annotated[int, Field(ge=1, le=8)]
 Count = Annotated[int, Field(ge=1)]
 Where = Literal["known", "everywhere"]
+Reduce = Literal["mean", "sum"]
 
 
 def _is_a_number(value: float) -> float:
@@ -76,13 +91,23 @@ class Sig(_DenseTerm):
 
 @register_term("gradient")
 class Gradient(_DenseTerm):
-    """The multi-scale difference of ln depth's gradients, `gradient_matching_loss`."""
+    """The multi-scale difference of the gradients of ln depth, or of depth, `gradient_matching_loss`.
+
+    SMART has weight 0.1, space metres and reduce sum.
+    """
 
     scales: Scales = 4
+    space: ResidualSpace = later("log")
+    reduce: Reduce = later("mean")
 
     def value(self, inputs: LossInputs, modules: nn.ModuleDict) -> torch.Tensor:
         return gradient_matching_loss(
-            inputs.pred_mm, given(inputs.target_mm), given(inputs.mask), self.scales
+            inputs.pred_mm,
+            given(inputs.target_mm),
+            given(inputs.mask),
+            self.scales,
+            space=self.space,
+            reduce=self.reduce,
         )
 
 
@@ -108,6 +133,7 @@ class VirtualNormal(_DenseTerm):
     min_edge_m: float = Field(0.1, ge=0, allow_inf_nan=False)
     drop: Share = 0.25
     horizontal_fov_deg: float | None = Field(None, gt=0, lt=180)
+    filter_on: FilterOn = later("target")
 
     @property
     def needs(self) -> frozenset[str]:
@@ -128,6 +154,7 @@ class VirtualNormal(_DenseTerm):
             max_cosine=self.max_cosine,
             min_edge_m=self.min_edge_m,
             drop=self.drop,
+            filter_on=self.filter_on,
             generator=inputs.generator,
         )
 
@@ -153,6 +180,26 @@ class L1(_DenseTerm):
 
     def value(self, inputs: LossInputs, modules: nn.ModuleDict) -> torch.Tensor:
         return l1_loss(inputs.pred_mm, given(inputs.target_mm), given(inputs.mask), self.space)
+
+
+@register_term("mse")
+class Mse(_DenseTerm):
+    """The mean squared difference, `mse_loss`."""
+
+    space: ResidualSpace = "metres"
+
+    def value(self, inputs: LossInputs, modules: nn.ModuleDict) -> torch.Tensor:
+        return mse_loss(inputs.pred_mm, given(inputs.target_mm), given(inputs.mask), self.space)
+
+
+@register_term("rmse")
+class Rmse(_DenseTerm):
+    """The root of each image's mean squared difference, `rmse_loss`."""
+
+    space: ResidualSpace = "metres"
+
+    def value(self, inputs: LossInputs, modules: nn.ModuleDict) -> torch.Tensor:
+        return rmse_loss(inputs.pred_mm, given(inputs.target_mm), given(inputs.mask), self.space)
 
 
 @register_term("berhu")
@@ -181,32 +228,55 @@ class Ranking(LossTerm):
     """The ranking loss of the ordinal pairs that the data gives (DIW), `ranking_loss`."""
 
     drop: Share = 0.0
+    form: RankingForm = later("logistic")
 
     @property
     def needs(self) -> frozenset[str]:
         return frozenset({"pairs"})
 
     def value(self, inputs: LossInputs, modules: nn.ModuleDict) -> torch.Tensor:
-        return ranking_loss(inputs.pred_mm, given(inputs.pairs), drop=self.drop)
+        return ranking_loss(inputs.pred_mm, given(inputs.pairs), drop=self.drop, form=self.form)
 
 
 @register_term("sampled_ranking")
-class SampledRanking(_DenseTerm):
-    """The ranking loss of pairs that are drawn from dense depth (ReDWeb), `ranking_loss`."""
+class SampledRanking(LossTerm):
+    """The ranking loss of pairs that are drawn from dense maps (ReDWeb), `ranking_loss`.
+
+    The maps are metric depth, or depth or disparity of unknown scale and shift, which is ReDWeb's own data.
+    """
 
     pairs: Count = 3000
     ratio: float = Field(0.02, ge=0, allow_inf_nan=False)
     drop: Share = 0.25
+    form: RankingForm = later("logistic")
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset()
+
+    @property
+    def alternatives(self) -> tuple[frozenset[str], ...]:
+        return frozenset({"target_mm", "mask"}), frozenset({"inverse", "inverse_mask"})
 
     def value(self, inputs: LossInputs, modules: nn.ModuleDict) -> torch.Tensor:
-        pairs = pairs_from_depth(
-            given(inputs.target_mm),
-            given(inputs.mask),
-            self.pairs,
-            ratio=self.ratio,
-            generator=inputs.generator,
-        )
-        return ranking_loss(inputs.pred_mm, pairs, drop=self.drop)
+        if inputs.target_mm is not None:
+            pairs = pairs_from_depth(
+                inputs.target_mm,
+                given(inputs.mask),
+                self.pairs,
+                ratio=self.ratio,
+                generator=inputs.generator,
+            )
+        else:
+            pairs = pairs_from_relative(
+                given(inputs.inverse),
+                given(inputs.inverse_mask),
+                self.pairs,
+                space=inputs.space,
+                ratio=self.ratio,
+                generator=inputs.generator,
+            )
+        return ranking_loss(inputs.pred_mm, pairs, drop=self.drop, form=self.form)
 
 
 @register_term("relative")
@@ -243,12 +313,16 @@ class Relative(LossTerm):
 class Smoothness(LossTerm):
     """The edge-aware smoothness of inverse depth, `smoothness_loss`; Monodepth2 has weight 0.001."""
 
+    scales: Scales = later(1)
+
     @property
     def needs(self) -> frozenset[str]:
         return frozenset({"rgb"})
 
     def value(self, inputs: LossInputs, modules: nn.ModuleDict) -> torch.Tensor:
-        return smoothness_loss(inverse_depth(inputs.pred_mm), given(inputs.rgb), inputs.everywhere)
+        return smoothness_loss(
+            inverse_depth(inputs.pred_mm), given(inputs.rgb), inputs.everywhere, self.scales
+        )
 
 
 @register_term("reprojection")
@@ -283,6 +357,7 @@ class DistillOutput(LossTerm):
 
     variance: float = Field(1.0, ge=0, le=1)
     where: Where = "everywhere"
+    form: OutputForm = later("sig")
 
     @property
     def needs(self) -> frozenset[str]:
@@ -290,7 +365,9 @@ class DistillOutput(LossTerm):
 
     def value(self, inputs: LossInputs, modules: nn.ModuleDict) -> torch.Tensor:
         mask = given(inputs.mask) if self.where == "known" else inputs.everywhere
-        return output_distillation_loss(inputs.pred_mm, given(inputs.teacher_mm), mask, self.variance)
+        return output_distillation_loss(
+            inputs.pred_mm, given(inputs.teacher_mm), mask, self.variance, self.form
+        )
 
 
 @register_term("segmentation")
@@ -312,7 +389,7 @@ class Segmentation(LossTerm):
 
 
 class _FeatureTerm(LossTerm):
-    """A term on features: the mean over its layers.
+    """A term on features: the mean, or the sum, over its layers.
 
     Where sizes differ the teacher's features are resized to the student's. With `where: known` a position
     counts if any pixel that it covers has a known target.
@@ -321,6 +398,7 @@ class _FeatureTerm(LossTerm):
     of_prediction = False
     layers: Annotated[tuple[str, ...], Field(min_length=1)]
     where: Where = "everywhere"
+    reduce: Reduce = later("mean")
 
     @property
     def needs(self) -> frozenset[str]:
@@ -340,7 +418,7 @@ class _FeatureTerm(LossTerm):
                 F.adaptive_max_pool2d(given(inputs.mask).float(), hw) > 0 if self.where == "known" else None
             )
             values.append(self._compare(student, _resized(teacher, hw), mask))
-        return torch.stack(values).mean()
+        return torch.stack(values).sum() if self.reduce == "sum" else torch.stack(values).mean()
 
     def _compare(
         self, student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor | None

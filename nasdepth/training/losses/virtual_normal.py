@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 
 from nasdepth.training.losses._masks import batch_mean, check_maps, filled, full_precision, image_any
 from nasdepth.training.losses.geometry import backproject
+
+FilterOn = Literal["target", "prediction"]
 
 _MM_PER_M = 1000.0
 # square metres; keeps the normal of a triple that a prediction makes collinear differentiable
@@ -23,21 +27,23 @@ def virtual_normal_loss(
     max_cosine: float = 0.867,
     min_edge_m: float = 0.1,
     drop: float = 0.25,
+    filter_on: FilterOn = "target",
     generator: torch.Generator | None = None,
 ) -> torch.Tensor:
     """Virtual normal loss (Yin et al. 2019, arXiv:1907.12209).
 
-    Triples of known pixels are drawn at random. One is left out where in the *target* any two of its edges
-    are within acos(max_cosine), 30 degrees, of parallel, or an edge is shorter than `min_edge_m`: what a
-    prediction does must not decide where it is judged. L1 between the unit normals, summed over x, y and z;
-    per image the smallest `drop` of the triples' losses are left out and the rest averaged; then the mean
-    over the images that have a triple left.
+    Triples of known pixels are drawn at random. One is left out where any two of its edges are within
+    acos(max_cosine), 30 degrees, of parallel, or an edge is shorter than `min_edge_m`. L1 between the unit
+    normals, summed over x, y and z; per image the smallest `drop` of the triples' losses are left out and the
+    rest averaged; then the mean over the images that have a triple left.
 
     Args:
         pred_mm, target_mm: (B, 1, H, W) depth in millimetres.
         mask: (B, 1, H, W) bool, True where the target is known.
         intrinsics: (B, 3, 3) in pixels of this resolution; see `geometry.rescale_intrinsics`.
         triples: how many are drawn per image, as a share of H * W.
+        filter_on: where edges are judged: in the "target", so that what a prediction does cannot decide where
+            it is judged; or in the "prediction", as LiteDepth (Li et al. 2022) does.
         generator: where randomness comes from; torch's own where None. As many numbers are drawn whatever the
             mask is.
     """
@@ -47,7 +53,8 @@ def virtual_normal_loss(
     chosen = known_pixels(mask, 3 * count, generator)
     pred = _triples(pred_mm / _MM_PER_M, intrinsics, chosen)
     target = _triples(target_mm / _MM_PER_M, intrinsics, chosen)
-    usable = _well_shaped(target, max_cosine, min_edge_m) & image_any(mask)[:, None]
+    judged = target if filter_on == "target" else pred.detach()
+    usable = _well_shaped(judged, max_cosine, min_edge_m) & image_any(mask)[:, None]
     per_triple = (_normals(pred) - _normals(target)).abs().sum(2)
     # what is not usable goes to the end of each image's row, the losses before it fall
     ordered, order = torch.where(usable, per_triple, -1.0).sort(1, descending=True)

@@ -224,6 +224,8 @@ _TRICKY = (
     "64x96,mobilenetv3_small@0.5:5,none-conv-k1-w16,concat-mbconv-k3-w16,add-dsconv-k5-w8,up-nearest-bilinear",
     "64x64,mobilenetv4_conv_small@0.5:3,none-mbconv-k1-w8,add-conv-k3-w1,none-conv-k1-w1,none-mbconv-k5-w8,"
     "up-bilinear-nearest",
+    # as large as the picture, before the encoder and behind the head: nothing is left to resize
+    "480x640,unet@0.12:2,none-conv-k1-w8,concat-conv-k3-w8,up-nearest-nearest",
 )
 
 
@@ -245,6 +247,12 @@ def _convert_and_compare(architecture: Architecture, path: Path) -> None:
 @pytest.mark.parametrize("text", [*(str(resolve(name)) for name in DESIGNS), *_TRICKY])
 def test_module_and_converted_network_have_equal_kernels(text, tmp_path):
     _convert_and_compare(Architecture.parse(text), tmp_path / "model.tflite")
+
+
+def test_a_network_as_large_as_the_picture_resizes_between_its_decoder_stages_only():
+    architecture = Architecture.parse(_TRICKY[-1])
+    resizes = [kernel for kernel in architecture_kernels(architecture) if kernel.op.startswith("resize")]
+    assert [(kernel.in_height, kernel.out_height) for kernel in resizes] == [(240, 480)]
 
 
 class _Gallery(nn.Module):

@@ -145,6 +145,52 @@ def test_a_related_kind_answers_and_says_that_it_guesses():
     assert estimate.latency_ms > 1 and estimate.unknown_share == 1 and estimate.sd_ms > 0.3
 
 
+def _depthwise(window: int, size: int, channels: int) -> Kernel:
+    return Kernel(
+        "depthwise_conv2d", size, size, channels, size, size, channels,
+        kernel_height=window, kernel_width=window, groups=channels, padding="same",
+    )  # fmt: skip
+
+
+def _slow_beyond_25_taps(kernel: Kernel) -> float:
+    return kernel.macs * (1e-6 if kernel.kernel_height <= 5 else 4e-6)
+
+
+def test_a_depthwise_window_is_answered_by_the_one_most_like_it():
+    known = [_depthwise(window, size, 16) for window in (3, 5, 7) for size in range(8, 40, 4)]
+    predictor = TablePredictor(table({one: _slow_beyond_25_taps(one) for one in known}, overhead_ms=0))
+    unseen = _depthwise(9, 20, 16)
+    assert predictor.estimate([unseen]).latency_ms == pytest.approx(_slow_beyond_25_taps(unseen), rel=0.2)
+
+
+def test_an_unmeasured_kind_is_as_unsure_as_the_measured_ones_would_have_been():
+    def answered(time_of):
+        known = [_depthwise(window, size, 16) for window in (3, 5, 7) for size in range(8, 40, 4)]
+        timed = table({one: time_of(one) for one in known}, overhead_ms=0)
+        estimate = TablePredictor(timed).estimate([_depthwise(9, 20, 16)])
+        return estimate.sd_ms / estimate.latency_ms
+
+    steady, leaping = answered(lambda one: one.macs * 1e-6), answered(_slow_beyond_25_taps)
+    assert leaping > 1.5 * steady
+
+
+def test_outside_is_as_unsure_as_the_last_octave_is_when_left_out():
+    def relative_sd(time_of, side):
+        known = [_conv(size, size, 16, 16) for size in range(4, 65, 4)]
+        timed = table({one: time_of(one) for one in known}, overhead_ms=0)
+        estimate = TablePredictor(timed).estimate([_conv(side, side, 16, 16)])
+        return estimate.sd_ms / estimate.latency_ms
+
+    def spilling(one):
+        return one.macs * (1e-6 if one.in_height <= 32 else 4e-6)
+
+    def steady(one):
+        return one.macs * 1e-6
+
+    assert relative_sd(spilling, 128) > 2 * relative_sd(steady, 128)
+    assert relative_sd(spilling, 60) < relative_sd(spilling, 128)
+
+
 def test_far_outside_of_what_was_measured_is_unknown(predictor):
     near, far = _conv(16, 20, 12, 40), _conv(2048, 2048, 16, 16)
     assert predictor.estimate([near]).unknown_share == 0

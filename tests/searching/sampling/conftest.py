@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import optuna
 import pytest
 
-from nasdepth.architecture import Architecture
+from nasdepth.architecture import JOINING, Architecture
 from nasdepth.kernels.kernel import CONVOLUTIONS
 from nasdepth.latency import architecture_kernels
 from nasdepth.packs import load_predictor
@@ -25,7 +25,7 @@ def formula(architecture: Architecture) -> float:
     macs = sum(one.macs for one in architecture_kernels(architecture) if one.op in CONVOLUTIONS)
     narrowest = min(stage.width for stage in architecture.decoder)
     weak = max(0.0, 0.6 - math.log2(narrowest / 8) / 4) + max(0.0, 3.4 - math.log10(macs / 3e3)) * 0.6
-    skips = sum(stage.skip in ("concat", "gate") for stage in architecture.decoder)
+    skips = sum(stage.skip in JOINING for stage in architecture.decoder)
     start = 0.0 if architecture.encoder.family in PRETRAINED else 0.03
     return 0.17 + 0.05 * weak + start + 0.02 / (1 + skips)
 

@@ -10,11 +10,13 @@ from nasdepth.training.losses import (
     gradient_matching_loss,
     l1_loss,
     masked_gradient_loss,
+    mse_loss,
     output_distillation_loss,
     pairs_from_depth,
     ranking_loss,
     relative_loss,
     reprojection_loss,
+    rmse_loss,
     robust_loss,
     sig_loss,
     smoothness_loss,
@@ -39,8 +41,14 @@ def virtual_normal(pred, target, mask):
     return virtual_normal_loss(pred, target, mask, camera, triples=0.5, generator=seeded())
 
 
-def sampled_ranking(pred, target, mask, drop):
-    return ranking_loss(pred, pairs_from_depth(target, mask, 60, generator=seeded()), drop=drop)
+def normal_filtered_on_the_prediction(pred, target, mask):
+    camera = CAMERA.expand(len(pred), 3, 3)
+    named = {"triples": 0.5, "generator": seeded(), "filter_on": "prediction"}
+    return virtual_normal_loss(pred, target, mask, camera, **named)
+
+
+def sampled_ranking(pred, target, mask, drop, form="logistic"):
+    return ranking_loss(pred, pairs_from_depth(target, mask, 60, generator=seeded()), drop=drop, form=form)
 
 
 def inverse(depth_mm, mask):
@@ -53,9 +61,9 @@ def relative(pred, target, mask, **named):
     return relative_loss(inverse(pred, mask), inverse(target, mask), mask, **named)
 
 
-def smoothness(pred, target, mask):
+def smoothness(pred, target, mask, scales=1):
     rgb = colours(len(pred), 3, *pred.shape[2:]).to(pred.device)
-    return smoothness_loss(inverse(pred, mask), torch.where(mask, rgb, target), mask)
+    return smoothness_loss(inverse(pred, mask), torch.where(mask, rgb, target), mask, scales)
 
 
 def reprojection(pred, target, mask, automask=False):
@@ -74,10 +82,15 @@ LOSSES = {
     "sig square": lambda p, t, m: sig_loss(p, t, m, 0.5, "square"),
     "sig unbiased": lambda p, t, m: sig_loss(p, t, m, 0.85, "unbiased"),
     "gradient": lambda p, t, m: gradient_matching_loss(p, t, m, 3),
+    "gradient SMART": lambda p, t, m: gradient_matching_loss(p, t, m, 3, space="metres", reduce="sum"),
     "masked gradient": lambda p, t, m: masked_gradient_loss(p, t, m, 3),
     "virtual normal": virtual_normal,
+    "virtual normal LiteDepth": normal_filtered_on_the_prediction,
     "l1": l1_loss,
     "l1 log": lambda p, t, m: l1_loss(p, t, m, "log"),
+    "mse": mse_loss,
+    "mse log": lambda p, t, m: mse_loss(p, t, m, "log"),
+    "rmse": rmse_loss,
     "berhu": berhu_loss,
     "robust 1": robust_loss,
     "robust 0": lambda p, t, m: robust_loss(p, t, m, 0.0),
@@ -87,18 +100,21 @@ LOSSES = {
     "ssim": ssim_loss,
     "ranking": lambda p, t, m: sampled_ranking(p, t, m, 0.0),
     "ranking ReDWeb": lambda p, t, m: sampled_ranking(p, t, m, 0.25),
+    "ranking MegaDepth": lambda p, t, m: sampled_ranking(p, t, m, 0.0, "robust"),
     "relative": relative,
     "relative fitted": lambda p, t, m: relative(p, t, m, form="least_squares"),
     "smoothness": smoothness,
+    "smoothness of 3 scales": lambda p, t, m: smoothness(p, t, m, 3),
     "reprojection": reprojection,
     "reprojection automasked": lambda p, t, m: reprojection(p, t, m, True),
     "distilled output": output_distillation_loss,
+    "distilled output linear": lambda p, t, m: output_distillation_loss(p, t, m, form="rmse"),
 }
 EVERY = pytest.mark.parametrize("name", LOSSES)
 # their value does not tell a perfect prediction from another
-NOT_ABOUT_THE_TARGET = {"smoothness", "reprojection", "reprojection automasked"}
+NOT_ABOUT_THE_TARGET = {"smoothness", "smoothness of 3 scales", "reprojection", "reprojection automasked"}
 # ln 2 at best where two points are as deep as each other in the prediction
-RANKING = {"ranking", "ranking ReDWeb"}
+RANKING = {"ranking", "ranking ReDWeb", "ranking MegaDepth"}
 
 
 def value_and_gradient(loss, pred, target, mask):

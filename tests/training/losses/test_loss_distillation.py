@@ -12,7 +12,10 @@ from nasdepth.training.losses import (
     affinity_loss,
     channelwise_loss,
     feature_l2_loss,
+    l1_loss,
+    mse_loss,
     output_distillation_loss,
+    rmse_loss,
     sig_loss,
 )
 
@@ -198,3 +201,13 @@ def test_features_of_other_sizes_are_refused(name, features):
         LOSSES[name](student, teacher[..., :5])
     with pytest.raises(ValueError, match="mask is "):
         LOSSES[name](student, teacher, mask[..., :5])
+
+
+@pytest.mark.parametrize(("form", "loss"), [("l1", l1_loss), ("mse", mse_loss), ("rmse", rmse_loss)])
+def test_linear_forms_of_the_output_loss_are_in_metres(form, loss, batch):
+    pred, teacher, mask = batch
+    teacher = teacher.clone().requires_grad_()
+    value = output_distillation_loss(pred.clone().requires_grad_(), teacher, mask, form=form)
+    assert value.item() == pytest.approx(loss(pred, teacher, mask).item(), rel=1e-12)
+    value.backward()
+    assert teacher.grad is None

@@ -58,6 +58,19 @@ def reference_masked_gradient(pred, target, mask, scales):
     return np.mean(per_image)
 
 
+def test_smarts_gradients_are_of_metres_and_summed(batch):
+    pred, target, mask = batch
+    at_scale = []
+    for scale in range(3):
+        gap = ((pred - target) / 1000)[..., :: 2**scale, :: 2**scale]
+        known = mask[..., :: 2**scale, :: 2**scale]
+        across = gap.diff(dim=3).abs()[known[..., 1:] & known[..., :-1]].sum()
+        down = gap.diff(dim=2).abs()[known[..., 1:, :] & known[..., :-1, :]].sum()
+        at_scale.append((across + down) / known.sum())
+    got = gradient_matching_loss(*batch, 3, space="metres", reduce="sum")
+    assert got.item() == pytest.approx(sum(at_scale).item(), rel=1e-9)
+
+
 @pytest.mark.parametrize("scales", [1, 2, 4])
 def test_the_masked_gradient_agrees_with_nan_arithmetic(scales, batch):
     pred, target, mask = (x[..., :11, :13] for x in batch)

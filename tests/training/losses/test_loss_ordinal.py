@@ -6,7 +6,15 @@ import pytest
 import torch
 
 from nasdepth.errors import DataError
-from nasdepth.training.losses import CLOSER, EQUAL, FARTHER, OrdinalPairs, pairs_from_depth, ranking_loss
+from nasdepth.training.losses import (
+    CLOSER,
+    EQUAL,
+    FARTHER,
+    OrdinalPairs,
+    pairs_from_depth,
+    pairs_from_relative,
+    ranking_loss,
+)
 
 
 def pairs_of(*rows, known=None):
@@ -143,3 +151,33 @@ def test_dropping_is_of_the_easiest_unequal_pairs():
     middle, even = ((0, 1), (0, 0), FARTHER), ((0, 0), (0, 0), EQUAL)
     every = ranking_loss(pred, pairs_of(easy, hard, middle, middle, even), drop=0.25)
     assert every.item() == pytest.approx(ranking_loss(pred, pairs_of(hard, middle, middle, even)).item())
+
+
+@pytest.mark.parametrize("gap", [-3.0, -0.1, 0.0, 0.2, 0.25, 0.26, 1.0, 5.0])
+@pytest.mark.parametrize("relation", [FARTHER, CLOSER])
+def test_the_robust_form_is_megadepths_equation_6(gap, relation):
+    """P = -r (L_i - L_j): ln(1 + exp(P)) up to 0.25; beyond, of its root, plus what makes the two meet."""
+    pred = torch.tensor([[[[3000 * math.exp(-relation * gap), 3000.0]]]], dtype=torch.float64)
+    value = ranking_loss(pred, pairs_of(((0, 0), (0, 1), relation)), form="robust").item()
+    step = math.log(1 + math.exp(0.25)) - math.log(1 + math.exp(0.5))
+    expected = math.log(1 + math.exp(math.sqrt(gap))) + step if gap > 0.25 else math.log(1 + math.exp(gap))
+    assert value == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("space", ["disparity", "depth"])
+def test_pairs_of_relative_maps_have_the_order_of_the_scene(space, batch):
+    _, target, mask = batch
+    values = torch.where(mask, 1 / target.clamp_min(1) if space == "disparity" else target / 10_000, 0)
+    named = dict(ratio=0.05, generator=torch.Generator().manual_seed(2))
+    got = pairs_from_relative(values, mask, 500, space=space, **named)
+    same = pairs_from_depth(target, mask, 500, ratio=0.05, generator=torch.Generator().manual_seed(2))
+    for field in ("first", "second", "relation", "known"):
+        assert torch.equal(getattr(got, field), getattr(same, field)), field
+    assert {-1, 0, 1} == set(got.relation[got.known].tolist())
+    got.check((12, 16))
+
+
+def test_a_relative_map_without_a_known_pixel_gives_no_pair():
+    values = torch.full((1, 1, 4, 6), float("nan"))
+    pairs = pairs_from_relative(values, torch.zeros(1, 1, 4, 6, dtype=torch.bool), 9, space="disparity")
+    assert not pairs.known.any()

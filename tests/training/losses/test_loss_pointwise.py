@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from nasdepth.training.losses import barron, berhu_loss, l1_loss, robust_loss
+from nasdepth.training.losses import barron, berhu_loss, l1_loss, mse_loss, rmse_loss, robust_loss
 
 
 def reference(pred, target, mask, function, space="metres"):
@@ -23,6 +23,15 @@ def reference(pred, target, mask, function, space="metres"):
 @pytest.mark.parametrize("space", ["metres", "log"])
 def test_l1_agrees_with_loops(space, batch):
     assert l1_loss(*batch, space).item() == pytest.approx(reference(*batch, abs, space), rel=1e-9)
+
+
+@pytest.mark.parametrize("space", ["metres", "log"])
+def test_the_mean_square_and_its_root_agree_with_loops(space, batch):
+    expected = reference(*batch, lambda x: x * x, space)
+    assert mse_loss(*batch, space).item() == pytest.approx(expected, rel=1e-9)
+    alone = (tuple(one[image : image + 1] for one in batch) for image in range(3))
+    roots = [math.sqrt(reference(*one, lambda x: x * x, space) + 1e-6) for one in alone]
+    assert rmse_loss(*batch, space).item() == pytest.approx(sum(roots) / 3, rel=1e-9)
 
 
 @pytest.mark.parametrize("space", ["metres", "log"])

@@ -242,3 +242,14 @@ def test_a_step_is_cheaper_where_the_picture_has_an_edge():
     assert on_edge.item() == pytest.approx(on_flat.item() / math.e, rel=1e-5)
     # RGB as bytes is RGB too
     assert smoothness_loss(disparity, edge.byte(), mask) == on_edge
+
+
+def test_smoothness_at_three_scales_halves_with_each(batch):
+    pred, _, mask = batch
+    rgb = torch.rand(3, 3, 12, 16, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 255
+    disparity = 1000 / pred.clamp_min(100)
+    expected = sum(
+        reference_smoothness(*(one[..., :: 2**k, :: 2**k] for one in (disparity, rgb, mask))) / 2**k
+        for k in range(3)
+    )
+    assert smoothness_loss(disparity, rgb, mask, 3).item() == pytest.approx(expected, rel=1e-9)

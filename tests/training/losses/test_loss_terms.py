@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -89,7 +90,9 @@ def test_every_term_has_a_finite_value_and_gradient(name, inputs):
 @EVERY
 def test_every_term_says_what_it_lacks(name, inputs):
     term = one(name)
-    for need in term.needs:
+    for need in term.alternatives[0]:
+        if len(term.alternatives) > 1:
+            continue  # the others may feed it
         lacking = LossInputs(**{**vars(inputs), need: None})
         with pytest.raises(
             NasdepthError, match=rf"loss term {name} needs {need}, which this training does not"
@@ -97,8 +100,30 @@ def test_every_term_says_what_it_lacks(name, inputs):
             term.require(lacking)
     term.require(inputs)
     # and needs no more than it says
-    enough = LossInputs(**{field: getattr(inputs, field) for field in {"pred_mm", *term.needs}})
-    assert term.value(enough, term.modules(LAYERS)).isfinite()
+    for fields in term.alternatives:
+        enough = LossInputs(**{field: getattr(inputs, field) for field in {"pred_mm", *fields}})
+        assert not term.absent(enough)
+        assert term.value(enough, term.modules(LAYERS)).isfinite()
+
+
+def test_pairs_are_drawn_from_metric_depth_or_from_relative_maps(inputs):
+    term = one("sampled_ranking")
+    relative = LossInputs(inputs.pred_mm, inverse=inputs.inverse, inverse_mask=inputs.inverse_mask)
+    metric = LossInputs(inputs.pred_mm, target_mm=inputs.target_mm, mask=inputs.mask)
+    values = [
+        term.value(replace(given, generator=torch.Generator().manual_seed(1)), None)
+        for given in (relative, metric)
+    ]
+    assert values[0].item() == pytest.approx(values[1].item(), rel=1e-5)
+    with pytest.raises(NasdepthError, match="sampled_ranking needs mask, target_mm, which"):
+        term.require(LossInputs(inputs.pred_mm))
+    with pytest.raises(NasdepthError, match="sampled_ranking needs inverse_mask, which"):
+        term.require(replace(relative, inverse_mask=None))
+
+
+def test_the_sum_over_layers_is_their_mean_times_their_number(inputs):
+    mean, total = (one("distill_affinity", reduce=reduce).value(inputs, {}) for reduce in ("mean", "sum"))
+    assert total.item() == pytest.approx(len(LAYERS) * mean.item(), rel=1e-6)
 
 
 @EVERY

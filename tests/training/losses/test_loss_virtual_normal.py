@@ -180,3 +180,12 @@ def test_a_field_of_view_spans_the_picture():
     assert math.degrees(math.atan(edge[0])) == pytest.approx(30, rel=1e-5) and edge[1] == pytest.approx(
         0, abs=1e-6
     )
+
+
+def test_the_filter_on_the_prediction_judges_what_litedepth_judges():
+    """A flat target of one distance is well-shaped everywhere, a prediction of nearly no depth nowhere."""
+    target = plane_depth_mm(FACING, 3.0)
+    pred = target * 1e-3
+    assert vnl(pred, target, filter_on="target") >= 0
+    assert vnl(pred, plane_depth_mm(TILTED, 2.5), filter_on="target") > 0.1
+    assert vnl(pred, plane_depth_mm(TILTED, 2.5), filter_on="prediction") == 0

@@ -1,11 +1,10 @@
-"""Kernels of a .tflite file."""
+"""The graph of kernels in a .tflite file."""
 
 from __future__ import annotations
 
 import math
 import struct
 from copy import copy
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ import numpy as np
 from nasdepth.errors import ModelFileError, UnknownKernelError
 from nasdepth.kernels.graph import Node, canonical, fuse
 from nasdepth.kernels.kernel import BINARY, CONVOLUTIONS, Kernel, hwc, operand_of, unusual
+from nasdepth.kernels.precision import Precision, int8_kernels
 from nasdepth.kernels.rules import load_rules
 from nasdepth.tflite.flatbuffer import operator_name, read_model
 from nasdepth.tflite.input_shape import check_is_fixed
@@ -44,18 +44,25 @@ _DAMAGED = (
 _MASKS = ("beginMask", "endMask", "ellipsisMask", "newAxisMask", "shrinkAxisMask")
 
 
-def tflite_kernels(path: str | Path, runtime: str = "xnnpack") -> tuple[Kernel, ...]:
+def tflite_kernels(
+    path: str | Path, runtime: str = "xnnpack", precision: Precision = "float32"
+) -> tuple[Kernel, ...]:
     """The kernels that the runtime executes for a .tflite, float or quantised, in order.
 
     Args:
         path: of the model.
         runtime: `xnnpack`, `tflite` (no delegate) or `gpu`.
+        precision: `int8` for the kernels that a float file would have once it is quantised; a file that is
+            quantised already stays what it is.
 
     Raises:
         ModelFileError: missing or damaged.
-        UnknownKernelError: an operation, or a type of tensor, that has no kernel.
+        UnknownKernelError: an operation, or a type of tensor, that has no kernel, or int8 on a GPU.
     """
-    return tuple(node.kernel for node in _Reader(Path(path)).nodes(runtime))
+    graph = FileGraph.read(path)
+    if precision == "int8" and all(node.kernel.precision == "float32" for node in graph.nodes):
+        return int8_kernels(graph.nodes, int(graph.graph.inputs[0]), graph.outputs, runtime)
+    return tuple(node.kernel for node in fuse(graph.nodes, graph.outputs, load_rules(runtime)))
 
 
 def _as_transpose_conv(operator: schema.OperatorT) -> schema.OperatorT:
@@ -67,33 +74,73 @@ def _as_transpose_conv(operator: schema.OperatorT) -> schema.OperatorT:
     return plain
 
 
-@dataclass
-class _Reader:
-    path: Path
+class FileGraph:
+    """The operators of a .tflite file as nodes; values are the numbers of tensors.
 
-    def nodes(self, runtime: str) -> tuple[Node, ...]:
-        self.model = read_model(self.path)
-        if len(self.model.subgraphs) != 1:
-            raise UnknownKernelError(f"{self.path}: {len(self.model.subgraphs)} subgraphs; expected 1")
-        self.graph = self.model.subgraphs[0]
+    Attributes:
+        model: of the file.
+        graph: its one subgraph.
+        constants: the tensors that are part of the model.
+        nodes: in order, nothing fused. Of an operator with several outputs only the first is known.
+        operators: of each node, the place of its operator.
+
+    Args:
+        model: as `read_model` gives it.
+        path: for messages.
+
+    Raises:
+        UnknownKernelError: an operation, or a type of tensor, that has no kernel.
+    """
+
+    def __init__(self, model: schema.ModelT, path: str | Path) -> None:
+        self.model, self.path = model, path
+        if len(model.subgraphs) != 1:
+            raise UnknownKernelError(f"{path}: {len(model.subgraphs)} subgraphs; expected 1")
+        self.graph = model.subgraphs[0]
         self.constants = {
             index
             for index, tensor in enumerate(self.graph.tensors)
-            if self.model.buffers[tensor.buffer].data is not None
+            if model.buffers[tensor.buffer].data is not None
         }
+        self.nodes: list[Node] = []
+        self.operators: list[int] = []
         check_is_fixed(self.path, self.model)
-        nodes = []
         for index, operator in enumerate(self.graph.operators):
             try:
-                if node := self._node(index, operator):
-                    nodes.append(node)
+                node = self._node(index, operator)
             # operators of a damaged list, or of a version to come, lack what others have
             except _DAMAGED as error:
                 raise ModelFileError(
                     f"{self.path}: operator {index}, {operator_name(self.model, operator)}, on tensors "
                     f"{self._named(operator)} cannot be read ({type(error).__name__}: {error})"
                 ) from error
-        return fuse(nodes, map(int, self.graph.outputs), load_rules(runtime))
+            if node:
+                self.nodes.append(node)
+                self.operators.append(index)
+
+    @classmethod
+    def read(cls, path: str | Path) -> FileGraph:
+        """The graph of a file.
+
+        Raises:
+            ModelFileError: missing or damaged.
+            UnknownKernelError: see the class.
+        """
+        return cls(read_model(path), path)
+
+    @property
+    def outputs(self) -> list[int]:
+        """The tensors that leave the graph."""
+        return [int(one) for one in self.graph.outputs]
+
+    def is_float(self, tensor: int) -> bool:
+        """Whether a tensor is of float32."""
+        return self.graph.tensors[tensor].type == schema.TensorType.FLOAT32
+
+    def floats(self, tensor: int) -> np.ndarray:
+        """The values of a constant of float32."""
+        content = self.model.buffers[self.graph.tensors[tensor].buffer].data
+        return np.frombuffer(bytes(content), np.float32).reshape(self._shape(tensor))
 
     def _unknown(self, what: str) -> UnknownKernelError:
         return UnknownKernelError(f"{self.path}: {what} has no latency kernel")
@@ -159,7 +206,8 @@ class _Reader:
             tensors = [*tensors, inputs[1]]
         kinds = {self.graph.tensors[tensor].type for tensor in tensors}
         ends = {"quantize": data, "dequantize": [output]}.get(op, [])
-        float_ends = all(self.graph.tensors[end].type == schema.TensorType.FLOAT32 for end in ends)
+        allowed = _PRECISIONS.keys() if op == "quantize" else {schema.TensorType.FLOAT32}
+        float_ends = all(self.graph.tensors[end].type in allowed for end in ends)
         if len(kinds) != 1 or not kinds <= _PRECISIONS.keys() or not float_ends:
             every = sorted(_TYPE_NAMES[self.graph.tensors[tensor].type] for tensor in {*tensors, *ends})
             raise self._unknown(f"{where} on tensors of {', '.join(dict.fromkeys(every))}")
@@ -185,6 +233,9 @@ class _Reader:
                 "padding": _PADDINGS[options.padding],
             }
         match op:
+            case "quantize":
+                source = _PRECISIONS[self.graph.tensors[data[0]].type]
+                attributes["source"] = "" if source == "float32" else source
             case _ if op == "prelu" or op in BINARY:
                 attributes["operand"] = self._operand(where, inputs, data)
             case "concat":
