@@ -9,13 +9,15 @@ INSTALLED = $(VENV)/.installed
 # a file of tests stays in one process: some prepare a device for all their tests
 PARALLEL = -n 2 --dist loadfile
 
-.PHONY: help venv search test test-all test-fast test-arm64 lint types docs clean
+.PHONY: help venv search test test-all test-fast test-arm64 test-crash test-fuzz lint types docs clean
 
 help:
 	@echo "make search [BUDGET=20]  install, then search on the built-in data"
 	@echo "make test                install, then run the tests (make test-fast: without the slow ones)"
 	@echo "make test-all            also the tests of every design and encoder family, and of more random networks"
 	@echo "make test-arm64          only the tests on an emulated arm64 Debian (root; says why where it skips)"
+	@echo "make test-crash          kill a search before every statement of its database, and resume it (an hour)"
+	@echo "make test-fuzz           feed 10,000 damaged files to every reader"
 	@echo "make venv                install only; then: . $(VENV)/bin/activate && nasdepth --help"
 	@echo "make lint                ruff"
 	@echo "make types               mypy"
@@ -47,6 +49,12 @@ test-fast: venv
 
 test-arm64: venv
 	$(VENV)/bin/python -m pytest -rs tests/devices/test_arm64.py
+
+test-crash: venv
+	cd tests/searching && ../../$(VENV)/bin/python crash.py
+
+test-fuzz: venv
+	NASDEPTH_FUZZ_EXAMPLES=800 $(VENV)/bin/python -m pytest tests/test_damaged_files.py --timeout 0
 
 lint: venv
 	$(VENV)/bin/ruff check .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from nasdepth.deploy.frames import open_frames
 from nasdepth.deploy.predicting import Fit
 from nasdepth.deploy.quantise import require_calibration
 from nasdepth.devices import open_device
-from nasdepth.errors import NasdepthError, TableError
+from nasdepth.errors import NasdepthError, NasdepthWarning, TableError
 from nasdepth.files import cache_folder, write_json
 from nasdepth.kernels.precision import Ends, Precision
 from nasdepth.latency import LatencyEstimate, LatencyTable, load_predictor, load_table
@@ -120,7 +121,10 @@ def search(
         on_interrupt=on_interrupt,
         on_worker_died=on_worker_died,
     )
-    plot_pareto(result.records, result.folder / "pareto.png", result.settings.goal, _title(result))
+    try:
+        plot_pareto(result.records, result.folder / "pareto.png", result.settings.goal, _title(result))
+    except (NasdepthError, OSError) as error:
+        warnings.warn(f"the picture was not drawn: {error}", NasdepthWarning, stacklevel=2)
     return result
 
 
@@ -228,8 +232,8 @@ def open_retraining(
         compared,
         recipe_for(recipe, overrides, Path(teacher) if teacher else None, no_teacher),
         Path(out) if out else (searched.folder if searched else Path("runs")) / "retrain",
-        data=data or (searched.settings.data if searched else "scenes"),
-        table=table or (searched.settings.table if searched else DEFAULT_TABLE),
+        data=(searched.settings.data if searched else "scenes") if data is None else data,
+        table=(searched.settings.table if searched else DEFAULT_TABLE) if table is None else table,
         test_data=test_data,
         device=device or (searched and searched.settings.device) or "local",
         threads=threads,

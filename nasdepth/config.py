@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-import yaml
 from pydantic import BaseModel, Field, ValidationError
 
-from nasdepth.errors import NasdepthError, nearest
+from nasdepth.errors import NasdepthError, brief, nearest
+from nasdepth.reading import parse_json, parse_yaml, read_text
 
 _SHOWN_PROBLEMS = 5
 _LATER = "later"
@@ -46,16 +45,12 @@ def read_fields(
     """
     path = Path(path)
     where = where or str(path)
-    kind = "JSON" if path.suffix == ".json" else "YAML"
-    try:
-        text = path.read_text(encoding="utf-8")
-        content = json.loads(text) if kind == "JSON" else yaml.safe_load(text)
-    except OSError as problem:
-        raise error(f"{where}: cannot be read ({problem.strerror or problem})") from problem
-    except (UnicodeDecodeError, json.JSONDecodeError, yaml.YAMLError) as problem:
-        raise error(f"{where}: is no {kind}: {problem}") from problem
+    kind, parse = ("JSON", parse_json) if path.suffix == ".json" else ("YAML", parse_yaml)
+    content = parse(read_text(path, where=where, kind=kind, error=error), where, error)
     if not isinstance(content, dict):
-        raise error(f"{where}: must list fields such as `{example}` (value: {content!r})")
+        raise error(f"{where}: must list fields such as `{example}` (value: {brief(content)})")
+    if wrong := [name for name in content if not isinstance(name, str)]:
+        raise error(f"{where}: {brief(wrong[0])}: Keys should be strings; put it in quotes")
     return content
 
 
@@ -132,9 +127,10 @@ def _problems(model: type[BaseModel], error: ValidationError, section: str) -> I
                 yield f"{path}: is missing"
             case "extra_forbidden":
                 close = nearest(path.rpartition(".")[2], names)
-                yield f"{path}: unknown field (value: {one['input']!r}){close}; there are {', '.join(names)}"
+                there = f"{close}; there are {', '.join(names)}"
+                yield f"{path}: unknown field (value: {brief(one['input'])}){there}"
             case _:
-                yield f"{path}: {one['msg']} (value: {one['input']!r})"
+                yield f"{path}: {one['msg']} (value: {brief(one['input'])})"
     if len(found) > _SHOWN_PROBLEMS:
         yield f"and {len(found) - _SHOWN_PROBLEMS} more"
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import sys
-from typing import Annotated
+import warnings
+from typing import Annotated, TextIO
 
 import typer
+from rich.markup import escape
 
 from nasdepth import __version__
 from nasdepth.cli import (
@@ -27,8 +30,26 @@ from nasdepth.cli import (
     zoo,
 )
 from nasdepth.cli.console import App, notes
-from nasdepth.errors import NasdepthError
+from nasdepth.errors import NasdepthError, NasdepthWarning, brief
 from nasdepth.plugins import load_plugins
+
+_STATES_OF_THE_MACHINE = {
+    errno.EACCES,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EIO,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.EMFILE,
+    errno.ENAMETOOLONG,
+    errno.ENFILE,
+    errno.ENOENT,
+    errno.ENOSPC,
+    errno.ENOTDIR,
+    errno.ENOTEMPTY,
+    errno.EPERM,
+    errno.EROFS,
+}
 
 app = App(
     name="nasdepth",
@@ -84,12 +105,34 @@ def main() -> None:
     """Entry point: 0 done, 2 bad input or state, 130 interrupted, 1 a bug (with its traceback)."""
     # a batch system's polite stop should lose as little as Ctrl-C
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    warnings.showwarning = _show_warning
     try:
         app()
     except NasdepthError as error:
-        notes.print(f"[bold red]error:[/bold red] {_escaped(error)}", soft_wrap=True)
+        notes.print(f"[bold red]error:[/bold red] {escape(str(error))}", soft_wrap=True)
         sys.exit(error.exit_code)
+    except OSError as error:
+        # a full disk, a folder that may not be read, a name that is too long: wherever it was met
+        if error.filename is None or error.errno not in _STATES_OF_THE_MACHINE:
+            raise
+        notes.print(
+            f"[bold red]error:[/bold red] {escape(brief(error.filename))}: {error.strerror}; nothing that "
+            "was finished is lost",
+            soft_wrap=True,
+        )
+        sys.exit(NasdepthError.exit_code)
 
 
-def _escaped(error: NasdepthError) -> str:
-    return str(error).replace("[", "\\[")
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Show our own warnings as sentences, and others as Python does."""
+    if issubclass(category, NasdepthWarning):
+        notes.print(f"[yellow]warning:[/yellow] {escape(str(message))}", soft_wrap=True)
+    else:
+        sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))

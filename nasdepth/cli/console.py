@@ -23,6 +23,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 from typer.core import TyperCommand
 
 from nasdepth.errors import NasdepthError
@@ -32,10 +33,20 @@ if TYPE_CHECKING:
 
 # tables are read by people and by pipes: a narrow default would fold architectures to pieces
 _PIPE_WIDTH = 260
+_OTHER_BRACKETS = re.compile(r"(?<!\\)\[(?!/?(?:bold |dim )?(?:bold|dim|red|yellow|green)\])")
 # Without a terminal progress is a line so often
 _LINE_SECONDS = 30.0
-out = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
-notes = Console(stderr=True, width=None if sys.stderr.isatty() else _PIPE_WIDTH)
+
+
+class _Console(Console):
+    """A console whose markup is a few styles: a folder named `runs[v2]` is printed as it is."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(_OTHER_BRACKETS.sub(r"\\[", text), **options)
+
+
+out = _Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, emoji=False)
+notes = _Console(stderr=True, width=None if sys.stderr.isatty() else _PIPE_WIDTH, emoji=False)
 
 # of the command that runs, by parameter
 _flags: ContextVar[dict[str, str]] = ContextVar("flags")
@@ -94,7 +105,7 @@ def with_flags(text: str) -> str:
 def progress() -> Iterator[Progress]:
     """A progress display on standard error, gone when it is done; into a file, a line now and then."""
     columns = (
-        TextColumn("[progress.description]{task.description}"),
+        TextColumn("{task.description}", style="progress.description", markup=False),
         BarColumn(bar_width=30),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 import statistics
 from collections.abc import Callable
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from typer import Argument, Exit, Option
@@ -76,6 +76,9 @@ Networks = Annotated[
 ]
 Precision = Annotated[
     Literal["float32", "int8"], Option(help="Of published designs; other models say it themselves.")
+]
+InputShape = Annotated[
+    str | None, Option(help="Of .tflite files whose first input may be of any size, such as 1x480x640x3.")
 ]
 ByLayer = Annotated[bool, Option("--by-layer", help="Also list every kernel.")]
 
@@ -194,8 +197,9 @@ def _print_table(table: LatencyTable, out_folder: Path, device: str, stopped: bo
     if stopped:
         notes.print("stopped early: the same command goes on where it stopped")
     if not table.doubt:
-        where = "" if device == "local" else f" --device {shlex.quote(device)}"
-        out.print(f"search with it: nasdepth search --budget 200 --table {path}{where}", soft_wrap=True)
+        where = "" if device == "local" else f" --device {quote(device)}"
+        said = f"search with it: nasdepth search --budget 200 --table {quote(str(path))}{where}"
+        out.print(said, soft_wrap=True)
 
 
 def _say_what_to_doubt(table: LatencyTable, device: str) -> None:
@@ -331,6 +335,7 @@ def predict(
     architectures: Networks,
     table: AnyTable = DEFAULT_TABLE,
     precision: Precision = "float32",
+    input_shape: InputShape = None,
     by_layer: ByLayer = False,
     as_json: Json = False,
 ) -> None:
@@ -339,10 +344,15 @@ def predict(
     Example: `nasdepth latency predict litedepth model.tflite --by-layer`
     """
     from nasdepth.packs import load_predictor, model_kernels
+    from nasdepth.tflite.input_shape import parse_shape, with_input_shape
 
     predictor = load_predictor(table)
     loaded = predictor.table
-    kernels = [model_kernels(text, predictor.runtime, precision)[0] for text in architectures]
+    shape = parse_shape(input_shape) if input_shape is not None else None
+    kernels = []
+    for text in architectures:
+        with with_input_shape(text, shape if text.endswith(".tflite") else None) as model:
+            kernels.append(model_kernels(str(model), predictor.runtime, precision)[0])
     answers = list(zip(architectures, predictor.estimate_all(kernels), strict=True))
     if as_json:
         print_json(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,7 +13,7 @@ from typer import Argument, Option
 
 from nasdepth.cli.console import App, EpochBar, Json, notes, out, print_json, progress
 from nasdepth.cli.data import DATA_HELP
-from nasdepth.cli.latency import DeviceUri, Threads
+from nasdepth.cli.latency import DeviceUri, InputShape, Threads
 from nasdepth.errors import DeviceError
 
 if TYPE_CHECKING:
@@ -399,6 +399,7 @@ def benchmark(
     device: DeviceUri = "local",
     threads: Threads = None,
     min_runs: MinRuns = 50,
+    input_shape: InputShape = None,
     csv_file: CsvFile = None,
     as_json: Json = False,
 ) -> None:
@@ -409,12 +410,12 @@ def benchmark(
     from nasdepth.devices import open_device
     from nasdepth.packs import write_anchors
     from nasdepth.report.terminal import figures_table
-    from nasdepth.tflite.flatbuffer import read_model
+    from nasdepth.tflite.input_shape import fixed_files, parse_shape
 
-    for path in models:
-        read_model(path)
-    with open_device(device, threads) as opened:
-        measured = list(opened.measure(models, min_runs=min_runs, min_seconds=1.0))
+    shape = parse_shape(input_shape) if input_shape is not None else None
+    with fixed_files(models, shape) as files, open_device(device, threads) as opened:
+        timed = opened.measure(files, min_runs=min_runs, min_seconds=1.0)
+        measured = [replace(one, model=path) for path, one in zip(models, timed, strict=True)]
         info = opened.describe()
     if csv_file:
         write_anchors(csv_file, measured, info)

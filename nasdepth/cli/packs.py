@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from typer import Argument, Option
@@ -120,7 +121,7 @@ def calibrate(
     if pack.validation is None:
         notes.print("too few networks to leave any out: how far off it is, nobody knows")
     out.print(
-        f"calibrated, not measured; search with it: nasdepth search --budget 200 --table {path}\n"
+        f"calibrated, not measured; search with it: nasdepth search --budget 200 --table {quote(str(path))}\n"
         "replace it by a measured table: nasdepth latency build --device "
         f"{uri_to_fill_in(pack.card.delegate)}"
     )

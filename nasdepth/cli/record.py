@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 from rich.progress import Progress
@@ -115,7 +116,7 @@ def record(
             try:
                 finished = recording.run(fit, held_out, minutes)
             except KeyboardInterrupt:
-                notes.print(f"stopped; go on with: nasdepth record {folder}")
+                notes.print(f"stopped; go on with: nasdepth record {quote(str(folder))}")
                 raise
     if archive is not None:
         write_records(archive, collect_records(recording, fit, held_out))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 from rich.markup import escape
@@ -261,7 +262,7 @@ class _Display:
     def interrupted(self, run: Run) -> None:
         workers = f" --workers {self._workers}" if self._workers > 1 else ""
         notes.print(
-            f"stopped; continue with: nasdepth search --resume --out {run.folder} --budget "
+            f"stopped; continue with: nasdepth search --resume --out {quote(str(run.folder))} --budget "
             f"{self._budget}{workers}"
         )
 
@@ -293,15 +294,15 @@ def _print_result(result: SearchResult, as_json: bool) -> None:
     if not as_json:
         next_step = ""
         if top and top.useful:
-            next_step = f"next: nasdepth retrain --run {result.folder}{_retrain_where(result)}\n"
+            next_step = f"next: nasdepth retrain --run {quote(str(result.folder))}{_retrain_where(result)}\n"
         if top:
             by = "measured latency" if top.latency_source == "measured" else "estimated latency"
             _print_lines(trials_lines(f"Best, by {by}", [top]))
         out.print(
             f"{result.folder}/: trials.csv, pareto.csv, results.json, pareto.png\n"
             "~ = estimated from the table; again = si-RMSE of a second, longer training; scores take it\n"
-            f"{next_step}look: nasdepth report {result.folder}\n"
-            f"look: optuna-dashboard {shown(result.storage)}",
+            f"{next_step}look: nasdepth report {quote(str(result.folder))}\n"
+            f"look: optuna-dashboard {quote(shown(result.storage))}",
             soft_wrap=True,
             highlight=False,
         )

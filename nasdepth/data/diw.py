@@ -19,6 +19,7 @@ from PIL import Image
 
 from nasdepth.data.folder import SplitName
 from nasdepth.data.pictures import (
+    check_inside,
     digest,
     picture_hw,
     read_picture,
@@ -30,7 +31,7 @@ from nasdepth.data.pictures import (
 from nasdepth.data.splits import ORDINAL_HW, ORDINAL_RGB_PLANE, OrdinalSplit
 from nasdepth.data.store import DepthSplit, cached_split, cpu_workers, listing
 from nasdepth.errors import DataError
-from nasdepth.files import whole_file, write_text
+from nasdepth.files import at_home, whole_file, write_text
 
 RELATIONS = {">": 1, "<": -1, "=": 0}
 _SPLITS = {
@@ -64,7 +65,7 @@ def load_diw(
         DataError: naming the CSV file, the line and the value: an image that does not exist, a pair
             outside of its image, a wrong relation, a malformed line.
     """
-    source = Path(source).expanduser()
+    source = at_home(source)
     csv = source if source.is_file() else _csv_file(source, split)
     images = _parse(csv)
     if at_most is not None:
@@ -192,6 +193,7 @@ def _parse(csv: Path) -> list[_Image]:
 
 
 def _find(csv: Path, name: str) -> Path:
+    check_inside(name)
     for folder in (csv.parent, csv.parent.parent):
         if (folder / name).is_file():
             return folder / name

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import filecmp
+import warnings
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -13,6 +16,7 @@ from PIL import Image
 from nasdepth.data.depth_files import DEPTH_SUFFIXES, Fit, FolderOptions, read_depth_mm
 from nasdepth.data.pictures import (
     digest,
+    known_after_resize,
     natural,
     picture_hw,
     read_picture,
@@ -22,7 +26,9 @@ from nasdepth.data.pictures import (
     slot_name,
 )
 from nasdepth.data.store import CANONICAL_HW, DepthSplit, cached_split, cpu_workers, listing
-from nasdepth.errors import DataError
+from nasdepth.errors import DataError, NasdepthWarning
+from nasdepth.files import at_home
+from nasdepth.reading import read_text
 
 RGB_SUFFIXES = (".jpg", ".jpeg", ".png")
 _SPLIT_NAMES = {"train": ("train",), "test": ("test", "val", "valid")}
@@ -34,6 +40,8 @@ _LAYOUT = (
 # of what is kept in the cache: photographs are upright since 2
 _READER = "reader 2"
 _SAME_SHAPE = 0.02
+# nearer than any depth camera sees, and farther than a depth in metres reaches
+_NEAREST_MM = 100
 
 SplitName = Literal["train", "test", "all"]
 _Pair = tuple[Path, Path]
@@ -58,11 +66,12 @@ def load_folder(
     Raises:
         DataError: the folder, or any image in it, cannot be used; the first few bad files are named.
     """
-    root = Path(root).expanduser()
+    root = at_home(root)
     if not root.is_dir():
         raise DataError(f"{root}: no such folder. {_LAYOUT}")
     options = options or FolderOptions()
     pairs = split_pairs(root, split, options.rgb, options.depth, DEPTH_SUFFIXES)
+    check_apart(root, split, [rgb for rgb, _ in pairs], options.rgb)
     # options of one source must not push each other's images out of the cache
     which = [] if options == FolderOptions() else [digest(repr(options))[:8]]
     return cached_split(
@@ -149,6 +158,50 @@ def _every_pair(root: Path, layout: _Layout) -> list[_Pair]:
     return [pair for folder in there for pair in _all_pairs(folder, layout).values()]
 
 
+def check_apart(root: Path, split: SplitName, photographs: Sequence[Path], rgb: str = "rgb") -> None:
+    """Look for photographs of one split in the other: scores on them would be recalled, not predicted.
+
+    Lists that share names are refused. Equal files in two folders may be meant, and are warned of.
+
+    Args:
+        photographs: of this split.
+        rgb: name of the folder of photographs.
+
+    Raises:
+        DataError: a list names images of the other list.
+    """
+    others = [name for name, names in _SPLIT_NAMES.items() if name != split for name in names]
+    mend = f"an image that is trained on says nothing of others; leave it out of {split} or of the other"
+    for name in others:
+        if (root / f"{name}.txt").is_file() and not any((root / one / rgb).is_dir() for one in others):
+            twice = sorted({path.stem for path in photographs} & set(_names(root / f"{name}.txt")))
+            if twice:
+                raise DataError(listing(f"{root}: {len(twice)} images are in {name}.txt too; {mend}", twice))
+    sizes: dict[int, list[Path]] = {}
+    for folder in (root / name / rgb for name in others):
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if path.suffix.lower() in RGB_SUFFIXES and path.is_file():
+                sizes.setdefault(path.stat().st_size, []).append(path)
+    same = [
+        f"{path} is {other}"
+        for path in photographs
+        if sizes and path.is_file()
+        for other in sizes.get(path.stat().st_size, ())
+        if _ends(path) == _ends(other) and filecmp.cmp(path, other, shallow=False)
+    ]
+    if same:
+        words = listing(f"{root}: {len(same)} photographs are in two splits; {mend}", same)
+        warnings.warn(words, NasdepthWarning, stacklevel=2)
+
+
+def _ends(path: Path) -> bytes:
+    # of a hundred thousand files many are equally long, and few begin and end alike
+    with path.open("rb") as file:
+        first = file.read(4096)
+        file.seek(max(0, path.stat().st_size - 4096))
+        return first + file.read(4096)
+
+
 def is_test(stem: str) -> bool:
     """Whether a name falls to the test split by chance: one in ten, whatever else is there."""
     return int(digest(stem)[:8], 16) % 10 == 0
@@ -188,10 +241,7 @@ def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
 
 
 def _listed_pairs(list_file: Path, pairs: dict[str, _Pair]) -> list[_Pair]:
-    try:
-        stems = [line.strip() for line in list_file.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except UnicodeDecodeError as error:
-        raise DataError(f"{list_file}: is not UTF-8 text; write one image name a line") from error
+    stems = _names(list_file)
     missing = [stem for stem in stems if stem not in pairs]
     if missing:
         head = f"{list_file}: {len(missing)} names have no image in {list_file.parent}; mend the list"
@@ -201,6 +251,11 @@ def _listed_pairs(list_file: Path, pairs: dict[str, _Pair]) -> list[_Pair]:
     listed = set(stems)
     # In natural order, whatever the list's: hold_out relies on neighbours standing side by side.
     return [pair for stem, pair in pairs.items() if stem in listed]
+
+
+def _names(list_file: Path) -> list[str]:
+    lines = read_text(list_file, error=DataError).splitlines()
+    return [line.strip() for line in lines if line.strip()]
 
 
 def _load_pair(pairs: list[_Pair], options: FolderOptions, index: int) -> tuple[np.ndarray, np.ndarray]:
@@ -213,7 +268,13 @@ def _load_pair(pairs: list[_Pair], options: FolderOptions, index: int) -> tuple[
             f"{rgb.width}x{rgb.height}{turned}; scale the depth to its photograph with nearest-neighbour "
             "sampling"
         )
-    return fitted(rgb, depth_mm, options.fit)
+    if depth_mm.max() < _NEAREST_MM:
+        raise DataError(
+            f"{depth_path}: nothing is farther than {depth_mm.max()} mm, as if these were metres; write "
+            "millimetres (metres times 1000), or set @scale=STEPS_PER_METRE"
+        )
+    colors, stored_mm = fitted(rgb, depth_mm, options.fit)
+    return colors, known_after_resize(depth_path, stored_mm)
 
 
 def placed(hw: tuple[int, int], fit: Fit) -> tuple[int, int, int, int] | None:

@@ -16,6 +16,7 @@ import numpy as np
 
 from nasdepth.data.folder import SplitName
 from nasdepth.data.pictures import (
+    check_inside,
     check_same_size,
     natural,
     read_picture,
@@ -27,6 +28,7 @@ from nasdepth.data.pictures import (
 )
 from nasdepth.data.store import CANONICAL_HW, DepthSplit, cached_split, cpu_workers, listing
 from nasdepth.errors import DataError
+from nasdepth.files import at_home
 
 STEPS_PER_METRE = 256
 _DRIVE = re.compile(r"\d{4}_\d{2}_\d{2}_drive_\d{4}_sync")
@@ -55,7 +57,7 @@ def load_kitti(root: str | Path, split: SplitName, which: str = "", progress: bo
     Raises:
         DataError: a folder, list or listed file is missing (with the line), or a depth is of another size.
     """
-    root = Path(root).expanduser()
+    root = at_home(root)
     if not root.is_dir():
         raise DataError(f"{root}: no such folder. {_LAYOUT}")
     skipped = 0
@@ -196,6 +198,8 @@ def _listed(root: Path, path: Path) -> tuple[list[_Found], int]:
     for number, line in text_lines(path):
         words = line.split()
         try:
+            for word in words:
+                check_inside(word)
             if len(words) == 3 and (words[2] in _SIDES or words[1].isdecimal()):
                 one = _by_frame(root, words, annotated_drive)
             elif len(words) in (2, 3):

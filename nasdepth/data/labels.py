@@ -10,6 +10,7 @@ import numpy as np
 from nasdepth.data.pictures import picture_hw, read_picture, signature
 from nasdepth.data.store import ImageSplit, listing
 from nasdepth.errors import DataError
+from nasdepth.files import at_home
 
 # the highest value of each type says that nobody knows
 _UNKNOWN = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}
@@ -36,7 +37,7 @@ class LabelFolder:
     """
 
     def __init__(self, folder: str | Path, split: ImageSplit, classes: int) -> None:
-        folder = Path(folder).expanduser()
+        folder = at_home(folder)
         if not folder.is_dir():
             raise DataError(f"{folder}: no such folder; it must hold a PNG of classes for each image")
         pictures = (path for path in folder.rglob("*.*") if path.suffix.lower() == ".png")

@@ -18,9 +18,10 @@ from PIL import Image
 from scipy.io import loadmat
 
 from nasdepth.data.folder import SplitName
-from nasdepth.data.pictures import resize_nearest, resize_rgb, signature, slot_name
+from nasdepth.data.pictures import known_after_resize, resize_nearest, resize_rgb, signature, slot_name
 from nasdepth.data.store import CANONICAL_HW, DepthSplit, cached_split
 from nasdepth.errors import DataError
+from nasdepth.files import at_home
 
 # Outside of these rows and columns the photograph or the depth has a blank frame: the mask that the
 # authors' toolbox evaluates in (rows 45-471, columns 41-601, counted from 1).
@@ -38,7 +39,7 @@ def load_nyu(path: str | Path, split: SplitName, depth: str = "depths", progress
     Raises:
         DataError: h5py is not installed, a file is missing or damaged, or an array is not as published.
     """
-    path = Path(path).expanduser()
+    path = at_home(path)
     if not path.is_file():
         raise DataError(f"{path}: no such file; name nyu_depth_v2_labeled.mat or the folder that holds it")
     count = _check(path, depth)
@@ -139,5 +140,7 @@ def _load_one(path: Path, depth: str, numbers: list[int], index: int) -> tuple[n
         )
     return (
         resize_rgb(Image.fromarray(np.ascontiguousarray(rgb)), CANONICAL_HW),
-        resize_nearest(depth_mm.astype(np.uint16), CANONICAL_HW),
+        known_after_resize(
+            Path(f"{path}, image {number}"), resize_nearest(depth_mm.astype(np.uint16), CANONICAL_HW)
+        ),
     )

@@ -16,6 +16,8 @@ from nasdepth.data.pictures import read_picture, resize_nearest, resize_rgb, sig
 from nasdepth.data.splits import RELATIVE_PLANE, RelativeSplit
 from nasdepth.data.store import CANONICAL_HW, RGB_PLANE, cached_split, cpu_workers
 from nasdepth.errors import DataError
+from nasdepth.files import at_home
+from nasdepth.reading import open_regular
 
 _LAYOUTS = (
     ("rgb", "disparity", "disparity"),
@@ -38,7 +40,7 @@ def load_relative(root: str | Path, split: SplitName, progress: bool = True) -> 
     Raises:
         DataError: a folder or file is missing, damaged, of another size or type, or has one value only.
     """
-    root = Path(root).expanduser()
+    root = at_home(root)
     found = layout_of(root)
     if found is None:
         raise DataError(f"{root}: {'is no relative depth' if root.is_dir() else 'no such folder'}. {_HELP}")
@@ -110,8 +112,10 @@ def _load_one(pairs: list[tuple[Path, Path]], masks: list[Path | None], index: i
 def _values(path: Path) -> np.ndarray:
     if path.suffix.lower() == ".npy":
         try:
-            values = np.load(path, allow_pickle=False)
-        except (OSError, ValueError) as error:
+            with open_regular(path, error=DataError) as file:
+                values = np.lib.format.read_array(file, allow_pickle=False)
+        # numpy reports damaged files as any of these
+        except (EOFError, ValueError, TypeError, SyntaxError, MemoryError, OverflowError) as error:
             raise DataError(f"{path}: cannot be read ({error}); replace the damaged file") from error
         if values.ndim != 2 or values.dtype.kind not in "fiu":
             raise DataError(f"{path}: is {values.dtype} {values.shape}, numbers (height, width) expected")

@@ -15,7 +15,7 @@ from nasdepth.data import indoors
 from nasdepth.data.folder import SplitName
 from nasdepth.data.render import Look, draw_grain, render
 from nasdepth.data.scene import Camera, Scene
-from nasdepth.data.scenes import render_pool, renderer_version
+from nasdepth.data.scenes import check_numbers, render_pool, renderer_version
 from nasdepth.data.splits import VideoSplit
 from nasdepth.data.store import CANONICAL_HW, DEPTH_PLANE, RGB_PLANE, DepthSplit, ImageSplit, cached_split
 from nasdepth.errors import DataError
@@ -62,6 +62,7 @@ def parse_scene_videos(source: str) -> SceneVideosSpec | None:
         )
     default = SceneVideosSpec()
     truth, train, test, seed = match.groups()
+    check_numbers(source, train, test, seed)
     return SceneVideosSpec(
         int(train or default.train), int(test or default.test), int(seed or 0), bool(truth)
     )

@@ -37,6 +37,11 @@ _MODULES = [
 ]
 
 
+MOST_IMAGES = 1_000_000
+"""Rendered images, or clips, of a split: more would fit on few disks."""
+_SEED_DIGITS = 20
+
+
 @dataclass(frozen=True)
 class ScenesSpec:
     """How many images of each split to render, and the seed they are drawn from."""
@@ -61,7 +66,21 @@ def parse_scenes(source: str) -> ScenesSpec | None:
         )
     default = ScenesSpec()
     train, test, seed = match.groups()
+    check_numbers(source, train, test, seed)
     return ScenesSpec(int(train or default.train), int(test or default.test), int(seed or default.seed))
+
+
+def check_numbers(source: str, train: str | None, test: str | None, seed: str | None) -> None:
+    """Refuse counts and a seed that nobody can mean.
+
+    Raises:
+        DataError: the message names the source and the limit.
+    """
+    for count in (train, test):
+        if count and (len(count) > len(str(MOST_IMAGES)) or int(count) > MOST_IMAGES):
+            raise DataError(f"{source}: asks for more than {MOST_IMAGES:,} of a split; ask for fewer")
+    if seed and len(seed) > _SEED_DIGITS:
+        raise DataError(f"{source}: the seed has more than {_SEED_DIGITS} digits; take a smaller one")
 
 
 def load_scenes(

@@ -18,6 +18,7 @@ from nasdepth.data.scenes import load_scenes, parse_scenes
 from nasdepth.data.store import DepthSplit, ImageSplit
 from nasdepth.data.video import is_video, load_video
 from nasdepth.errors import DataError
+from nasdepth.files import at_home, whole_path
 
 # a folder with options, without its format's name: PATH@scale=5000
 _WITH_OPTIONS = re.compile(r"[^@]+@\w+=.*")
@@ -42,11 +43,12 @@ def parse_source(text: str | Path) -> Source:
     Raises:
         DataError: an option that the format does not have.
     """
+    _check_name(str(text))
     name, colon, rest = str(text).partition(":")
     if (not colon or name not in FORMATS) and _WITH_OPTIONS.fullmatch(str(text)):
         name, colon, rest = "folder", ":", str(text)
     if not colon or name not in FORMATS:
-        return Source(_recognise(Path(text).expanduser()), Path(text).expanduser(), "")
+        return Source(_recognise(at_home(text)), at_home(text), "")
     path, _, option = rest.partition("@")
     if name == "folder":
         parse_options(option, str(text))
@@ -54,9 +56,16 @@ def parse_source(text: str | Path) -> Source:
         raise DataError(f"{text}: {name} has no option @{option}; leave it out")
     if name == "nyu" and option not in ("", "raw"):
         raise DataError(f"{text}: @{option} must be @raw (depth with its holes) or be left out")
+    if name in ("kitti", "video") and option and not re.fullmatch(r"\w[\w.-]*", option):
+        raise DataError(f"{text}: @{option} must be the name of a split list, such as @eigen")
     if name == "diw" and option and not (option.isdecimal() and int(option) > 0):
         raise DataError(f"{text}: @{option} must be a number of images")
-    return Source(name, Path(path).expanduser(), option)
+    return Source(name, at_home(path), option)
+
+
+def _check_name(text: str) -> None:
+    if not text or "\0" in text:
+        raise DataError(f"the data set is {text!r}: name a folder or a file, or leave it out for scenes")
 
 
 def absolute_source(source: str) -> str:
@@ -70,13 +79,14 @@ def absolute_source(source: str) -> str:
     """
     if parse_scenes(source) or parse_scene_videos(source):
         return source
+    _check_name(source)
     name, colon, rest = source.partition(":")
     if (not colon or name not in FORMATS) and _WITH_OPTIONS.fullmatch(source):
         name, colon, rest = "folder", ":", source
     if not colon or name not in FORMATS:
-        return str(Path(source).expanduser().resolve())
+        return str(whole_path(source))
     path, at, option = rest.partition("@")
-    return f"{name}:{Path(path).expanduser().resolve()}{at}{option}"
+    return f"{name}:{whole_path(path)}{at}{option}"
 
 
 def open_split(source: str | Path | None, split: SplitName, progress: bool = True) -> ImageSplit:

@@ -19,6 +19,7 @@ import numpy as np
 
 from nasdepth.data.folder import RGB_SUFFIXES, SplitName, is_test
 from nasdepth.data.pictures import (
+    check_inside,
     natural,
     picture_hw,
     read_picture,
@@ -30,6 +31,7 @@ from nasdepth.data.pictures import (
 from nasdepth.data.splits import VideoSplit
 from nasdepth.data.store import CANONICAL_HW, RGB_PLANE, cached_split, cpu_workers, listing
 from nasdepth.errors import DataError
+from nasdepth.files import at_home
 
 _CAMERA_FILES = ("cam.txt", "intrinsics.txt")
 _LISTS = {"train": ("train",), "test": ("test", "val")}
@@ -64,7 +66,7 @@ def load_video(root: str | Path, split: SplitName, which: str = "", progress: bo
         DataError: naming file, line and value: no such scene or frame, a listed frame without a neighbour,
             intrinsics that are missing or impossible, frames of different sizes.
     """
-    root = Path(root).expanduser()
+    root = at_home(root)
     if not root.is_dir():
         raise DataError(f"{root}: no such folder. {_LAYOUT}")
     open_scene = cache(partial(_scene, root))
@@ -125,6 +127,8 @@ def _triplets(
     for number, line in lines:
         words = line.split()
         try:
+            for word in words:
+                check_inside(word)
             if len(words) > 3 or (len(words) == 3 and words[2] not in _SIDES):
                 raise DataError(f"{line!r}: SCENE or SCENE FRAME [l|r] expected; mend the line")
             scene = open_scene(words[0], words[2] if len(words) == 3 else "")

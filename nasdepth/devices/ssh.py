@@ -33,6 +33,7 @@ from nasdepth.devices.runner_device import (
 )
 from nasdepth.devices.uri import DeviceUri
 from nasdepth.errors import ConnectionLost, DeviceError
+from nasdepth.files import at_home
 
 _CONNECT_SECONDS = 15.0
 _COMMAND_SECONDS = 60.0
@@ -174,7 +175,7 @@ class _Session:
     def upload(self, folder: str, models: Sequence[Path]) -> None:
         """Put `models` into `folder` as 0.tflite, 1.tflite, ..."""
         packed = io.BytesIO()
-        with tarfile.open(fileobj=packed, mode="w:gz", compresslevel=1) as archive:
+        with tarfile.open(fileobj=packed, mode="w:gz", compresslevel=1, dereference=True) as archive:
             for index, model in enumerate(models):
                 archive.add(model, f"{index}.tflite", recursive=False)
         place = shlex.quote(folder)
@@ -193,7 +194,7 @@ class _Session:
         try:
             channel = self._transport.open_session(timeout=_COMMAND_SECONDS)
             # Whatever the login shell is
-            channel.exec_command(f"exec sh -c {shlex.quote(command)}")
+            channel.exec_command(f"exec sh -c {shlex.quote(command)}")  # nosec B601: quoted
             channel.settimeout(_COMMAND_SECONDS)
         except _GONE as error:
             raise self.lost(error) from None
@@ -233,7 +234,7 @@ def _leave(connection: Connection, folder: str) -> None:
         if connection.transport is not None and connection.transport.is_active():
             channel = connection.transport.open_session(timeout=_CONNECT_SECONDS)
             channel.settimeout(_CONNECT_SECONDS)
-            channel.exec_command(f"rm -rf {shlex.quote(folder)}")
+            channel.exec_command(f"rm -rf {shlex.quote(folder)}")  # nosec B601: quoted
             channel.recv(1)
     connection.close()
 
@@ -328,7 +329,7 @@ def _trust_known_hosts(connection: Connection) -> None:
         files = options.get("userknownhostsfile", "~/.ssh/known_hosts ~/.ssh/known_hosts2").split()
         files += options.get("globalknownhostsfile", "/etc/ssh/ssh_known_hosts").split()
         for name in files:
-            path = Path(name).expanduser()
+            path = at_home(name)
             if path.is_file() and name != "/dev/null":
                 hop.client.load_system_host_keys(str(path))
         lenient = options.get("stricthostkeychecking", "ask") in ("no", "off", "accept-new")

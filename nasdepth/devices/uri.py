@@ -10,6 +10,9 @@ from urllib.parse import unquote, urlsplit
 
 from nasdepth.devices.kinds import KINDS, DeviceKind
 from nasdepth.errors import DeviceError
+from nasdepth.files import at_home
+
+_MOST_THREADS = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +60,8 @@ class DeviceUri:
         Raises:
             DeviceError: the URI says another number.
         """
-        if threads is not None and threads < 1:
-            raise DeviceError(f"threads is {threads}; it must be 1 or more")
+        if threads is not None and not 1 <= threads <= _MOST_THREADS:
+            raise DeviceError(f"`threads` is {threads}; it must be a whole number from 1 to {_MOST_THREADS}")
         if None not in (threads, self.threads) and threads != self.threads:
             raise DeviceError(
                 f"device {self.text!r}: threads={self.threads}, but {threads} were asked for; say it once"
@@ -157,7 +160,7 @@ def _options(text: str, kind: DeviceKind, query: str) -> dict:
 
 
 def _count(value: str) -> int:
-    if not 1 <= int(value) <= 1024:
+    if not 1 <= int(value) <= _MOST_THREADS:
         raise ValueError
     return int(value)
 
@@ -188,14 +191,14 @@ def _text(value: str) -> str:
 
 
 def _file(value: str) -> Path:
-    path = Path(_text(value)).expanduser()
+    path = at_home(_text(value))
     if not path.is_file():
         raise ValueError
     return path
 
 
 _OPTIONS: dict[str, tuple[str, Callable, str]] = {
-    "threads": ("threads", _count, "a whole number from 1 to 1024"),
+    "threads": ("threads", _count, f"a whole number from 1 to {_MOST_THREADS}"),
     "cores": ("cores", _cores, "CPU numbers such as 0 or 2,3, each once"),
     "gpu": ("gpu", _flag, "true or false"),
     "icd": ("icd", _text, "a Vulkan driver's .json file on the device"),

@@ -22,6 +22,7 @@ from nasdepth.models import resolve
 from nasdepth.packs.kernel_lists import quantised
 from nasdepth.packs.public_models import EXAMPLES, family_of, public_kernels
 from nasdepth.packs.published_operations import PublishedModel
+from nasdepth.reading import read_text
 
 # What `nasdepth benchmark --csv` writes beside the times
 _TIMES = ("latency_ms", "median_ms", "min_ms", "spread", "runs")
@@ -85,13 +86,7 @@ def read_anchors(
     """
     path = Path(path)
     where = where or {}
-    try:
-        with path.open(encoding="utf-8", newline="") as text:
-            reader = csv.DictReader(text)
-            rows = [(reader.line_num, row) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise TableError(f"{path}: cannot be read as CSV ({error})") from None
-    columns = reader.fieldnames or []
+    columns, rows = _rows_of(path)
     needed = ["model", latency_column, *where, *([size_column] if size_column else [])]
     if missing := [name for name in needed if name not in columns]:
         raise TableError(f"{path}, line 1: no column {missing[0]!r}; it has {', '.join(columns) or 'none'}")
@@ -125,6 +120,20 @@ def read_anchors(
         chosen = ", ".join(f"{column}={' or '.join(values)}" for column, values in where.items())
         raise TableError(f"{path}: no row" + (f" with {chosen}" if chosen else ""))
     return anchors
+
+
+def _rows_of(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """Columns, and the rows with their line numbers."""
+    reader = csv.DictReader(io.StringIO(read_text(path, error=TableError), newline=""))
+    try:
+        rows = [(reader.line_num, row) for row in reader]
+    except csv.Error as error:
+        raise TableError(f"{path}, line {reader.line_num}: cannot be read as CSV ({error})") from None
+    columns = list(reader.fieldnames or ())
+    for line, row in rows:
+        if None in row or None in row.values():
+            raise TableError(f"{path}, line {line}: not {len(columns)} cells; mend the row")
+    return columns, rows
 
 
 def published_kernels(model: PublishedModel, runtime: str) -> tuple[Kernel, ...]:
@@ -166,11 +175,7 @@ def read_setting(path: str | Path) -> dict[str, str]:
     Raises:
         TableError: rows of two devices or settings; the message names the field.
     """
-    try:
-        with Path(path).open(encoding="utf-8", newline="") as text:
-            rows = list(csv.DictReader(text))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise TableError(f"{path}: cannot be read as CSV ({error})") from None
+    rows = [row for _, row in _rows_of(Path(path))[1]]
     found: dict[str, str] = {}
     for name in DEVICE_FIELDS if rows and set(DEVICE_FIELDS) <= rows[0].keys() else ():
         values = sorted({row[name] for row in rows})

@@ -24,6 +24,7 @@ from pathlib import Path
 
 from nasdepth.errors import TableError
 from nasdepth.kernels.kernel import Kernel, same_padding
+from nasdepth.reading import read_text
 
 _COLUMNS = (
     "model",
@@ -129,11 +130,7 @@ def read_end_to_end(path: str | Path) -> dict[str, dict[str, float]]:
 
 
 def _records(path: Path, needed: Sequence[str] = _COLUMNS):
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise TableError(f"{path}: cannot be read ({error}); give a CSV file of published times") from None
-    reader = csv.DictReader(text.splitlines())
+    reader = csv.DictReader(read_text(path, error=TableError).splitlines())
     missing = [name for name in needed if name not in (reader.fieldnames or ())]
     if missing:
         raise TableError(f"{path}, line 1: no column {', '.join(missing)}; see nasdepth.packs for the format")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import math
+import zlib
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,12 +15,14 @@ from typing import Any
 
 import pandas as pd
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
+from nasdepth.config import read_fields, validated
 from nasdepth.data import DepthSplit
 from nasdepth.data.baselines import trivial_depth
-from nasdepth.errors import DataError
+from nasdepth.errors import DataError, NasdepthError
 from nasdepth.files import whole_file, write_text
+from nasdepth.reading import open_regular
 from nasdepth.recording.fidelities import FIDELITIES
 from nasdepth.recording.folder import RecordFolder
 from nasdepth.recording.plan import RecordPlan
@@ -135,16 +139,22 @@ def load_records(path: str | Path) -> Records:
     """
     path = _named(path)
     try:
-        frame = pd.read_csv(path, dtype=dict.fromkeys(_ROWS, str), keep_default_na=False)
-        card = ArchiveCard.model_validate(yaml.safe_load(_card(path).read_text(encoding="utf-8")))
-    except (OSError, EOFError, ValueError, yaml.YAMLError, ValidationError) as error:
-        raise DataError(f"{path}: cannot be read as recorded trainings with their card ({error})") from error
+        with open_regular(path, error=DataError) as file:
+            frame = pd.read_csv(
+                file, compression="gzip", dtype=dict.fromkeys(_ROWS, str), keep_default_na=False
+            )
+    except (EOFError, ValueError, zlib.error, csv.Error) as error:
+        raise DataError(f"{path}: cannot be read as recorded trainings ({error}); restore it") from error
+    fields = read_fields(_card(path), example="plan: ...", error=DataError)
+    card = validated(ArchiveCard, fields, _card(path), error=DataError)
     trainings = []
     for line, row in enumerate(frame.to_dict("records"), 2):
         try:
             values = row | {column: [float(value) for value in row[column].split()] for column in _ROWS}
             trainings.append(TrainingRecord.from_dict(values))
-        except (KeyError, TypeError, ValueError) as error:
+        except KeyError as error:
+            raise DataError(f"{path}: has no column {error}; restore it") from error
+        except (NasdepthError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"{path}: line {line} is damaged: {error}") from error
     return Records(card, tuple(trainings))
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from pydantic import ValidationError
+from shlex import quote
 
 from nasdepth.architecture import Architecture
+from nasdepth.config import read_fields, validated
 from nasdepth.data import DepthSplit, load_split
 from nasdepth.errors import NasdepthError, StudyError
 from nasdepth.files import write_json
+from nasdepth.reading import read_json
 from nasdepth.recording.fidelities import FIDELITIES, FULL, PROXY, RANDOM_START
 from nasdepth.recording.plan import Job, RecordPlan, planned_jobs
 from nasdepth.recording.training import TRAINED, TrainingRecord, commit, record_training
@@ -59,7 +59,9 @@ class RecordFolder:
             StudyError: the folder holds a plan already.
         """
         if cls.exists(path):
-            raise StudyError(f"{path / _PLAN}: exists already; go on with: nasdepth record {path}")
+            raise StudyError(
+                f"{path / _PLAN}: exists already; go on with: nasdepth record {quote(str(path))}"
+            )
         folder = cls(path, plan)
         for one in trainings:
             write_json(folder._file(Job(one.architecture, one.fidelity, one.seed)), one.to_dict())
@@ -74,15 +76,12 @@ class RecordFolder:
             StudyError: there is no plan, or it is damaged.
         """
         plan = path / _PLAN
-        try:
-            return cls(path, RecordPlan.model_validate_json(plan.read_text(encoding="utf-8")))
-        except OSError as error:
+        if not plan.exists():
             raise StudyError(
-                f"{plan}: cannot be read ({error.strerror}); start one by naming its `data`"
-            ) from error
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise StudyError(f"{plan}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+                f"{plan}: cannot be read (No such file or directory); start one by naming its `data`"
+            )
+        fields = read_fields(plan, example='"data": "scenes"', error=StudyError)
+        return cls(path, validated(RecordPlan, fields, plan, error=StudyError))
 
     @classmethod
     def exists(cls, path: Path) -> bool:
@@ -135,8 +134,8 @@ class RecordFolder:
         found = []
         for path in sorted((self.path / _TRAININGS).glob("*.json"), key=lambda one: one.stat().st_mtime_ns):
             try:
-                found.append(TrainingRecord.from_dict(json.loads(path.read_text(encoding="utf-8"))))
-            except (ValueError, TypeError, KeyError) as error:
+                found.append(TrainingRecord.from_dict(read_json(path, error=StudyError)))
+            except (NasdepthError, ValueError, TypeError, KeyError, AttributeError) as error:
                 raise StudyError(
                     f"{path}: is damaged ({error}); delete it, and it is trained again"
                 ) from error

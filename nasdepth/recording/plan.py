@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from nasdepth.architecture import Architecture
 from nasdepth.data import absolute_source, load_split
-from nasdepth.errors import NasdepthError
+from nasdepth.errors import NasdepthError, check_seed
 from nasdepth.latency import architecture_kernels
 from nasdepth.packs import load_predictor
 from nasdepth.recording.fidelities import COMPARED, FULL, PROXY
@@ -146,6 +146,7 @@ def draw_plan(
     Raises:
         NasdepthError: the space, the data or the table cannot be used.
     """
+    check_seed(seed)
     split = load_split(data, "train")
     searched, predictor = SearchSpace.load(space), load_predictor(table)
 

@@ -18,7 +18,7 @@ from nasdepth import __version__
 from nasdepth.architecture import Architecture
 from nasdepth.data import DepthSplit
 from nasdepth.devices.runner import cpu_name
-from nasdepth.errors import DivergedError
+from nasdepth.errors import DivergedError, brief
 from nasdepth.models import build
 from nasdepth.models.pretrained import Start, load_pretrained
 from nasdepth.recording.fidelities import Fidelity
@@ -75,8 +75,27 @@ class TrainingRecord:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> TrainingRecord:
         """The inverse of `to_dict`."""
-        rows = {one.name: tuple(values[one.name]) for one in fields(cls) if one.type.startswith("tuple")}
-        return cls(**values | rows | {"architecture": Architecture.parse(values["architecture"])})
+        if unknown := set(values) - {one.name for one in fields(cls)}:
+            raise ValueError(f"unknown field {brief(sorted(map(str, unknown))[0])}")
+        readers: dict[Any, Callable[[Any], Any]] = {
+            "int": int,
+            "str": str,
+            "bool": _flag,
+            "Architecture": Architecture.parse,
+        }
+        return cls(**{one.name: readers.get(one.type, _numbers)(values[one.name]) for one in fields(cls)})
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"pretrained is {brief(value)}; it must be true or false")
+    return value
+
+
+def _numbers(values: Any) -> tuple[float, ...]:
+    if not isinstance(values, (list, tuple)):
+        raise ValueError(f"{brief(values)} must be a list of numbers")
+    return tuple(map(float, values))
 
 
 def record_training(

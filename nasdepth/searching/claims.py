@@ -14,10 +14,11 @@ from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from nasdepth.architecture import Architecture
-from nasdepth.searching.records import ANNOUNCED, ATTRIBUTE, KNOWN, Outcome
+from nasdepth.searching.records import ANNOUNCED, ATTRIBUTE, KNOWN, Outcome, TrialRecord
 from nasdepth.searching.storage import STORAGE_ERRORS, PatientStorage
 
 WORKER = "worker"
+FAILED_TRY = "failed at try "
 _CLAIMED = "claimed"
 # Optuna's retry callback writes these into the trial that takes a dead one's place
 _HISTORY = "retry_history"
@@ -80,16 +81,24 @@ class Heartbeat:
 class Recovery:
     """Puts what dead workers were training back into the queue, and what was interrupted.
 
+    Attributes:
+        finish: ends a running trial whose record is written already; its worker died before it could.
+
     A trial is put back in two writes. Whoever dies between them is repaired too: every failed trial without
     a result of its own gets a successor, whoever made it fail.
     """
 
     def __init__(self, study: optuna.Study, storage: PatientStorage) -> None:
         self._study, self._storage = study, storage
+        self.finish: Callable[[FrozenTrial], None] = lambda _: None
         self._nameless_since: dict[int, float] = {}
 
     def __call__(self) -> None:
-        """Fail trials without a sign of life, then put back."""
+        """End trials without a sign of life, by their record where they have one, then put back."""
+        for trial_id in self._storage._get_stale_trial_ids(self._study._study_id):
+            trial = self._storage.get_trial(trial_id)
+            if ATTRIBUTE in trial.user_attrs:
+                self.finish(trial)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
             optuna.storages.fail_stale_trials(self._study)
@@ -143,6 +152,27 @@ def given_up(trial: FrozenTrial, trials: list[FrozenTrial]) -> bool:
     return 1 + sum(_outcome(one) is None for one in history) > _DEATHS_BEFORE_GIVING_UP
 
 
+def died_of(trial: FrozenTrial, trials: list[FrozenTrial]) -> TrialRecord | None:
+    """The record of a candidate that was given up, which no worker lived to write; None for all others."""
+    if ANNOUNCED not in trial.user_attrs or not given_up(trial, trials):
+        return None
+    died = [*trial.system_attrs.get(_HISTORY, ()), trial.number]
+    return TrialRecord(
+        trial.number,
+        Architecture.parse(trial.user_attrs[ANNOUNCED]),
+        Outcome.FAILED,
+        note=f"every process that trained it died ({len(died)} tries: trials {', '.join(map(str, died))})",
+    )
+
+
+def failures(architecture: str, trials: Iterable[FrozenTrial]) -> int:
+    """How often a training of this architecture has ended with an error, and was put back."""
+    records = (trial.user_attrs.get(ATTRIBUTE) for trial in trials if trial.state.is_finished())
+    return sum(
+        one["architecture"] == architecture and one["note"].startswith(FAILED_TRY) for one in records if one
+    )
+
+
 def holder(
     study: optuna.Study, trial: optuna.Trial, architecture: Architecture, waiting: Callable[[], None]
 ) -> FrozenTrial | None:
@@ -167,7 +197,7 @@ def holder(
         for other in others:
             running = other.state is TrialState.RUNNING
             first = other.number < trial.number or _CLAIMED in other.user_attrs
-            if _outcome(other) in KNOWN or (running and first) or given_up(other, trials):
+            if _outcome(other) in (*KNOWN, Outcome.FAILED) or (running and first) or given_up(other, trials):
                 return other
         if not any(other.state is TrialState.RUNNING for other in others):
             trial.set_user_attr(_CLAIMED, True)

@@ -66,8 +66,9 @@ def settle(
             break
         time.sleep(_LOOK_AGAIN_S)
     if stored is None:
-        for parameters in queue:
-            study.enqueue_trial(parameters, skip_if_exists=True)
+        with quiet_optuna():
+            for parameters in queue:
+                study.enqueue_trial(parameters, skip_if_exists=True)
         # last: it says that the study is complete
         study.set_user_attr(IDENTITY, dict(identity))
         return

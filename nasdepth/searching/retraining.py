@@ -17,7 +17,7 @@ from nasdepth.architecture import OUTPUT_HW, Architecture
 from nasdepth.data import DepthSplit, ImageSplit, Mixture, Portion, open_split
 from nasdepth.deploy import evaluate, evaluate_tflite, export_tflite
 from nasdepth.devices import Device, DeviceInfo, Measurement
-from nasdepth.errors import DeviceError, NasdepthError
+from nasdepth.errors import DeviceError, NasdepthError, check_seed
 from nasdepth.families import families
 from nasdepth.files import write_json, write_text
 from nasdepth.latency import LatencyEstimate, Predictor, architecture_kernels
@@ -185,6 +185,7 @@ class Retraining:
         labels: Path | None = None,
         seed: int = 0,
     ) -> None:
+        check_seed(seed)
         self.architectures, self.recipe, self.folder, self.seed = architectures, recipe, folder, seed
         self.data, self.device_uri = data, device
         self.predictor = load_predictor(table)

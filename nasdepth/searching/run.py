@@ -2,34 +2,37 @@
 
 from __future__ import annotations
 
-import json
 import re
 import secrets
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
+import optuna
 import pandas as pd
 from pydantic import ValidationError
+from sqlalchemy.engine import URL, make_url
 
 from nasdepth.architecture import Architecture
 from nasdepth.data import DepthSplit, load_split
 from nasdepth.devices import Device, open_device, parse_uri
 from nasdepth.devices.uri import uri_to_fill_in
-from nasdepth.errors import StudyError
-from nasdepth.files import whole_file, write_json
+from nasdepth.errors import NasdepthError, StudyError, brief
+from nasdepth.files import whole_file, whole_path, write_json
 from nasdepth.latency import Predictor
 from nasdepth.models.pretrained import weights_here
 from nasdepth.packs import Table, load_predictor
+from nasdepth.reading import read_json
 from nasdepth.searching.events import SearchEvents
 from nasdepth.searching.measure import CandidateBench, differences
 from nasdepth.searching.objective import ProxyObjective
 from nasdepth.searching.records import WHOLE, Outcome, TrialRecord, best, pareto_front
 from nasdepth.searching.sampling import check_sampler
 from nasdepth.searching.settings import Settings
-from nasdepth.searching.storage import whole_url
+from nasdepth.searching.storage import MEMORY, STORAGE_ERRORS, open_storage, shown, whole_url, why
 from nasdepth.searching.study import Search
 from nasdepth.searching.warm_start import earlier_trainings
 from nasdepth.space import SearchSpace
@@ -101,18 +104,19 @@ class Run:
     def open(cls, folder: str | Path) -> Run:
         """The run that a folder holds."""
         path = Path(folder) / "search.json"
+        if not path.exists():
+            raise StudyError(f"{path}: cannot be read (No such file or directory); {folder} holds no search")
         try:
-            return cls(folder, Settings.model_validate_json(path.read_text(encoding="utf-8")))
-        except OSError as error:
+            return cls(folder, Settings.model_validate(read_json(path)))
+        except (ValidationError, NasdepthError) as error:
+            why = str(error)
+            if isinstance(error, ValidationError):
+                first = error.errors()[0]
+                field = ".".join(map(str, first["loc"])) or "all of it"
+                why = f"{field}: {first['msg']} (value: {brief(first['input'])})"
             raise StudyError(
-                f"{path}: cannot be read ({error.strerror}); {folder} holds no search"
-            ) from error
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise StudyError(
-                f"{path}: is damaged, or another version of nasdepth wrote it: "
-                f"{'.'.join(map(str, first['loc']))}: {first['msg']}; for its best architecture see "
-                "results.json there, and `nasdepth retrain --arch`"
+                f"{path}: is damaged, or another version of nasdepth wrote it: {why}; for its best "
+                "architecture see results.json there, and `nasdepth retrain --arch`"
             ) from error
 
     @property
@@ -138,7 +142,9 @@ class Run:
             StudyError: its password is not kept in the folder, and `NASDEPTH_STORAGE` does not give it.
         """
         if self.settings.storage is None:
-            return f"sqlite:///{(self.folder / 'study.db').resolve()}"
+            # by SQLAlchemy: the folder's name may have ? or # in it
+            file = str(whole_path(self.folder / "study.db"))
+            return URL.create("sqlite", database=file).render_as_string(hide_password=False)
         return whole_url(self.settings.storage)
 
     @cached_property
@@ -200,6 +206,8 @@ class Run:
         bench = None if self.unmeasured_because else CandidateBench(self._device, self.table.card)
         split = load_split(settings.data, "train", progress=progress)
         earlier = trainings_of_runs(settings, split)
+        if self._folder is not None and self._settings_file.exists():
+            check_study_is_there(self.storage, settings.study_name, self.folder)
         made = self._make_folder()
         try:
             search = open_search(
@@ -298,20 +306,62 @@ class Run:
             StudyError: the folder holds no results, or no trained trial.
         """
         path = self.folder / "results.json"
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise StudyError(f"{path}: no readable results; finish the search first ({error})") from error
-        if not content.get("best"):
+        if not path.exists():
+            raise StudyError(
+                f"{path}: no readable results; finish the search first: nasdepth search --resume --out "
+                f"{quote(str(self.folder))}"
+            )
+        content = read_json(path, error=StudyError)
+        if not isinstance(content, dict) or "best" not in content:
+            raise StudyError(
+                f"{path}: has no field `best` (value: {brief(content)}); it is no result of a search. "
+                "`nasdepth search --resume` writes it again"
+            )
+        top = content["best"]
+        if top and not (isinstance(top, dict) and isinstance(top.get("architecture"), str)):
+            raise StudyError(
+                f"{path}: best.architecture must be an architecture (value of best: {brief(top)}); "
+                "`nasdepth search --resume` writes the file again"
+            )
+        if not top:
             raise StudyError(
                 f"{path}: no trial was trained to the end; continue with: nasdepth search --resume --out "
                 f"{self.folder}"
             )
-        return Architecture.parse(content["best"]["architecture"])
+        try:
+            return Architecture.parse(top["architecture"])
+        except NasdepthError as error:
+            raise StudyError(f"{path}: best.architecture: {error}") from error
 
     def _write_csv(self, name: str, records: list[TrialRecord]) -> None:
         with whole_file(self.folder / name) as temporary:
             trials_frame(records).to_csv(temporary, index=False)
+
+
+def check_study_is_there(storage: str, study_name: str, folder: Path) -> None:
+    """Refuse to go on with a run whose study is gone: it would begin anew, and nobody would notice.
+
+    Raises:
+        StudyError: the storage holds no such study.
+    """
+    mend = (
+        "restore it, or give the `storage` where it is; to begin anew, search in another folder. What was "
+        f"found so far is in {folder / 'results.json'}"
+    )
+    url = make_url(storage) if storage.startswith("sqlite:") else None
+    file = Path(url.database) if url is not None and url.database else None
+    if file is not None and not (file.is_file() and file.stat().st_size > 0):
+        raise StudyError(f"{file}: the study of {folder} is not there or empty; {mend}")
+    if storage == MEMORY:
+        raise StudyError(f"{folder}: its study is kept in no memory that still is there; {mend}")
+    opened = open_storage(storage)
+    try:
+        if study_name not in optuna.get_all_study_names(opened):
+            raise StudyError(f"{shown(storage)}: holds no study {study_name!r} of {folder}; {mend}")
+    except STORAGE_ERRORS as error:
+        raise StudyError(f"{shown(storage)}: cannot be read ({why(error, storage)}); {mend}") from error
+    finally:
+        opened.remove_session()
 
 
 def trainings_of_runs(settings: Settings, split: DepthSplit) -> tuple[TrialRecord, ...]:

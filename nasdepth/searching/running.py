@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,13 @@ from typing import Any
 import pandas as pd
 import torch
 
-from nasdepth.errors import DeviceError, StudyError
+from nasdepth.errors import DeviceError, NasdepthError, StudyError
 from nasdepth.packs import Table
 from nasdepth.searching.events import SearchEvents
-from nasdepth.searching.records import TrialRecord, best, pareto_front
+from nasdepth.searching.records import WHOLE, Outcome, TrialRecord, best, pareto_front
 from nasdepth.searching.run import Run, latest_run_folder, named, trials_frame
 from nasdepth.searching.settings import Settings
+from nasdepth.searching.storage import MEMORY
 from nasdepth.searching.study import Search
 from nasdepth.searching.workers import LocalWorkers, share_of_cores
 
@@ -135,14 +136,18 @@ def run_search(
             records = search.confirm_top(confirmed, run.settings.confirm_epochs)
         if search.bench and run.settings.measure_top:
             records = search.measure_top(run.settings.measure_top)
-    except (KeyboardInterrupt, DeviceError):
-        run.write_results(search.records)
-        on_interrupt(run)
+    except BaseException as reason:
+        # whatever ends it, what is finished can be looked at
+        with suppress(NasdepthError):
+            run.write_results(search.known_records())
+        if isinstance(reason, (KeyboardInterrupt, DeviceError)):
+            on_interrupt(run)
         raise
     finally:
         if search.bench:
             search.bench.device.close()
     run.write_results(records)
+    _check_something_was_trained(records)
     return SearchResult(
         run.folder,
         run.settings,
@@ -155,6 +160,16 @@ def run_search(
     )
 
 
+def _check_something_was_trained(records: Sequence[TrialRecord]) -> None:
+    """Raise StudyError where every training has diverged or failed: that is no result."""
+    ended = [one for one in records if one.outcome in (Outcome.DIVERGED, Outcome.FAILED)]
+    if ended and not any(one.outcome in (*WHOLE, Outcome.PRUNED) for one in records):
+        raise StudyError(
+            f"all {len(ended)} trainings diverged or failed, the last with: {ended[-1].note or 'no reason'}. "
+            "Look at the data with `nasdepth data inspect`, or train with a lower learning rate"
+        )
+
+
 def _check(budget: int, training_minutes: float | None, workers: int, settings: Settings) -> None:
     if budget < 1:
         raise StudyError(f"`budget` is {budget}; at least one trial must be trained")
@@ -162,6 +177,10 @@ def _check(budget: int, training_minutes: float | None, workers: int, settings: 
         raise StudyError(f"`training_minutes` is {training_minutes:g}; it must be above 0")
     if workers < 1:
         raise StudyError(f"`workers` is {workers}; at least one process must train")
+    if workers > 1 and settings.storage == MEMORY:
+        raise StudyError(
+            f"`storage` is {MEMORY}, which no other process sees; search with `workers` 1, or leave it out"
+        )
     if workers > 1 and settings.measure_when_unsure:
         raise StudyError(
             "`measure_when_unsure` measures while others train, which would disturb it; search with "

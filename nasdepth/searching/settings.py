@@ -9,11 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serial
 
 from nasdepth.data import DepthSplit, absolute_source
 from nasdepth.defaults import DEFAULT_TABLE
-from nasdepth.errors import StudyError
+from nasdepth.errors import SEEDS, StudyError, brief
+from nasdepth.files import whole_path
 from nasdepth.searching.founding import STUDY_NAME
 from nasdepth.searching.goals import DEFAULT_GOAL, Goal, parse_goal
 from nasdepth.searching.sampling import DEFAULT_SAMPLER
-from nasdepth.searching.storage import HEARTBEAT_S, shown
+from nasdepth.searching.storage import HEARTBEAT_S, absolute_url, shown
 from nasdepth.training import Recipe, load_recipe
 
 
@@ -79,7 +80,7 @@ class Settings(BaseModel):
         heartbeat_s: seconds between two signs of life of a worker; one that gives none is given up.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     space: str = "depth"
     data: str = "scenes"
@@ -94,7 +95,7 @@ class Settings(BaseModel):
     from_runs: tuple[str, ...] = ()
     families: tuple[str, ...] | None = None
     pretrained_only: bool = False
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=SEEDS)] = 0
     confirm_top: Annotated[int, Field(ge=0)] = 5
     confirm_epochs: Annotated[int, Field(ge=1)] = 12
     rungs: tuple[Annotated[int, Field(ge=1)], ...] = ()
@@ -117,7 +118,7 @@ class Settings(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             name = ".".join(map(str, first["loc"]))
-            raise StudyError(f"`{name}` is {first['input']!r}: {first['msg']}") from error
+            raise StudyError(f"`{name}` is {brief(first['input'])}: {first['msg']}") from error
 
     def changed(self, **options: Any) -> Self:
         """These settings with other values for some options.
@@ -132,7 +133,7 @@ class Settings(BaseModel):
     def _absolute_file(cls, source: str) -> str:
         # a table's `.csv` stands for its `.csv.gz` too
         there = Path(source).is_file() or Path(f"{source}.gz").is_file()
-        return str(Path(source).resolve()) if there else source
+        return str(whole_path(source)) if there else source
 
     @field_validator("objective")
     @classmethod
@@ -153,7 +154,12 @@ class Settings(BaseModel):
     @field_validator("from_runs")
     @classmethod
     def _absolute_runs(cls, folders: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(str(Path(one).resolve()) for one in folders)
+        return tuple(str(whole_path(one)) for one in folders)
+
+    @field_validator("storage")
+    @classmethod
+    def _absolute_storage(cls, url: str | None) -> str | None:
+        return url and absolute_url(url)
 
     @field_serializer("storage")
     def _without_password(self, storage: str | None) -> str | None:

@@ -107,6 +107,30 @@ def why(error: BaseException, url: str) -> str:
     return text
 
 
+def absolute_url(url: str) -> str:
+    """A URL that means the same in every folder: a relative SQLite file is looked for in this one.
+
+    Raises:
+        StudyError: SQLite is asked for a database without a file, which ends with this process.
+    """
+    if not url.startswith("sqlite:"):
+        return url
+    try:
+        parts = make_url(url)
+    except (SQLAlchemyError, ValueError):
+        return url  # opening it says what is wrong
+    file = parts.database or ""
+    if file in ("", ":memory:") or "mode=memory" in url:
+        raise StudyError(
+            f"{url}: is a database in memory, which ends with this process; give a file, as "
+            "sqlite:////PATH/study.db, or leave `storage` out: a run keeps its study in its folder"
+        )
+    if file.startswith("file:"):
+        return url
+    # rendered by SQLAlchemy: a folder may have ? or # in its name
+    return parts.set(database=os.path.abspath(file)).render_as_string(hide_password=False)
+
+
 def open_storage(url: str, heartbeat_s: int = HEARTBEAT_S) -> PatientStorage:
     """Open a storage, and create its tables where there are none yet, however many workers do so at once.
 
@@ -129,6 +153,8 @@ def _journal(url: str, heartbeat_s: int) -> _JournalWithHeartbeat:
     path = Path(url.removeprefix(_JOURNAL))
     if not path.is_absolute():
         raise StudyError(f"{url}: a journal needs three slashes and a whole path: journal:///PATH/study.log")
+    if path.exists() and not path.is_file():
+        raise StudyError(f"{url}: is no regular file; name a file on the shared file system")
     if not path.parent.is_dir():
         raise StudyError(f"{url}: the folder {path.parent} does not exist; make it on the shared file system")
     try:

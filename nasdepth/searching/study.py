@@ -7,20 +7,32 @@ import os
 import secrets
 import socket
 import time
+import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import optuna
 from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from nasdepth.architecture import Architecture
-from nasdepth.errors import DeviceError, StudyError
+from nasdepth.errors import SEEDS, DeviceError, NasdepthError, StudyError
 from nasdepth.latency import LatencyEstimate
 from nasdepth.searching.candidate import train_candidate
-from nasdepth.searching.claims import WORKER, Heartbeat, Recovery, TrialLost, holder, in_flight
+from nasdepth.searching.claims import (
+    FAILED_TRY,
+    WORKER,
+    Heartbeat,
+    Recovery,
+    TrialLost,
+    died_of,
+    failures,
+    holder,
+    in_flight,
+)
 from nasdepth.searching.confirm import confirm, confirmations, with_confirmations
 from nasdepth.searching.events import SearchEvents
 from nasdepth.searching.founding import STUDY_NAME, Direction, found, settle
@@ -55,6 +67,9 @@ from nasdepth.training import StepReport
 SHARED = "nasdepth_settings"
 _BUDGET, _MINUTES = "nasdepth_budget", "nasdepth_training_minutes"
 _LOOK_AGAIN_S = 1.0
+# of a candidate whose training fails
+_TRIES = 3
+_FAILED_BEFORE_GIVING_UP = 3
 # no candidate is expected below this share of the lowest si-RMSE seen, nor of its own so far
 _OPTIMISM = 0.7
 # an interval may reach down to 0, which has no logarithm
@@ -102,6 +117,7 @@ class Search:
     bench: CandidateBench | None = None
     unsure_percent: float | None = None
     events: SearchEvents = field(default_factory=SearchEvents)
+    _failed_in_a_row: int = field(default=0, init=False, repr=False)
     _told: dict[int, TrialRecord | None] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -129,8 +145,9 @@ class Search:
                 where=self._where,
             )
             self._recovery = Recovery(self.study, self._storage)
-            self._recovery()
             self._verdicts = Verdicts(self.study, self.goal, self.events, self._recovery)
+            self._recovery.finish = self._verdicts.finish
+            self._recovery()
             known = {one.architecture for one in self._as_told if one.outcome in KNOWN}
             unknown = [one for one in self.earlier if one.architecture not in known]
             for record in reused(unknown, self.space, self.objective, self.max_latency_ms):
@@ -161,10 +178,11 @@ class Search:
     @property
     def _as_told(self) -> list[TrialRecord]:
         """Every ended trial as it was when it ended."""
-        for trial in self.study.get_trials(deepcopy=False):
+        trials = self.study.get_trials(deepcopy=False)
+        for trial in trials:
             # an ended trial cannot change, and a search asks for all of them several times a trial
             if trial.state.is_finished() and trial.number not in self._told:
-                self._told[trial.number] = TrialRecord.from_trial(trial)
+                self._told[trial.number] = TrialRecord.from_trial(trial) or died_of(trial, trials)
         return [record for _, record in sorted(self._told.items()) if record is not None]
 
     @property
@@ -208,6 +226,14 @@ class Search:
             self.study.set_user_attr(SHARED, content)
         except STORAGE_ERRORS as error:
             raise self._cannot_write(error) from error
+
+    def known_records(self) -> list[TrialRecord]:
+        """`records`, or what is known of them where the storage does not answer at once."""
+        try:
+            with self._storage.without_patience():
+                return self.records
+        except STORAGE_ERRORS:
+            return [record for _, record in sorted(self._told.items()) if record is not None]
 
     def run(self, budget: int | None = None, training_minutes: float | None = None) -> list[TrialRecord]:
         """Search until `budget` trials of the study have been trained, by whichever process.
@@ -405,11 +431,31 @@ class Search:
         except (KeyboardInterrupt, DeviceError, TrialLost, UpdateFinishedTrialError, *STORAGE_ERRORS):
             raise
         except Exception as error:
-            failed = replace(record, outcome=Outcome.FAILED, note=_first_line(error))
-            self._verdicts.tell(trial, failed, Outcome.FAILED)
-            raise
+            return self._failed(trial, record, error)
         record = replace(record, total_s=time.perf_counter() - started)
+        self._failed_in_a_row = 0
         return self._verdicts.tell(trial, record, record.outcome)
+
+    def _failed(self, trial: optuna.Trial, record: TrialRecord, error: Exception) -> TrialRecord:
+        """Put a candidate back whose training fails, or after some tries leave it as failed."""
+        trials = self.study.get_trials(deepcopy=False)
+        tries = 1 + failures(str(record.architecture), trials)
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        note = f"{type(error).__name__}: {_first_line(error)} ({Path(where.filename).name}:{where.lineno})"
+        # a model's error is the same every time, one of memory or of a disk need not be
+        passing = not isinstance(error, NasdepthError)
+        if passing and tries < _TRIES:
+            return self._verdicts.put_back(trial, replace(record, note=f"{FAILED_TRY}{tries}: {note}"))
+        if self._failed_in_a_row + 1 >= _FAILED_BEFORE_GIVING_UP:
+            # that is no candidate's doing: this one is tried again when the cause is mended
+            self._verdicts.put_back(trial, replace(record, note=note))
+            raise StudyError(
+                f"{_FAILED_BEFORE_GIVING_UP} candidates in a row failed, the last ({record.architecture}) "
+                f"with: {note}; mend that and run again with `resume`. Every finished trial is kept"
+            ) from error
+        self._failed_in_a_row += 1
+        record = replace(record, outcome=Outcome.FAILED, note=note)
+        return self._verdicts.tell(trial, record, Outcome.FAILED)
 
     def _timed(self, record: TrialRecord) -> TrialRecord:
         """The record with its latency: estimated, and measured where the estimate is too unsure."""
@@ -474,7 +520,7 @@ class Search:
             runtime=self.objective.runtime,
             goal=self.goal,
             max_latency_ms=self.max_latency_ms,
-            seed=self.seed + self.worker_seed,
+            seed=(self.seed + self.worker_seed) % SEEDS,
             trials=len(self.study.get_trials(deepcopy=False)),
             earlier=self.earlier,
             refusal=self.objective.refusal,

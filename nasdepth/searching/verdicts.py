@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 import optuna
@@ -11,8 +12,10 @@ from optuna.trial import FrozenTrial, TrialState
 from nasdepth.searching.claims import Recovery, TrialLost
 from nasdepth.searching.events import SearchEvents
 from nasdepth.searching.goals import Goal
-from nasdepth.searching.records import WHOLE, Outcome, TrialRecord, constraints, trial_attributes
+from nasdepth.searching.records import ATTRIBUTE, WHOLE, Outcome, TrialRecord, constraints, trial_attributes
 from nasdepth.space import SearchSpace
+
+_TOLD_AS = "told_as"
 
 
 class Verdicts:
@@ -43,11 +46,14 @@ class Verdicts:
         Raises:
             TrialLost: another worker has ended it otherwise.
         """
-        for name, value in trial_attributes(record).items():
-            trial.set_user_attr(name, value)
+        trial.set_user_attr(_TOLD_AS, str(as_outcome))
         if as_outcome in WHOLE:
             for name, value in constraints(record).items():
                 trial.set_constraint(name, value)
+        attributes = trial_attributes(record)
+        # last: a trial that has its record lacks only the verdict, which anybody can give
+        for name in sorted(attributes, key=lambda name: name == ATTRIBUTE):
+            trial.set_user_attr(name, attributes[name])
         try:
             self._end(trial, record, as_outcome)
         except (UpdateFinishedTrialError, ValueError) as error:
@@ -59,6 +65,15 @@ class Verdicts:
                 raise TrialLost from error
         self._events.trial_ended(record)
         return record
+
+    def finish(self, trial: FrozenTrial) -> None:
+        """End a running trial that has its record, but whose worker was killed before it told Optuna."""
+        record = TrialRecord.from_trial(trial)
+        told_as = trial.user_attrs.get(_TOLD_AS)
+        # another worker may be quicker
+        with suppress(UpdateFinishedTrialError, ValueError):
+            if record is not None and told_as is not None:
+                self._end(trial.number, record, Outcome(told_as))
 
     def repeat(self, trial: optuna.Trial, record: TrialRecord, held: FrozenTrial) -> TrialRecord:
         """Give way to another trial of the same architecture."""
@@ -92,7 +107,7 @@ class Verdicts:
             )
         )
 
-    def _end(self, trial: optuna.Trial, record: TrialRecord, as_outcome: Outcome) -> None:
+    def _end(self, trial: optuna.Trial | int, record: TrialRecord, as_outcome: Outcome) -> None:
         if as_outcome in WHOLE:
             self._study.tell(trial, self._values(record))
         elif as_outcome in (Outcome.FAILED, Outcome.DIVERGED):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from nasdepth.architecture import (
     INPUT_STEP,
@@ -20,9 +20,11 @@ from nasdepth.decoder_blocks import BLOCKS, Kernel
 from nasdepth.errors import nearest
 from nasdepth.families import MAX_WIDTH, MIN_WIDTH, families
 
+_MOST_CHOICES = 1000
+
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Range(_Strict):
@@ -35,6 +37,9 @@ class Range(_Strict):
     @model_validator(mode="after")
     def _spans_whole_steps(self) -> Range:
         steps = (self.high - self.low) / self.step
+        # before anything counts them: a step of 1e-12 is a billion values and more
+        if not steps < _MOST_CHOICES:
+            raise ValueError(f"has {steps + 1:.3g} values; a field has {_MOST_CHOICES:,} at most")
         if steps < 0 or abs(steps - round(steps)) > 1e-6:
             raise ValueError(f"high {self.high:g} is not low {self.low:g} plus whole steps of {self.step:g}")
         return self
@@ -48,7 +53,17 @@ def _listed(value: object) -> object:
     """Let a field be a list, one value or a {low, high, step} range."""
     if isinstance(value, dict):
         return Range.model_validate(value).values()
-    return value if isinstance(value, list) else [value]
+    values = value if isinstance(value, list) else [value]
+    if len(values) > _MOST_CHOICES:
+        raise ValueError(f"has {len(values):,} values; a field has {_MOST_CHOICES:,} at most")
+    return values
+
+
+def _no_flag(value: object) -> object:
+    # pydantic takes true for 1
+    if isinstance(value, bool):
+        raise ValueError("must be a number")
+    return value
 
 
 def _unique(values: tuple) -> tuple:
@@ -71,9 +86,9 @@ class _Choices(_Strict):
         return _unique(value)
 
 
-InputSize = Annotated[int, Field(ge=32, le=MAX_INPUT, multiple_of=INPUT_STEP)]
-Width = Annotated[float, Field(ge=MIN_WIDTH, le=MAX_WIDTH)]
-Channels = Annotated[int, Field(ge=1, le=MAX_DECODER_WIDTH)]
+InputSize = Annotated[int, BeforeValidator(_no_flag), Field(ge=32, le=MAX_INPUT, multiple_of=INPUT_STEP)]
+Width = Annotated[float, BeforeValidator(_no_flag), Field(ge=MIN_WIDTH, le=MAX_WIDTH)]
+Channels = Annotated[int, BeforeValidator(_no_flag), Field(ge=1, le=MAX_DECODER_WIDTH)]
 
 
 class InputChoices(_Choices):

@@ -10,12 +10,18 @@ from ai_edge_litert.interpreter import Interpreter
 from nasdepth.errors import ModelFileError
 from nasdepth.tflite.flatbuffer import read_model
 from nasdepth.tflite.quiet import without_info_lines
+from nasdepth.tflite.trial import try_model
 
 _ENDS = {"float32", "uint8", "int8"}
 
 
 class TFLiteDepth:
     """A depth .tflite, checked and ready: (N, H, W, 3) RGB on 0-255 -> (N, H, W) depth in millimetres.
+
+    Args:
+        path: of the file.
+        threads: of the runtime.
+        trusted: this process has written the file itself; others are tried in a process of their own first.
 
     Attributes:
         path: of the file.
@@ -27,9 +33,11 @@ class TFLiteDepth:
         ModelFileError: no .tflite, or not one image in and one depth map out.
     """
 
-    def __init__(self, path: str | Path, threads: int = 1) -> None:
+    def __init__(self, path: str | Path, threads: int = 1, *, trusted: bool = False) -> None:
         self.path = Path(path)
         read_model(self.path)  # the interpreter's own message for a damaged file names nothing
+        if not trusted and (refusal := try_model(self.path).refusal):
+            raise ModelFileError(f"{self.path}: the runtime refuses it: {refusal}")
         try:
             with without_info_lines():
                 self._interpreter = Interpreter(model_path=str(self.path), num_threads=threads)

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from nasdepth.errors import UnknownKernelError
+from nasdepth.errors import ModelFileError, UnknownKernelError
 from nasdepth.kernels.graph import Node, canonical, fuse
 from nasdepth.kernels.kernel import BINARY, CONVOLUTIONS, Kernel, hwc, operand_of, unusual
 from nasdepth.kernels.precision import Precision, int8_kernels
 from nasdepth.kernels.rules import load_rules
 from nasdepth.tflite.flatbuffer import operator_name, read_model
+from nasdepth.tflite.input_shape import check_is_fixed
 from nasdepth.tflite.schema_codes import (
     ACTIVATION_CODES,
     OP_OF_BUILTIN,
@@ -29,6 +30,17 @@ _PRECISIONS = {code: name for name, code in PRECISION_CODES.items()}
 _TYPE_NAMES = {value: name for name, value in vars(schema.TensorType).items() if isinstance(value, int)}
 # MediaPipe's, which XNNPACK takes though TFLite itself has no such operation
 _TRANSPOSE_CONV_WITH_BIAS = b"Convolution2DTransposeBias"
+_SHOWN_TENSORS = 4
+_DAMAGED = (
+    ArithmeticError,
+    AttributeError,
+    IndexError,
+    KeyError,
+    StopIteration,
+    TypeError,
+    ValueError,
+    struct.error,
+)
 _MASKS = ("beginMask", "endMask", "ellipsisMask", "newAxisMask", "shrinkAxisMask")
 
 
@@ -92,8 +104,17 @@ class FileGraph:
         }
         self.nodes: list[Node] = []
         self.operators: list[int] = []
+        check_is_fixed(self.path, self.model)
         for index, operator in enumerate(self.graph.operators):
-            if node := self._node(index, operator):
+            try:
+                node = self._node(index, operator)
+            # operators of a damaged list, or of a version to come, lack what others have
+            except _DAMAGED as error:
+                raise ModelFileError(
+                    f"{self.path}: operator {index}, {operator_name(self.model, operator)}, on tensors "
+                    f"{self._named(operator)} cannot be read ({type(error).__name__}: {error})"
+                ) from error
+            if node:
                 self.nodes.append(node)
                 self.operators.append(index)
 
@@ -124,9 +145,21 @@ class FileGraph:
     def _unknown(self, what: str) -> UnknownKernelError:
         return UnknownKernelError(f"{self.path}: {what} has no latency kernel")
 
+    def _named(self, operator: schema.OperatorT) -> str:
+        """Its tensors with their shapes, for messages."""
+        tensors = [int(one) for one in (*operator.inputs, *operator.outputs) if one >= 0]
+        shown = [
+            f"{(self.graph.tensors[one].name or b'').decode(errors='replace') or one} "
+            f"{'x'.join(map(str, self._shape(one)))}"
+            for one in tensors[:_SHOWN_TENSORS]
+        ]
+        return ", ".join(shown) or "(none)"
+
     def _node(self, index: int, operator: schema.OperatorT) -> Node | None:
         name = operator_name(self.model, operator)
         inputs = [int(tensor) for tensor in operator.inputs if tensor >= 0]
+        if not len(operator.outputs) or operator.outputs[0] < 0:
+            raise ModelFileError(f"{self.path}: operator {index}, {name}, has no output; the file is damaged")
         output = int(operator.outputs[0])
         # half-precision or sparse weights are unpacked once, when the model is loaded
         if name in ("DEQUANTIZE", "DENSIFY") and self.constants.issuperset(inputs):
@@ -141,6 +174,9 @@ class FileGraph:
         data = [tensor for tensor in inputs if tensor not in self.constants]
         if not data:
             raise self._unknown(f"{where} on constants alone,")
+        for tensor in (*inputs, output):
+            if 0 in self._shape(tensor):
+                raise self._unknown(f"{where} on the empty tensor {self._named(operator)},")
         if op in BINARY:
             data.sort(key=lambda tensor: -math.prod(self._shape(tensor)))
         if op == "concat" and len(data) < len(inputs):
@@ -157,6 +193,10 @@ class FileGraph:
             out_shape=unusual(self._shape(output)),
             **self._attributes(op, where, operator, inputs, data),
         )
+        if problem := _impossible(kernel):
+            raise ModelFileError(
+                f"{self.path}: {where} {problem} (tensors {self._named(operator)}); the file is damaged"
+            )
         return Node(canonical(kernel), tuple(data), output, self._pads(op, inputs))
 
     def _precision(self, where: str, op: str, inputs: list[int], data: list[int], output: int) -> str:
@@ -201,12 +241,14 @@ class FileGraph:
             case "concat":
                 attributes |= self._concat(options, inputs, data)
             case "split":
-                attributes["axes"] = _not_last(int(self._integers(inputs[0])), shape)
+                axis = int(np.ravel(self._integers(inputs[0]))[0])
+                attributes["axes"] = _not_last(self._axis(axis, data[0]), shape)
             case "resize_bilinear" | "resize_nearest":
                 aligned = "align_corners" if options.alignCorners else "asymmetric"
                 attributes["sampling"] = "half_pixel" if options.halfPixelCenters else aligned
             case "mean":
-                axes = sorted(int(axis) % len(shape) for axis in self._integers(inputs[1]).ravel())
+                given = np.ravel(self._integers(inputs[1])).tolist()
+                axes = sorted(self._axis(axis, data[0]) for axis in given)
                 attributes["axes"] = () if axes == [1, 2] and len(shape) == 4 else tuple(axes)
             case "pad":
                 attributes["begin"] = self._pad_begin(inputs)
@@ -243,7 +285,7 @@ class FileGraph:
 
     def _concat(self, options, inputs: list[int], data: list[int]) -> dict:
         shape = self._shape(data[0])
-        axis = options.axis % len(shape)
+        axis = self._axis(options.axis, data[0])
         others = tuple(self._shape(tensor)[axis] for tensor in inputs[1:])
         operand = "constant" if len(data) < len(inputs) else ""
         return {"other_channels": others, "axes": _not_last(axis, shape), "operand": operand}
@@ -287,8 +329,16 @@ class FileGraph:
         return operand
 
     def _shape(self, tensor: int) -> tuple[int, ...]:
+        """Of a tensor; a kernel has a width and channels, so those of rank 0 and 1 are matrices of a row."""
         shape = self.graph.tensors[tensor].shape
-        return () if shape is None else tuple(map(int, shape))
+        sizes = () if shape is None else tuple(map(int, shape))
+        return (*(1,) * (2 - len(sizes)), *sizes)
+
+    def _axis(self, axis: int, tensor: int) -> int:
+        """An axis of a tensor among those that `_shape` gives it."""
+        shape = self.graph.tensors[tensor].shape
+        rank = 0 if shape is None else len(shape)
+        return axis % rank + max(0, 2 - rank) if rank else 1
 
     def _integers(self, tensor: int) -> np.ndarray:
         if tensor not in self.constants:
@@ -296,7 +346,22 @@ class FileGraph:
         buffer = self.model.buffers[self.graph.tensors[tensor].buffer].data
         wide = self.graph.tensors[tensor].type == schema.TensorType.INT64
         values = np.frombuffer(bytes(buffer), np.int64 if wide else np.int32)
-        return values if self._shape(tensor) else values[0]
+        shape = self.graph.tensors[tensor].shape
+        return values if shape is not None and len(shape) else values[0]
+
+
+def _impossible(kernel: Kernel) -> str:
+    """Why no convolution or pool can have these shapes; empty for all else."""
+    if kernel.padding not in ("same", "valid") or kernel.op == "transpose_conv2d":
+        return ""
+    for side in ("height", "width"):
+        size, out, window, stride, dilation = (
+            getattr(kernel, f"{name}_{side}") for name in ("in", "out", "kernel", "stride", "dilation")
+        )
+        reach = 1 if kernel.padding == "same" else dilation * (window - 1) + 1
+        if stride < 1 or out != -(-(size - reach + 1) // stride):
+            return f"makes {out} of {size} by a window of {window} at stride {stride}"
+    return ""
 
 
 def _not_last(axis: int, shape: tuple[int, ...]) -> tuple[int, ...]:

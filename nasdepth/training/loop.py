@@ -22,7 +22,7 @@ from nasdepth.errors import DivergedError, NasdepthError
 from nasdepth.models import AnyNetwork
 from nasdepth.models.depthnet import DEFAULT_SCALE_MM
 from nasdepth.training.batches import Batch, Extra, batches
-from nasdepth.training.checkpoint import read_resumable, save_checkpoint
+from nasdepth.training.checkpoint import read_resumable, save_checkpoint, usable_parts
 from nasdepth.training.distributed import Processes, join
 from nasdepth.training.ema import Ema
 from nasdepth.training.learner import build_learner, median_depth_mm, recipe_extras
@@ -182,12 +182,13 @@ class _Training:
     def resume(self) -> None:
         """Take up the state of the checkpoint, where there is one."""
         saved = read_resumable(self._checkpoint, self._model, self._identity) if self._checkpoint else None
-        if saved:
-            for name, part in self._parts().items():
-                part.load_state_dict(saved[name])
-            self._optimizer.load_state_dict(saved["optimizer"])
-            self.history = [Epoch(**one) for one in json.loads(saved["history"])]
-            self._kept = saved["model"]
+        if saved and self._checkpoint:
+            with usable_parts(self._checkpoint):
+                for name, part in self._parts().items():
+                    part.load_state_dict(saved[name])
+                self._optimizer.load_state_dict(saved["optimizer"])
+                self.history = [Epoch(**one) for one in json.loads(saved["history"])]
+                self._kept = saved["model"]
         self._processes.check_resumed(len(self.history), self._checkpoint)
 
     def prepare(self, folder: Path | None, resident: bool) -> None:

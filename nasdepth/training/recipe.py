@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsA
 
 from nasdepth.config import later, later_defaults, read_fields, validated
 from nasdepth.errors import NasdepthError, nearest
+from nasdepth.reading import parse_yaml
 from nasdepth.training.augment import Augmentation
 from nasdepth.training.balance import BalanceRecipe, Fixed, Intermediate
 from nasdepth.training.losses.registry import LossTerm, parse_terms
@@ -148,9 +149,9 @@ class Recipe(_Strict):
 
     about: str = ""
     source: str = ""
-    epochs: int = Field(30, ge=1)
-    batch_size: int = Field(16, ge=1)
-    steps_per_epoch: Annotated[int, Field(ge=1)] | None = None
+    epochs: int = Field(30, ge=1, le=1_000_000)
+    batch_size: int = Field(16, ge=1, le=65_536)
+    steps_per_epoch: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
     optimizer: OptimizerRecipe = OptimizerRecipe()
     schedule: ScheduleRecipe = ScheduleRecipe()
     gradient_clip: Positive | None = 1.0
@@ -314,10 +315,7 @@ def parse_overrides(texts: Iterable[str]) -> dict[str, Any]:
         path, equals, value = text.partition("=")
         if not (equals and path.strip()):
             raise NasdepthError(f"`changes` {text}: must be FIELD=VALUE, as in loss.gradient.weight=0.5")
-        try:
-            overrides[path.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise NasdepthError(f"`changes` {text}: the value is no YAML: {error}") from error
+        overrides[path.strip()] = parse_yaml(value, f"`changes` {text}")
     return overrides
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nasdepth.devices import Device, DeviceInfo, Measurement
+from nasdepth.errors import TableError
 from nasdepth.kernels.kernel import Kernel
 from nasdepth.latency.measure.bench import Bench, Progress, Whole, monotonic_s
 from nasdepth.latency.measure.journal import Journal
@@ -124,6 +126,10 @@ def build_table(
     start = clock()
     info = device.describe()
     name = name or table_name(info)
+    if not re.fullmatch(r"\w[\w.+-]*", name):
+        raise TableError(
+            f"`name` is {name!r}; it must be letters, digits, dots, + and - without a folder (`out`)"
+        )
     before = LatencyTable.load_if_there(out_folder, name)
     if before is not None:
         before.card.require_same(info, before.name)

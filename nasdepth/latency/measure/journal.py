@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
+import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 from nasdepth.devices import DeviceInfo, Measurement
-from nasdepth.errors import TableError
+from nasdepth.errors import NasdepthWarning, TableError, brief
 
 
 class Journal:
@@ -25,7 +28,7 @@ class Journal:
         self._references_ms: dict[str, dict[str, float]] = {}
         header = {"device": asdict(info)}
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("a+", encoding="utf-8")
+        self._file = path.open("a+b")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -35,25 +38,38 @@ class Journal:
                 "for it or stop it"
             ) from None
         self._file.seek(0)
-        text = self._file.read()
+        content = self._file.read()
         # A crash may have cut the last line: it is measured again
-        whole = text[: text.rfind("\n") + 1]
-        for number, line in enumerate(whole.splitlines(), start=1):
+        whole = content[: content.rfind(b"\n") + 1]
+        for number, line in enumerate(whole.split(b"\n")[:-1], start=1):
             try:
                 entry = json.loads(line)
                 if number == 1:
                     self._check(entry["device"], header["device"])
                 else:
-                    key = entry.pop("key")
-                    self._references_ms[key] = dict(entry.pop("references_ms", {}))
-                    self._done[key] = Measurement(path, **entry)
-            except (ValueError, KeyError, TypeError) as error:
-                raise TableError(
-                    f"{path}, line {number}: damaged ({error}); delete it to start over"
-                ) from None
-        self._file.truncate(len(whole.encode()))
+                    self._take(entry)
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+                if number == 1:
+                    raise TableError(
+                        f"{path}, line 1: damaged ({error}), so nobody knows of which device the rest is; "
+                        "delete it to start over"
+                    ) from None
+                # what it held is measured again
+                words = f"{path}, line {number}: damaged ({error}); that entry is measured again"
+                warnings.warn(words, NasdepthWarning, stacklevel=2)
+        self._file.truncate(len(whole))
         if not whole:
             self._write(header)
+
+    def _take(self, entry: dict) -> None:
+        key, references_ms = entry.pop("key"), dict(entry.pop("references_ms", {}))
+        measured = Measurement(self.path, **entry)
+        numbers = (one for one in asdict(measured).values() if isinstance(one, (int, float)))
+        if not isinstance(key, str) or not all(math.isfinite(one) and one >= 0 for one in numbers):
+            raise ValueError("no measurement of anything")
+        if not measured.error and not (isinstance(measured.latency_ms, float) and measured.latency_ms > 0):
+            raise ValueError(f"latency_ms is {brief(measured.latency_ms)}")
+        self._done[key], self._references_ms[key] = measured, references_ms
 
     def _check(self, there: dict, here: dict) -> None:
         for field, value in here.items():
@@ -89,8 +105,15 @@ class Journal:
         self._write({"key": key, **entry})
 
     def _write(self, entry: dict) -> None:
-        self._file.write(json.dumps(entry) + "\n")
-        self._file.flush()
+        try:
+            self._file.write((json.dumps(entry) + "\n").encode())
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise TableError(
+                f"{self.path}: cannot be written ({error.strerror}); free some space and run the same "
+                "command again: what is measured is kept"
+            ) from error
 
     def close(self) -> None:
         """Close the file and keep it."""

@@ -16,8 +16,9 @@ import yaml
 from pydantic import Field, ValidationError
 
 from nasdepth.devices import DeviceInfo
-from nasdepth.errors import TableError
+from nasdepth.errors import TableError, brief
 from nasdepth.latency.accuracy import NotNegative, Positive, Strict, Validation
+from nasdepth.reading import parse_yaml, read_text
 
 SCHEMA_VERSION: Literal[2] = 2
 
@@ -182,15 +183,18 @@ def read_card(path: Path) -> dict[str, Any]:
     Raises:
         TableError: the file is missing or no YAML of fields; the message names it.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
+    if not path.exists():
         raise TableError(
-            f"{path}: the table's device card cannot be read ({error.strerror}); without it the times "
-            "mean nothing. Copy it from where the table came from, or build the table again."
-        ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise TableError(f"{path}: not YAML ({error}); restore it or build the table again") from None
+            f"{path}: the table's device card cannot be read (No such file or directory); without it the "
+            "times mean nothing. Copy it from where the table came from, or build the table again."
+        )
+    text = read_text(path, kind="YAML", error=TableError)
+    try:
+        content = parse_yaml(text, str(path), TableError)
+    except TableError as error:
+        raise TableError(
+            f"{path}: not YAML ({error.__cause__ or error}); restore it or build the table again"
+        ) from error
     if not isinstance(content, dict):
         raise TableError(f"{path}: expected fields such as 'device: ...'; restore it or build again")
     return content
@@ -209,15 +213,15 @@ def parse_card[Card: DeviceSetting](path: Path, content: Mapping[str, Any], card
     """
     if (version := content.get("schema_version")) != SCHEMA_VERSION:
         raise TableError(
-            f"{path}: schema_version is {version!r}, this nasdepth reads {SCHEMA_VERSION}; build the "
+            f"{path}: schema_version is {brief(version)}, this nasdepth reads {SCHEMA_VERSION}; build the "
             "table again with `nasdepth latency build`"
         )
     try:
-        return card_type(**content)
+        return card_type.model_validate(dict(content))
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))
-        value = "" if first["type"] in ("missing", "value_error") else f" is {first['input']!r}"
+        value = "" if first["type"] in ("missing", "value_error") else f" is {brief(first['input'])}"
         raise TableError(f"{path}: {field}{value}: {first['msg'].lower()}") from None
 
 

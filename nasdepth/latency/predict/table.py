@@ -23,6 +23,7 @@ from nasdepth.latency.accuracy import Validation
 from nasdepth.latency.predict.card import DeviceCard, DeviceSetting, parse_card, read_card
 from nasdepth.latency.predict.doubts import doubt_of
 from nasdepth.latency.predict.files import card_path, find_table, rows_path, table_stem
+from nasdepth.reading import LARGEST_TEXT_BYTES, read_bytes
 
 _TIME_COLUMNS = ("latency_ms", "median_ms", "spread", "runs")
 COLUMNS = (*KERNEL_COLUMNS, *_TIME_COLUMNS, "error")
@@ -267,14 +268,15 @@ class LatencyTable(Table[DeviceCard]):
 
 def _read_rows(path: Path) -> tuple[dict[Kernel, Timing], dict[Kernel, str]]:
     try:
-        content = path.read_bytes()
-        text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        content = read_bytes(path, error=TableError)
+        text = (_unpacked(content) if path.suffix == ".gz" else content).decode("utf-8-sig")
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise TableError(f"{path}: cannot be read ({error}); restore it or build it again") from None
     if not text.endswith("\n"):
         line = text.count("\n") + 1
         raise TableError(f"{path}, line {line}: the last line is cut off; restore the file or build it again")
-    reader = csv.reader(io.StringIO(text))
+    # spreadsheets write \r\n
+    reader = csv.reader(io.StringIO(text.replace("\r\n", "\n")))
     header = tuple(next(reader, ()))
     columns = tuple(name for name in COLUMNS if name in header or name not in OPTIONAL_COLUMNS)
     if header != columns:
@@ -306,6 +308,15 @@ def _read_rows(path: Path) -> tuple[dict[Kernel, Timing], dict[Kernel, str]]:
                 int(_number(row, "runs", where, zero=True)),
             )
     return timings, rejected
+
+
+def _unpacked(content: bytes) -> bytes:
+    """What gzip has packed, unless it is more than any table."""
+    with gzip.open(io.BytesIO(content)) as file:
+        unpacked = file.read(LARGEST_TEXT_BYTES + 1)
+    if len(unpacked) > LARGEST_TEXT_BYTES:
+        raise ValueError(f"unpacked it has more than {LARGEST_TEXT_BYTES:,} bytes")
+    return unpacked
 
 
 def _number(row: dict[str, str], column: str, where: str, *, zero: bool = False) -> float:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import yaml
 from pydantic import AfterValidator, Field, ValidationError
 
-from nasdepth.errors import TableError
+from nasdepth.config import read_fields
+from nasdepth.errors import TableError, brief
 from nasdepth.latency.accuracy import Positive, Strict
 from nasdepth.packs.physical.coefficients import Belief, Roofline
 from nasdepth.packs.physical.terms import TERMS
@@ -89,17 +89,15 @@ def read_prior(name: str) -> Prior:
         TableError: no such prior, or a field of it is wrong; the message names file, field and value.
     """
     path = Path(name) if name.endswith(".yaml") else _FOLDER / f"{name}.yaml"
+    if not path.exists():
+        raise TableError(f"{brief(name)} is no prior; there are {', '.join(prior_names())}")
+    content = read_fields(path, example="terms: ...", error=TableError)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise TableError(f"{name!r} is no prior; there are {', '.join(prior_names())}") from None
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise TableError(f"{path}: cannot be read as YAML ({error}); restore it") from None
-    try:
-        return Prior.model_validate_json(json.dumps(content))
+        # strict models take lists for tuples in JSON alone
+        return Prior.model_validate_json(json.dumps(content, default=str))
     except ValidationError as error:
         lines = [
-            f"{path}: field {'.'.join(map(str, one['loc']))}: {one['msg']} (value: {one['input']!r})"
+            f"{path}: field {'.'.join(map(str, one['loc']))}: {one['msg']} (value: {brief(one['input'])})"
             for one in error.errors()
         ]
         raise TableError("\n".join(lines)) from None

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 
-from nasdepth.errors import StudyError
+from nasdepth.errors import SEEDS, StudyError
 from nasdepth.searching.goals import Goal
 from nasdepth.searching.sampling.context import Mode, SamplerContext, mode_of
 from nasdepth.searching.sampling.evolution import RegularisedEvolutionSampler
@@ -84,7 +84,7 @@ def make_sampler(name: str, context: SamplerContext) -> BaseSampler:
 
 def _resumed(context: SamplerContext) -> int:
     """A seed that does not repeat the first run's draws."""
-    return context.seed + context.trials
+    return (context.seed + context.trials) % SEEDS
 
 
 @register_sampler("latency-aware")
