@@ -56,7 +56,7 @@ Networks = Annotated[
     Argument(help="Architectures, named or published designs (mobilenet-v2-0.5-160), .tflite files."),
 ]
 Precision = Annotated[
-    Literal["float32", "int8"], Option(help="Of published designs; other models say it themselves.")
+    Literal["float32", "int8"], Option(help="That they are deployed in; a quantised .tflite says it itself.")
 ]
 ByLayer = Annotated[bool, Option("--by-layer", help="Also list every kernel.")]
 

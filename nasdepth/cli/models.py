@@ -123,6 +123,7 @@ def retrain(
     device: MeasuringDevice = None,
     threads: Threads = None,
     seed: Seed = 0,
+    precision: ExportPrecision = "float32",
     out_folder: OutFolder = None,
     as_json: Json = False,
 ) -> None:
@@ -155,6 +156,7 @@ def retrain(
         device=device,
         threads=threads,
         seed=seed,
+        precision=precision,
         out=out_folder,
     )
     with retraining, progress() as bar:
