@@ -16,6 +16,7 @@ What else there is:
     predict_latency(network, table)   an estimate of any network's latency, with its interval
     export(checkpoint, "depth.tflite")  a verified .tflite
     predict_depth("depth.tflite", "photo.jpg")  depth of your own pictures
+    write_report(found.folder)        one HTML page about a run
     load_space(name), load_table(name)  search spaces and latency tables, shipped or yours
     Architecture                      a network as a value: parse it, compare it, change it
     open_retraining(...)              what `retrain` does, step by step
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
         retrain,
         search,
         validate_table,
+        write_report,
     )
     from nasdepth.architecture import Architecture
     from nasdepth.errors import NasdepthError
@@ -64,6 +66,7 @@ __all__ = [
     "retrain",
     "search",
     "validate_table",
+    "write_report",
 ]
 
 

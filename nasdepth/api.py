@@ -20,13 +20,16 @@ from nasdepth.errors import NasdepthError, TableError
 from nasdepth.files import cache_folder, write_json
 from nasdepth.kernels.precision import Ends, Precision
 from nasdepth.latency import LatencyEstimate, LatencyTable, load_predictor, load_table
-from nasdepth.latency.measure import Report
+from nasdepth.latency.measure import BuildPlan, Report
 from nasdepth.latency.measure import build_table as measure_table
 from nasdepth.latency.measure import validate_table as check_table
-from nasdepth.latency.predict.files import find_table
+from nasdepth.latency.measure.sources import sources_for
+from nasdepth.latency.measure.validate import worse_than
+from nasdepth.latency.predict.files import find_table, is_kept
 from nasdepth.models import AnyNetwork, Teacher, build_any, parse_any, resolve
 from nasdepth.packs import model_kernels
 from nasdepth.report.depth_pictures import PicturedDepth, PredictEvents, picture_depth
+from nasdepth.report.page import write_page
 from nasdepth.report.plots import plot_pareto
 from nasdepth.report.validation import plot_validation
 from nasdepth.searching import (
@@ -42,6 +45,7 @@ from nasdepth.searching import (
     open_run,
     run_search,
 )
+from nasdepth.searching.finished import read_run
 from nasdepth.space import SearchSpace
 from nasdepth.training import Recipe, load_model, load_recipe, recipe_for
 from nasdepth.training.checkpoint import read_checkpoint
@@ -57,6 +61,7 @@ __all__ = [
     "retrain",
     "search",
     "validate_table",
+    "write_report",
 ]
 
 
@@ -114,7 +119,7 @@ def search(
         on_interrupt=on_interrupt,
         on_worker_died=on_worker_died,
     )
-    plot_pareto(result.records, result.folder / "pareto.png")
+    plot_pareto(result.records, result.folder / "pareto.png", result.settings.goal)
     return result
 
 
@@ -147,6 +152,9 @@ def open_retraining(
     architecture: str | Architecture | Teacher | None = None,
     *,
     run: str | Path | None = None,
+    trial: int | None = None,
+    under_ms: float | None = None,
+    top: int = 1,
     baseline: str | None = None,
     data: str | None = None,
     mix: Mapping[str, float | str] | None = None,
@@ -171,6 +179,9 @@ def open_retraining(
             default.
         run: folder of a search; the newest where no architecture is given. It also gives data, table and
             device.
+        trial: this one of the run, by its number, instead of its best.
+        under_ms: the network of the lowest si-RMSE in the run that takes at most so long.
+        top: so many of the run's best.
         baseline: a named design that is trained alike, to compare with: litedepth by default (not beside a
             teacher), or `none`.
         data: see `nasdepth.data.open_split`.
@@ -198,10 +209,17 @@ def open_retraining(
     chosen = parse_any(architecture) if isinstance(architecture, str) else architecture
     if chosen is None or run is not None:
         searched = Run.open(run or latest_run_folder())
-        chosen = chosen or searched.best_architecture()
+    wanted = [chosen] if chosen is not None else []
+    if searched is not None and chosen is None:
+        picked = trial is not None or under_ms is not None or top > 1
+        wanted = (
+            list(read_run(searched.folder).choose(trial, under_ms, top))
+            if picked
+            else [searched.best_architecture()]
+        )
     overrides = {f"mixture.{source}": weight for source, weight in (mix or {}).items()} | dict(changes or {})
     beside = baseline or ("none" if isinstance(chosen, Teacher) else "litedepth")
-    compared = [chosen] if beside == "none" or resolve(beside) == chosen else [chosen, resolve(beside)]
+    compared = wanted if beside == "none" or resolve(beside) in wanted else [*wanted, resolve(beside)]
     return Retraining(
         compared,
         recipe_for(recipe, overrides, Path(teacher) if teacher else None, no_teacher),
@@ -293,6 +311,55 @@ def predict_depth(
         )
 
 
+@dataclass(frozen=True)
+class WrittenReport:
+    """A page about runs.
+
+    Attributes:
+        path: the HTML file.
+        runs: names of the runs on it.
+        missing: what could not be shown, and why.
+    """
+
+    path: Path
+    runs: tuple[str, ...]
+    missing: list[str]
+
+
+def write_report(
+    runs: str | Path | Sequence[str | Path],
+    out: str | Path = "report.html",
+    *,
+    retrained: Sequence[str | Path] = (),
+    images: int = 4,
+) -> WrittenReport:
+    """Write one self-contained HTML page about one or several runs.
+
+    Args:
+        runs: run folders, of searches that are done or still going on.
+        out: the page.
+        retrained: folder of retrained networks for each run, in order; `retrain` in the run's folder by
+            default.
+        images: test photographs to compare networks on; 0 for none.
+
+    Raises:
+        StudyError: a folder holds no run, or its study cannot be read.
+        NasdepthError: the page cannot be written.
+    """
+    folders = [Path(one) for one in ([runs] if isinstance(runs, (str, Path)) else runs)]
+    if len(retrained) > len(folders):
+        raise NasdepthError(
+            f"`retrained` names {len(retrained)} folders for {len(folders)} runs; one for each"
+        )
+    names = [one.resolve().name for one in folders]
+    if len(set(names)) < len(names):
+        names = [str(one) for one in folders]
+    found = dict(zip(names, map(read_run, folders), strict=True))
+    trained = {name: Path(one) for name, one in zip(names, retrained, strict=False)}
+    missing = write_page(found, out, retrained=trained, images=images)
+    return WrittenReport(Path(out), tuple(found), missing)
+
+
 def build_table(
     device: str = "local",
     *,
@@ -304,12 +371,15 @@ def build_table(
     calibration: int = 60,
     validation: int = 24,
     general: bool = True,
+    sources: Sequence[str] = (),
+    stop_when_percent: float | None = None,
     progress: Callable[[int, int, str], None] = lambda *_: None,
+    announce: Callable[[BuildPlan], None] | None = None,
 ) -> LatencyTable:
     """Measure the kernels that a space needs on a device, and write a table with its device card.
 
-    Whatever ends it loses nothing: the same call goes on where it stopped. A finished table of the same
-    device is extended.
+    Whatever ends it loses nothing: the same call goes on where it stopped. Ctrl-C saves a table of what is
+    measured so far first. A finished table of the same device is extended.
 
     Args:
         device: URI: local, local-gpu, ssh://user@host or adb://serial.
@@ -318,12 +388,17 @@ def build_table(
         out: folder of the table.
         name: of the table; device-runtime-threads by default.
         minutes: end by then, with the kernels that matter most; None measures all.
-        calibration: whole networks that the table is fitted to.
-        validation: whole networks that it is checked against.
+        calibration: whole networks, at most, that the table is fitted to.
+        validation: whole networks, at most, that it is checked against.
         general: also kernels of other makers' networks.
+        sources: tables and packs of other devices that the table starts from; `none` alone for measurements
+            alone, empty for those that ship and suit the device.
+        stop_when_percent: end as soon as the mean absolute error on checked networks is below.
         progress: called with how many of how many are measured, and what is.
+        announce: called with the plan before the measurements that it is about, and whenever it changes.
 
     Raises:
+        NasdepthError: so few minutes are not enough for any table of this device.
         DeviceError: the device cannot be reached or used.
         TableError: a table of another device or setting lies there already.
     """
@@ -337,7 +412,10 @@ def build_table(
             calibration=calibration,
             validate=validation,
             general=general,
+            sources=sources_for(opened.describe(), sources),
+            stop_when_percent=stop_when_percent,
             progress=progress,
+            announce=announce,
         )
 
 
@@ -348,12 +426,16 @@ class ValidatedTable:
     Attributes:
         name: of the table.
         report: every model with its estimate and its measurement, and the figures over all.
-        plot: PNG of predicted against measured latencies; None where no model ran.
+        plot: PNG of predicted against measured latencies, where one was asked for and a model ran.
+        saved: whether the figures went into the table's device card.
+        unsaved_because: why they did not, in words.
     """
 
     name: str
     report: Report
     plot: Path | None
+    saved: bool = False
+    unsaved_because: str = ""
 
 
 def validate_table(
@@ -366,7 +448,7 @@ def validate_table(
     sample: int = 24,
     seed: int = 1000,
     plot: str | Path | None = None,
-    save: bool = True,
+    save: bool | None = None,
     progress: Callable[[int, int, str], None] = lambda *_: None,
 ) -> ValidatedTable:
     """Measure whole models that a table never saw, and compare them with its predictions.
@@ -381,8 +463,10 @@ def validate_table(
         space: where architectures are drawn from.
         sample: how many are drawn.
         seed: random seed of the draw; another seed draws others.
-        plot: PNG of predicted against measured latencies; beside the table by default.
-        save: whether the figures over drawn architectures go into the table's device card.
+        plot: PNG of predicted against measured latencies to write; none by default.
+        save: whether the figures over drawn architectures go into the table's device card; by default they do
+            unless the table ships with nasdepth or git tracks it. Never over a better validation, where fewer
+            models ran now or the machine's drift is outside of 0.9 to 1.1.
         progress: called with how many of how many models are measured, and which is.
 
     Raises:
@@ -407,13 +491,26 @@ def validate_table(
             seed=seed,
             progress=progress,
         )
-    picture = None
-    if report.checked:
-        picture = Path(plot) if plot else path.with_name(f"{loaded.name}.png")
-        plot_validation(report.checked, loaded.name, picture)
-    if save and report.validation is not None and sample:
+    unsaved = _why_not_saved(loaded, path, report, sample, save)
+    if not unsaved:
         loaded.with_card(validation=report.validation).save(path.parent)
-    return ValidatedTable(loaded.name, report, picture)
+    picture = Path(plot) if plot and report.checked else None
+    if picture is not None:
+        plot_validation(report.checked, loaded.name, picture)
+    return ValidatedTable(loaded.name, report, picture, not unsaved, unsaved)
+
+
+def _why_not_saved(table: LatencyTable, path: Path, report: Report, sample: int, save: bool | None) -> str:
+    """Why a validation does not go into a table's card; empty where it does."""
+    if report.validation is None:
+        return "fewer than 3 models ran"
+    if not sample:
+        return "no architectures were drawn, and other models alone are no validation"
+    if save is False:
+        return "nobody wants it saved"
+    if save is None and is_kept(path):
+        return "the table ships with nasdepth or is tracked by git; ask for it with `save`"
+    return worse_than(report.validation, table.card.validation)
 
 
 @dataclass(frozen=True)

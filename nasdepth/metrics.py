@@ -1,4 +1,4 @@
-"""Depth metrics in float64: of the Mobile AI challenge, of ordinal pairs, and up to scale and shift.
+"""Depth metrics in float64: of the Mobile AI challenge, Eigen's, of ordinal pairs, up to scale and shift.
 
 Source of the challenge's: Ignatov et al. 2021, "Fast and Accurate Quantized Camera Scene / Single-Image
 Depth Estimation, Mobile AI 2021 Challenge: Report". Both depths are millimetres and clamped below at 1 mm; a
@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from functools import partial
+from typing import Literal, get_args
 
 import numpy as np
+
+from nasdepth.errors import DataError, NasdepthError
 
 
 def _pairs(pred_mm: np.ndarray, target_mm: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -93,32 +96,155 @@ def rel_error(pred_mm: np.ndarray, target_mm: np.ndarray) -> np.ndarray:
     return _per_image(_rel, pred_mm, target_mm)
 
 
-_FUNCTIONS = {"si_rmse": _si_rmse, "rmse_m": _rmse, "log10": _log10, "rel": _rel}
+def sq_rel_m(pred_mm: np.ndarray, target_mm: np.ndarray) -> np.ndarray:
+    """Sq Rel, the mean of (pred - target)^2 / target in metres; arguments and result are as in `si_rmse`.
+
+    Eigen et al. 2014, arXiv:1406.2283, section 4, as are `rmse_log` and `delta`.
+
+    >>> sq_rel_m(np.array([[[3000.0, 2000.0]]]), np.array([[[1000.0, 2000.0]]])).tolist()
+    [2.0]
+    """
+    return _per_image(_sq_rel, pred_mm, target_mm)
+
+
+def rmse_log(pred_mm: np.ndarray, target_mm: np.ndarray) -> np.ndarray:
+    """The root mean squared difference of ln depth; arguments and result are as in `si_rmse`.
+
+    >>> rmse_log(np.array([[[2000.0]]]), np.array([[[1000.0]]])).round(4).tolist()
+    [0.6931]
+    """
+    return _per_image(_rmse_log, pred_mm, target_mm)
+
+
+def delta(pred_mm: np.ndarray, target_mm: np.ndarray, power: int = 1) -> np.ndarray:
+    """The share of pixels whose max(pred / target, target / pred) is below 1.25^power.
+
+    Arguments and result are as in `si_rmse`; `power` is 1, 2 or 3 in the literature.
+
+    >>> delta(np.array([[[1200.0, 1300.0]]]), np.array([[[1000.0, 1000.0]]])).tolist()
+    [0.5]
+    """
+    return _per_image(partial(_delta, power=power), pred_mm, target_mm)
+
+
+def _sq_rel(pred: np.ndarray, target: np.ndarray) -> float:
+    return float(np.mean((pred - target) ** 2 / target) / 1000)
+
+
+def _rmse_log(pred: np.ndarray, target: np.ndarray) -> float:
+    return float(np.sqrt(np.mean((np.log(pred) - np.log(target)) ** 2)))
+
+
+def _delta(pred: np.ndarray, target: np.ndarray, power: int) -> float:
+    return float(np.mean(np.maximum(pred / target, target / pred) < 1.25**power))
+
+
+_CHALLENGE = {"si_rmse": _si_rmse, "rmse_m": _rmse, "log10": _log10, "rel": _rel}
+_EIGEN = {
+    "sq_rel_m": _sq_rel,
+    "rmse_log": _rmse_log,
+    **{f"delta{power}": partial(_delta, power=power) for power in (1, 2, 3)},
+}
+
+Crop = Literal["eigen", "garg", "nyu"]
+_CROPS: dict[Crop, tuple[float, float, float, float]] = {
+    "eigen": (0.3324324, 0.91351351, 0.0359477, 0.96405229),
+    "garg": (0.40810811, 0.99189189, 0.03594771, 0.96405229),
+    "nyu": (45 / 480, 471 / 480, 41 / 640, 601 / 640),
+}
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Which pixels of an image are judged, and how far a prediction may reach.
+
+    Attributes:
+        cap_m: targets beyond this many metres are left out, and predictions beyond it count as it: 80, or 50,
+            for KITTI. None for no cap.
+        crop: the part of an image in which targets count, as shares of its height and width: "eigen" and
+            "garg" are KITTI's (Eigen et al. 2014, arXiv:1406.2283; Garg et al. 2016, arXiv:1603.04992, as
+            Monodepth2's evaluation has them), "nyu" is Eigen's of NYU Depth v2. None for all of it.
+
+    Raises:
+        NasdepthError: the cap is not above 0, or there is no such crop.
+    """
+
+    cap_m: float | None = None
+    crop: Crop | None = None
+
+    def __post_init__(self) -> None:
+        if self.cap_m is not None and not 0 < self.cap_m < float("inf"):
+            raise NasdepthError(f"`cap_m` is {self.cap_m:g}; it must be a number of metres above 0, as in 80")
+        if self.crop is not None and self.crop not in get_args(Crop):
+            raise NasdepthError(f"`crop` is {self.crop!r}; it must be one of {', '.join(get_args(Crop))}")
+
+    def judged(self, target_mm: np.ndarray) -> np.ndarray:
+        """A copy of targets (N, H, W) in millimetres with 0, unknown, where they do not count."""
+        judged = np.zeros_like(target_mm)
+        window = (slice(None), *self._window(target_mm.shape[1:]))
+        judged[window] = target_mm[window]
+        if self.cap_m is not None:
+            judged[judged >= self.cap_m * 1000] = 0
+        return judged
+
+    def _window(self, hw: tuple[int, ...]) -> tuple[slice, slice]:
+        if self.crop is None:
+            return slice(None), slice(None)
+        top, bottom, left, right = _CROPS[self.crop]
+        # a hair more, for shares that should be whole pixels
+        rows, columns = (
+            slice(int(first * size + 1e-6), int(last * size + 1e-6))
+            for first, last, size in ((top, bottom, hw[0]), (left, right, hw[1]))
+        )
+        return rows, columns
+
+
+ALL_KNOWN = Protocol()
+"""Every known pixel is judged, as the challenge does."""
 
 
 @dataclass
 class DepthMetrics:
-    """Accumulates the four metrics per image; the data set's value is the mean over its images.
+    """Accumulates depth metrics per image; the data set's value is the mean over its images.
 
     Attributes:
+        protocol: which pixels are judged; all known ones by default.
+        eigen: compute Eigen's metrics beside the challenge's four: sq_rel_m, rmse_log, delta1 to delta3.
         median_scaled: every prediction is first scaled so that its median over the known pixels is the
             target's (Zhou et al. 2017, arXiv:1704.07813): for networks whose depth has no scale.
     """
 
-    per_image: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in _FUNCTIONS})
     median_scaled: bool = False
+    protocol: Protocol = ALL_KNOWN
+    eigen: bool = False
+    per_image: dict[str, list[float]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._functions = _CHALLENGE | (_EIGEN if self.eigen else {})
+        self.per_image = {name: [] for name in self._functions}
 
     def update(self, pred_mm: np.ndarray, target_mm: np.ndarray) -> None:
         """Add (N, H, W) predictions and targets in millimetres."""
-        for pred, target in _pairs(pred_mm, target_mm):
+        for pred, target in _pairs(pred_mm, self.protocol.judged(np.asarray(target_mm))):
             if self.median_scaled and target.size:
                 # never below the 1 mm to which the challenge clamps
                 pred = np.maximum(pred * (np.median(target) / np.median(pred)), 1.0)
-            for name, function in _FUNCTIONS.items():
+            if self.protocol.cap_m is not None:
+                pred = np.minimum(pred, self.protocol.cap_m * 1000)
+            for name, function in self._functions.items():
                 self.per_image[name].append(function(pred, target) if target.size else float("nan"))
 
     def compute(self) -> dict[str, float]:
-        """Means over the images that have known pixels: si_rmse, rmse_m, log10, rel."""
+        """Means over the images that have judged pixels: si_rmse, rmse_m, log10, rel, and Eigen's.
+
+        Raises:
+            DataError: no image has one.
+        """
+        if all(np.isnan(values).all() for values in self.per_image.values()):
+            raise DataError(
+                f"no image has a known depth that counts (cap {self.protocol.cap_m} m, crop "
+                f"{self.protocol.crop}); take another cap, crop or data set"
+            )
         return {name: float(np.nanmean(values)) for name, values in self.per_image.items()}
 
 

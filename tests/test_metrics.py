@@ -1,22 +1,28 @@
 """The metrics against plain loops over pixels and pairs."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 
+from nasdepth.errors import DataError, NasdepthError
 from nasdepth.metrics import (
     DepthMetrics,
     OrdinalMetrics,
+    Protocol,
     align_scale_shift,
     aligned_rel_error,
     aligned_rmse,
+    delta,
     log10_error,
     pair_disagrees,
     rel_error,
+    rmse_log,
     rmse_m,
     sample_points,
     si_rmse,
+    sq_rel_m,
     whdr,
 )
 
@@ -49,11 +55,32 @@ def reference_rel(pred, target):
     return math.fsum(gaps) / len(gaps)
 
 
+def reference_sq_rel(pred, target):
+    squares = [(p / 1000 - t / 1000) ** 2 / (t / 1000) for p, t in known_pairs(pred, target)]
+    return math.fsum(squares) / len(squares)
+
+
+def reference_rmse_log(pred, target):
+    squares = [math.log(p / t) ** 2 for p, t in known_pairs(pred, target)]
+    return math.sqrt(math.fsum(squares) / len(squares))
+
+
+def reference_delta(power):
+    def share(pred, target):
+        near = [p / t < 1.25**power and t / p < 1.25**power for p, t in known_pairs(pred, target)]
+        return sum(near) / len(near)
+
+    return share
+
+
 METRICS = [
     (si_rmse, reference_si_rmse, "si_rmse"),
     (rmse_m, reference_rmse_m, "rmse_m"),
     (log10_error, reference_log10, "log10"),
     (rel_error, reference_rel, "rel"),
+    (sq_rel_m, reference_sq_rel, "sq_rel_m"),
+    (rmse_log, reference_rmse_log, "rmse_log"),
+    *((partial(delta, power=k), reference_delta(k), f"delta{k}") for k in (1, 2, 3)),
 ]
 EVERY = pytest.mark.parametrize(("metric", "reference", "name"), METRICS)
 
@@ -75,7 +102,7 @@ def test_agrees_with_a_loop_over_pixels(metric, reference, name, images):
     pred, target = images
     expected = [reference(p, t) for p, t in zip(pred, target, strict=True)]
     assert metric(pred, target) == pytest.approx(expected, rel=1e-9)
-    metrics = DepthMetrics()
+    metrics = DepthMetrics(eigen=True)
     metrics.update(pred[:2], target[:2])
     metrics.update(pred[2:], target[2:])
     assert metrics.per_image[name] == pytest.approx(expected, rel=1e-9)
@@ -97,15 +124,16 @@ def test_an_image_without_a_known_pixel_counts_for_nothing(metric, reference, na
     target[1] = 0
     values = metric(pred, target)
     assert math.isnan(values[1]) and np.isfinite(values[[0, 2]]).all()
-    metrics = DepthMetrics()
+    metrics = DepthMetrics(eigen=True)
     metrics.update(pred, target)
     assert metrics.compute()[name] == pytest.approx((values[0] + values[2]) / 2)
 
 
 @EVERY
-def test_a_perfect_prediction_is_zero(metric, reference, name, images):
+def test_a_perfect_prediction_is_perfect(metric, reference, name, images):
     _, target = images
-    assert metric(target.astype(np.float32), target) == pytest.approx(0, abs=1e-9)
+    best = 1 if name.startswith("delta") else 0
+    assert metric(target.astype(np.float32), target) == pytest.approx(best, abs=1e-9)
 
 
 @pytest.mark.parametrize("factor", [0.25, 3.0])
@@ -234,3 +262,59 @@ def test_aligned_rel_error_forgives_scale_and_shift_of_disparity(images):
     assert np.isfinite(wild[:2]).all() and wild[:2].max() < 20
     with pytest.raises(ValueError, match="must be disparity or depth"):
         aligned_rmse(moved, target, "inverse")
+
+
+@pytest.mark.parametrize("median_scaled", [False, True])
+@pytest.mark.parametrize(("crop", "shares"), [
+    ("garg", (0.40810811, 0.99189189, 0.03594771, 0.96405229)),
+    ("eigen", (0.3324324, 0.91351351, 0.0359477, 0.96405229)),
+])  # fmt: skip
+def test_kittis_protocol_is_monodepth2s(crop, shares, median_scaled):
+    """Mask by range and crop, scale by the medians, limit, and only then compare."""
+    rng = np.random.default_rng(4)
+    target_mm = rng.uniform(1000, 120_000, (2, 375, 500)) * (rng.random((2, 375, 500)) < 0.2)
+    pred_mm = rng.uniform(300, 200_000, target_mm.shape)
+    metrics = DepthMetrics(median_scaled, Protocol(80, crop), eigen=True)
+    metrics.update(pred_mm, target_mm)
+    expected = {"rel": [], "sq_rel_m": [], "rmse_m": [], "rmse_log": [], "delta1": []}
+    for pred, true in zip(pred_mm / 1000, target_mm / 1000, strict=True):
+        mask = np.logical_and(true > 1e-3, true < 80)
+        top, bottom, left, right = (np.array(shares) * [375, 375, 500, 500]).astype(np.int32)
+        inside = np.zeros(mask.shape)
+        inside[top:bottom, left:right] = 1
+        mask = np.logical_and(mask, inside)
+        p, t = pred[mask], true[mask]
+        if median_scaled:
+            p = p * (np.median(t) / np.median(p))
+        p = np.minimum(p, 80)
+        expected["rel"].append(np.mean(np.abs(t - p) / t))
+        expected["sq_rel_m"].append(np.mean((t - p) ** 2 / t))
+        expected["rmse_m"].append(np.sqrt(((t - p) ** 2).mean()))
+        expected["rmse_log"].append(np.sqrt(((np.log(t) - np.log(p)) ** 2).mean()))
+        expected["delta1"].append((np.maximum(t / p, p / t) < 1.25).mean())
+    computed = metrics.compute()
+    for name, values in expected.items():
+        assert computed[name] == pytest.approx(np.mean(values), rel=1e-9), name
+
+
+def test_nyus_crop_is_eigens_in_whole_pixels():
+    target_mm = np.full((1, 480, 640), 2000.0)
+    judged = Protocol(crop="nyu").judged(target_mm)[0] > 0
+    expected = np.zeros((480, 640), dtype=bool)
+    expected[45:471, 41:601] = True
+    assert np.array_equal(judged, expected) and (target_mm == 2000).all()
+
+
+def test_a_protocol_says_what_it_cannot_be():
+    with pytest.raises(NasdepthError, match="`cap_m` is -1; it must be a number of metres above 0"):
+        Protocol(-1)
+    with pytest.raises(NasdepthError, match="`crop` is 'girg'; it must be one of eigen, garg, nyu"):
+        Protocol(crop="girg")
+    metrics = DepthMetrics(protocol=Protocol(cap_m=1.0))
+    metrics.update(np.full((1, 4, 4), 500.0), np.full((1, 4, 4), 3000.0))
+    with pytest.raises(DataError, match=r"no image has a known depth that counts \(cap 1.0 m, crop None\)"):
+        metrics.compute()
+
+
+def test_eigens_metrics_come_where_they_are_asked_for():
+    assert set(DepthMetrics().per_image) == {"si_rmse", "rmse_m", "log10", "rel"}

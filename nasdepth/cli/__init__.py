@@ -19,6 +19,7 @@ from nasdepth.cli import (
     recipes,
     record,
     replay,
+    report,
     search,
     space,
     worker,
@@ -49,6 +50,7 @@ replay.register(app)
 worker.register(app)
 models.register(app)
 predict.register(app)
+report.register(app)
 doctor.register(app)
 
 

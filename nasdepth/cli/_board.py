@@ -57,7 +57,7 @@ class Board:
 
         self._session = session
         self._budget = self._budget or session.budget
-        self._best = leader(session.records)
+        self._best = leader(session.records, session.goal)
         self._total = self._bar.add_task("trials", total=self._budget, completed=session.spent)
         self._training = EpochBar(self._bar, "waiting", session.objective.rungs[-1])
 
@@ -125,7 +125,7 @@ class Board:
         from nasdepth.searching import Outcome
         from nasdepth.searching.records import leader
 
-        self._best = leader([self._best, record] if self._best else [record])
+        self._best = leader([self._best, record] if self._best else [record], self._session.goal)
         best = f"best {self._best.score:.1f} (trial {self._best.number})" if self._best else "no score yet"
         spent = self._session.spent
         self._bar.update(self._total, completed=spent, description=f"trials, {best}")

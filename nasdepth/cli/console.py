@@ -6,6 +6,7 @@ import json
 import math
 import re
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 # tables are read by people and by pipes: a narrow default would fold architectures to pieces
 _PIPE_WIDTH = 260
+# Without a terminal progress is a line so often; what is left is judged by so many seconds
+_LINE_SECONDS, _SPEED_SECONDS = 30.0, 600.0
 out = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 notes = Console(stderr=True, width=None if sys.stderr.isatty() else _PIPE_WIDTH)
 
@@ -89,7 +92,7 @@ def with_flags(text: str) -> str:
 
 @contextmanager
 def progress() -> Iterator[Progress]:
-    """A progress display on standard error, gone when it is done."""
+    """A progress display on standard error, gone when it is done; into a file, a line now and then."""
     columns = (
         TextColumn("[progress.description]{task.description}"),
         BarColumn(bar_width=30),
@@ -98,8 +101,36 @@ def progress() -> Iterator[Progress]:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
+    if not notes.is_terminal:
+        yield _Lines(disable=True, console=notes, speed_estimate_period=_SPEED_SECONDS)
+        return
     with Progress(*columns, console=notes, transient=True) as bar:
         yield bar
+
+
+class _Lines(Progress):
+    """Progress for a file: a line when some time has passed since the last one."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._said = time.monotonic()
+
+    def update(self, task_id: TaskID, **changes: Any) -> None:
+        super().update(task_id, **changes)
+        now = time.monotonic()
+        if now - self._said < _LINE_SECONDS:
+            return
+        self._said = now
+        task = self._tasks[task_id]
+        words = task.description
+        if task.total:
+            words += f": {task.completed:g} of {task.total:g}, {_clock(task.elapsed)} so far"
+            words += f", about {_clock(task.time_remaining)} left"
+        notes.print(words, soft_wrap=True, markup=False)
+
+
+def _clock(seconds: float | None) -> str:
+    return "?" if seconds is None else f"{int(seconds) // 60}:{int(seconds) % 60:02d} min"
 
 
 class Steps:

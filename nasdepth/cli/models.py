@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 Strings = list[str] | None
 
 RunFolder = Annotated[Path | None, Option("--run", help="Search whose best to train; the newest by default.")]
+Trial = Annotated[int | None, Option(min=0, help="Number of a trial of the search, instead of its best.")]
+UnderMs = Annotated[
+    float | None, Option(min=0.0, help="Of the search, the lowest si-RMSE that takes at most so many ms.")
+]
+Top = Annotated[int, Option(min=1, help="So many of the search's best.")]
 Network = Annotated[
     str | None, Option("--arch", help="Architecture string, named design or teacher:ENCODER@HxW instead.")
 ]
@@ -90,6 +95,13 @@ Split = Annotated[Literal["train", "test"], Option(help="Which split.")]
 MedianScaled = Annotated[
     bool, Option("--median-scaled", help="Scale each depth map to the true median first, if not metric.")
 ]
+CapM = Annotated[
+    float | None, Option("--cap-m", help="Leave out depth beyond so many metres; 80 or 50 for KITTI.")
+]
+Crop = Annotated[
+    Literal["eigen", "garg", "nyu"] | None,
+    Option(help="Judge a part of each image: Eigen's or Garg's of KITTI, or Eigen's of NYU."),
+]
 
 Models = Annotated[list[Path], Argument(help="One or more .tflite files.")]
 MinRuns = Annotated[int, Option(min=1, help="Timed runs at least.")]
@@ -107,6 +119,9 @@ def register(app: App) -> None:
 def retrain(
     run: RunFolder = None,
     architecture: Network = None,
+    trial: Trial = None,
+    under_ms: UnderMs = None,
+    top: Top = 1,
     baseline: Baseline = None,
     data: Data = None,
     mix: Mix = None,
@@ -132,6 +147,7 @@ def retrain(
     Ctrl-C loses at most one epoch: the same command continues from the checkpoint.
 
     Examples: `nasdepth retrain --run runs/search-1`;
+    `nasdepth retrain --run runs/search-1 --under-ms 10`; `nasdepth retrain --run runs/search-1 --top 3`;
     `nasdepth retrain --arch litedepth --data my_data --recipe litedepth --set epochs=100 --baseline none`;
     `torchrun --nproc-per-node 2 -m nasdepth retrain --arch fastdepth --data my_data`
     """
@@ -142,6 +158,9 @@ def retrain(
     retraining = api.open_retraining(
         architecture,
         run=run,
+        trial=trial,
+        under_ms=under_ms,
+        top=top,
         baseline=baseline,
         data=data,
         mix=dict(map(_portion, mix or ())),
@@ -317,23 +336,34 @@ def evaluate(
     data: ScoredData = "scenes",
     split: Split = "test",
     median_scaled: MedianScaled = False,
+    cap_m: CapM = None,
+    crop: Crop = None,
     as_json: Json = False,
 ) -> None:
-    """Score a .tflite on a data set: the challenge's metrics, WHDR of ordinal pairs, or of relative depth the
-    error after alignment.
+    """Score a .tflite on a data set: the challenge's metrics and Eigen's, WHDR of ordinal pairs, or of
+    relative depth the error after alignment.
 
-    Example: `nasdepth evaluate depth.tflite --data my_data`
+    Examples: `nasdepth evaluate depth.tflite --data my_data`;
+    `nasdepth evaluate depth.tflite --data kitti:KITTI@eigen --cap-m 80 --crop garg --median-scaled`
     """
     from nasdepth.data import open_split
     from nasdepth.deploy import TFLiteDepth, evaluate_tflite
+    from nasdepth.metrics import Protocol
     from nasdepth.report.terminal import figures_table
+
+    protocol = Protocol(cap_m, crop)
 
     TFLiteDepth(model)  # a bad file should not wait for the data
     loaded = open_split(data, split)
     with progress() as bar:
         task = bar.add_task("evaluating", total=len(loaded))
         measured = evaluate_tflite(
-            model, loaded, lambda done, _: bar.update(task, completed=done), median_scaled=median_scaled
+            model,
+            loaded,
+            lambda done, _: bar.update(task, completed=done),
+            median_scaled=median_scaled,
+            protocol=protocol,
+            eigen=True,
         )
     metrics = measured.compute()
     if as_json:
@@ -344,6 +374,7 @@ def evaluate(
             split=split,
             images=len(loaded),
             median_scaled=median_scaled,
+            **asdict(protocol),
             **metrics,
         )
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from typer import Argument, Option
 
@@ -35,11 +35,24 @@ Where = Annotated[
     ),
 ]
 Operations = Annotated[
-    Path | None, Option(help="CSV of the models operator by operator.", rich_help_panel=_HELP_PANEL)
+    Path | None,
+    Option(
+        help="CSV of the models operator by operator, or kernel by kernel (model, and the columns of kernels "
+        "in a table; .csv or .csv.gz).",
+        rich_help_panel=_HELP_PANEL,
+    ),
+]
+AnchorPrecision = Annotated[
+    Literal["float32", "int8"],
+    Option("--precision", help="Of rows without a column `precision`.", rich_help_panel=_HELP_PANEL),
 ]
 CardSetting = Annotated[
     list[str] | None,
     Option("--set", help="FIELD=VALUE of the device card, such as runtime_version=2.5.0."),
+]
+Inferred = Annotated[
+    list[str] | None,
+    Option("--inferred", help="FIELD of the device card that no source states, such as threads; repeatable."),
 ]
 Sources = Annotated[
     list[str] | None,
@@ -62,20 +75,26 @@ def calibrate(
     size_column: SizeColumn = None,
     where: Where = None,
     operations: Operations = None,
+    precision: AnchorPrecision = "float32",
     setting: CardSetting = None,
+    inferred: Inferred = None,
     source: Sources = None,
     as_json: Json = False,
 ) -> None:
     """Fit a device pack to measured networks: estimates for a device that is not at hand.
 
     A model in the CSV is a published network by name (mobilenet-v2-0.5-160, efficientnet-lite0, resnet50), a
-    .tflite file, a named design or an architecture. `nasdepth benchmark --csv` writes such a file.
+    .tflite file, a named design, an architecture, or one whose kernels stand in the file of --operations.
+    `nasdepth benchmark --csv` writes such a file. Networks that differ in little (one at several sizes) share
+    a value in a column `group`: they are left out together when the pack is checked.
 
     Examples:
 
     `nasdepth benchmark a.tflite b.tflite c.tflite --device ssh://pi@raspberrypi --csv mine.csv`
 
-    `nasdepth latency calibrate --anchors mine.csv --prior rpi4-tflite2.5-ruy-4t --out mine.yaml`
+    `nasdepth latency calibrate --anchors mine.csv --prior rpi4-xnnpack-4t --out mine.yaml`
+
+    `nasdepth latency calibrate --anchors a.csv --operations kernels.csv --prior rpi4-xnnpack-4t --out b.yaml`
     """
     from nasdepth.packs.anchors import read_setting
     from nasdepth.packs.from_measurements import AnchorFile, make_pack
@@ -85,11 +104,12 @@ def calibrate(
         raise NasdepthError(f"--out is {out_file}; a pack is one YAML file, such as {out_file.stem}.yaml")
     pack = make_pack(
         out_file.stem,
-        AnchorFile(anchors, latency_column, size_column, _pairs(where, "--where"), operations),
+        AnchorFile(anchors, latency_column, size_column, _pairs(where, "--where"), operations, precision),
         prior,
         setting=read_setting(anchors)
         | {name: values[-1] for name, values in _pairs(setting, "--set").items()},
         sources=[_source(one) for one in source or ()],
+        inferred=inferred or (),
     )
     path = pack.save(out_file.parent)
     if as_json:

@@ -13,7 +13,7 @@ from nasdepth.cli.console import App, Json, notes, out, print_json, progress, wi
 from nasdepth.errors import DataError
 
 if TYPE_CHECKING:
-    from nasdepth.api import PicturedDepth, PredictEvents
+    from nasdepth.report.depth_pictures import PicturedDepth, PredictEvents
 
 Model = Annotated[Path, Argument(help="A depth .tflite.")]
 Source = Annotated[
@@ -80,7 +80,7 @@ def predict(
 
 
 def _events(bar: Progress, task: TaskID) -> PredictEvents:
-    from nasdepth.api import PredictEvents
+    from nasdepth.report.depth_pictures import PredictEvents
 
     def said(words: str) -> None:
         notes.print(f"[yellow]{escape(with_flags(words))}[/yellow]", soft_wrap=True)

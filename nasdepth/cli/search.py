@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from rich.markup import escape
 from typer import Option
@@ -37,7 +37,13 @@ Table = Annotated[
     str | None, Option(help=f"Latency table or device pack; {DEFAULT_TABLE}, an estimate, by default.")
 ]
 MaxLatency = Annotated[float | None, Option(help="Do not train what the table says is slower.")]
-Objective = Annotated[Literal["score", "pareto"] | None, Option(help="What to optimise.")]
+Objective = Annotated[
+    str | None,
+    Option(
+        help="What is best: score (default; score:exponent=40 and constant= change it), quality (lowest "
+        "si-RMSE within --max-latency-ms), pareto, or one that a plugin registers."
+    ),
+]
 Sampler = Annotated[
     str | None,
     Option(
@@ -145,13 +151,15 @@ def search(
     resume: Resume = False,
     as_json: Json = False,
 ) -> None:
-    """Search for the architecture of the highest challenge score, 2^(-20 si-RMSE) / (C * latency).
+    """Search for the architecture of the highest challenge score, 2^(-20 si-RMSE) / (C * latency), or of the
+    lowest si-RMSE under a latency limit.
 
     Ctrl-C loses nothing; `--resume` continues. `nasdepth worker` joins the study of a `--storage` from any
     machine.
 
     Examples: `nasdepth search --budget 200`; `nasdepth search --workers 4`;
     `nasdepth search --budget 40 --data my_data --space quick --max-latency-ms 8`;
+    `nasdepth search --objective quality --max-latency-ms 10 --table adreno640-gpu`;
     `nasdepth search --pretrained-only --sampler tpe`;
     `nasdepth search --from runs/search-1 --table cortexa76-1t`; `nasdepth search --resume --budget 400`
     """

@@ -11,7 +11,7 @@ from PIL import Image
 
 from nasdepth.data import DepthSplit, ImageSplit, OrdinalSplit, RelativeSplit
 from nasdepth.errors import DataError, ModelFileError
-from nasdepth.metrics import DepthMetrics, OrdinalMetrics, RelativeMetrics
+from nasdepth.metrics import ALL_KNOWN, DepthMetrics, OrdinalMetrics, Protocol, RelativeMetrics
 from nasdepth.tflite.depth_model import TFLiteDepth
 
 _BATCH = 16
@@ -27,6 +27,8 @@ def evaluate_tflite(
     on_image: Callable[[int, int], None] = lambda *_: None,
     *,
     median_scaled: bool = False,
+    protocol: Protocol = ALL_KNOWN,
+    eigen: bool = False,
 ) -> Metrics:
     """The metrics of a .tflite of 480x640 on a split; `on_image` hears (done, total). See `evaluate`.
 
@@ -35,7 +37,15 @@ def evaluate_tflite(
     """
     model = TFLiteDepth(path, threads=os.cpu_count() or 1)
     try:
-        return evaluate(model.predict, model.input_hw, split, on_image, median_scaled=median_scaled)
+        return evaluate(
+            model.predict,
+            model.input_hw,
+            split,
+            on_image,
+            median_scaled=median_scaled,
+            protocol=protocol,
+            eigen=eigen,
+        )
     except ModelFileError as error:
         raise ModelFileError(f"{path}: {error}") from None
 
@@ -47,6 +57,8 @@ def evaluate(
     on_image: Callable[[int, int], None] = lambda *_: None,
     *,
     median_scaled: bool = False,
+    protocol: Protocol = ALL_KNOWN,
+    eigen: bool = False,
 ) -> Metrics:
     """The metrics of the split's supervision.
 
@@ -58,14 +70,22 @@ def evaluate(
         on_image: hears (done, total).
         median_scaled: scale each prediction to the image's true median depth first, for networks that never
             saw a metric depth.
+        protocol: the pixels of metric depth that are judged.
+        eigen: of metric depth, compute Eigen's metrics beside the challenge's; see `DepthMetrics`.
 
     Raises:
-        DataError: a split without anything to compare with (video).
+        DataError: a split without anything to compare with (video), or a protocol for what is no metric
+            depth.
         ModelFileError: the network takes images of another size.
     """
     if not isinstance(split, (DepthSplit, OrdinalSplit, RelativeSplit)):
         raise DataError(
             f"{split.name}: is {split.kind}, without depth to compare with; test on data that has it"
+        )
+    if protocol != ALL_KNOWN and not isinstance(split, DepthSplit):
+        raise DataError(
+            f"{split.name}: is {split.kind}, which has no metres to cap and no crop of its own; leave "
+            f"{' and '.join(name for name in ('cap_m', 'crop') if getattr(protocol, name))} out"
         )
     if not isinstance(split, OrdinalSplit) and split.hw != input_hw:
         raise ModelFileError(
@@ -73,7 +93,7 @@ def evaluate(
         )
     match split:
         case DepthSplit():
-            metrics = DepthMetrics(median_scaled=median_scaled)
+            metrics = DepthMetrics(median_scaled, protocol, eigen)
         case OrdinalSplit():
             metrics = OrdinalMetrics()
         case _:

@@ -7,6 +7,7 @@ notation does not have:
 
 =========  ==================================================================================================
 basic      ResNet's basic block; `pool`: a max pool in front strides, not the convolution
+bottle     ResNet's bottleneck, `t` channels in its middle; `pool` likewise
 double     U-Net's two 3x3 convolutions; a 2x2 max pool in front strides
 onedw      MobileOne's depthwise convolution, `b4`: of four branches in training
 onepw      MobileOne's 1x1 convolution

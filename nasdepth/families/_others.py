@@ -67,6 +67,25 @@ FAMILIES = (
         ),
     ),
     Family(
+        name="resnet50",
+        stem_channels=64,
+        stem_kernel=7,
+        stages=(
+            ("bottle_r3_s2_pool_t64_c256",),
+            ("bottle_r4_s2_t128_c512",),
+            ("bottle_r6_s2_t256_c1024",),
+            ("bottle_r3_s2_t512_c2048",),
+        ),
+        activation="relu",
+        timm_name="resnet50",
+        normalisation=IMAGENET,
+        source="He et al. 2015, arXiv:1512.03385, with the stride in the 3x3 convolution",
+        timm_prefixes=(
+            ("conv1.", "conv_stem."),
+            *((f"layer{index + 1}.", f"blocks.{index}.") for index in range(4)),
+        ),
+    ),
+    Family(
         name="mobileone_s0",
         stem_channels=48,
         stem_branches=True,

@@ -13,6 +13,8 @@ from scipy.stats import spearmanr
 
 # A normal distribution lies within so many standard deviations of its mean nine times in ten
 SD_OF_INTERVAL_90 = 1.6449
+# Its 10th and 90th percentiles lie so many standard deviations from the mean
+SD_OF_DECILES = 1.2816
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]

@@ -17,6 +17,7 @@ from torch import nn
 from nasdepth.models.blocks import SqueezeExcite
 from nasdepth.models.encoder_blocks import (
     BasicBlock,
+    BottleneckBlock,
     GhostBottleneck,
     GhostModule,
     MobileOneBlock,
@@ -213,6 +214,33 @@ def _(source: BasicBlock, target: nn.Module, into: Kept, out: Kept) -> None:
     _copy_norm(source.bn1, target.bn1, inside)
     _copy(source.conv2, target.conv2, out, inside)
     _copy_norm(source.bn2, target.bn2, out)
+    if source.downsample is not None:
+        _copy(source.downsample[0], target.downsample[0], out, into)
+        _copy_norm(source.downsample[1], target.downsample[1], out)
+
+
+@_keeps_channels.register
+def _(block: BottleneckBlock) -> bool:
+    return block.downsample is None
+
+
+@_output_importance.register
+def _(block: BottleneckBlock) -> torch.Tensor:
+    importance = _importance(block.conv3, block.bn3)
+    return importance if block.downsample is None else importance + _importance(*block.downsample)
+
+
+@_slice.register
+def _(source: BottleneckBlock, target: nn.Module, into: Kept, out: Kept) -> None:
+    kept = into
+    for number in (1, 2, 3):
+        conv, norm, narrow, narrow_norm = (
+            getattr(block, f"{name}{number}") for block in (source, target) for name in ("conv", "bn")
+        )
+        chosen = out if number == 3 else Kept.strongest(_importance(conv, norm), narrow.out_channels)
+        _copy(conv, narrow, chosen, kept)
+        _copy_norm(norm, narrow_norm, chosen)
+        kept = chosen
     if source.downsample is not None:
         _copy(source.downsample[0], target.downsample[0], out, into)
         _copy_norm(source.downsample[1], target.downsample[1], out)

@@ -19,6 +19,7 @@ from nasdepth.kernels.kernel import Kernel
 from nasdepth.kernels.precision import Precision
 from nasdepth.latency.extract import architecture_kernels, tflite_kernels
 from nasdepth.models import resolve
+from nasdepth.packs.kernel_lists import quantised
 from nasdepth.packs.public_models import EXAMPLES, family_of, public_kernels
 from nasdepth.packs.published_operations import PublishedModel
 
@@ -34,6 +35,8 @@ class Anchor:
     Attributes:
         name: as the file has it.
         family: networks built alike; what is left out together to see how far a fit carries.
+        group: networks that differ in little, such as one at several input sizes, and a network that was
+            measured twice; no part of them is left out without the rest.
         precision: of most of its multiplications.
         kernels: in order.
         latency_ms: measured.
@@ -44,6 +47,8 @@ class Anchor:
     precision: str
     kernels: tuple[Kernel, ...]
     latency_ms: float
+    group: str
+    setting_sd: float = 0.0
 
 
 def read_anchors(
@@ -54,12 +59,16 @@ def read_anchors(
     size_column: str | None = None,
     where: Mapping[str, Sequence[str]] | None = None,
     published: Mapping[str, PublishedModel] | None = None,
+    listed: Mapping[str, Sequence[Kernel]] | None = None,
+    precision: str = "float32",
 ) -> list[Anchor]:
     """Read a CSV with columns `model` and `latency_ms`, one row a measured network.
 
     A model is the name of a published network (`mobilenet-v2-0.5-160`), a .tflite file beside the CSV or by
-    its path, a named design, or an architecture string. A column `precision` (float32 where there is none)
-    says how a published network was quantised.
+    its path, a named design, an architecture string, or the name of a network in `published` or `listed`.
+    Further columns may be there: `precision` says how a published or listed network was quantised, `family`
+    and `group` what is left out together, and `setting_sd` by what fraction the row's setting may differ from
+    that of the others (see `Anchor`).
 
     Args:
         path: of the CSV.
@@ -68,6 +77,8 @@ def read_anchors(
         size_column: input size of published networks, where their names do not have it.
         where: {column: values} of which a row must have one; other rows are passed over.
         published: models that are known operator by operator, by name.
+        listed: the kernels of networks, by name; int8 ones are `quantised` where they are listed as float32.
+        precision: of rows that do not say it.
 
     Raises:
         TableError: a column, a value or a model that does not read; the message names file, line and column.
@@ -90,15 +101,25 @@ def read_anchors(
             continue
         at = f"{path}, line {line}"
         name = row["model"] + (f"-{row[size_column]}" if size_column and row[size_column] else "")
-        precision = row.get("precision") or "float32"
-        if precision not in ("float32", "int8", "uint8"):
-            raise TableError(f"{at}: column precision is {precision!r}; it must be float32 or int8")
-        if published and name in published:
+        said = row.get("precision") or precision
+        if said not in ("float32", "int8", "uint8"):
+            raise TableError(f"{at}: column precision is {said!r}; it must be float32 or int8")
+        if listed and name in listed:
+            kernels, family = _listed_kernels(listed[name], said), name
+        elif published and name in published:
             kernels, family = published_kernels(published[name], runtime), _letters(name)
         else:
-            kernels, family = model_kernels(name, runtime, precision, at, path.parent)
+            kernels, family = model_kernels(name, runtime, said, at, path.parent)
         anchors.append(
-            Anchor(name, family, precision_of(kernels), kernels, _ms(row[latency_column], at, latency_column))
+            Anchor(
+                name,
+                row.get("family") or family,
+                precision_of(kernels),
+                kernels,
+                _ms(row[latency_column], at, latency_column),
+                row.get("group") or name,
+                _fraction(row.get("setting_sd") or "0", at, "setting_sd"),
+            )
         )
     if not anchors:
         chosen = ", ".join(f"{column}={' or '.join(values)}" for column, values in where.items())
@@ -109,6 +130,10 @@ def read_anchors(
 def published_kernels(model: PublishedModel, runtime: str) -> tuple[Kernel, ...]:
     """What a runtime runs of a model that is known operator by operator."""
     return model.gpu_kernels if runtime == "gpu" else model.cpu_kernels
+
+
+def _listed_kernels(kernels: Sequence[Kernel], precision: str) -> tuple[Kernel, ...]:
+    return tuple(kernels) if precision == "float32" else quantised(kernels)
 
 
 def _letters(name: str) -> str:
@@ -196,6 +221,16 @@ def precision_of(kernels: tuple[Kernel, ...]) -> str:
 def block_of(kernel: Kernel) -> str:
     """Which coefficients a kernel takes: float32 or int8, uint8 being as fast as that."""
     return "float32" if kernel.precision == "float32" else "int8"
+
+
+def _fraction(text: str, where: str, column: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise TableError(f"{where}: column {column} is {text!r}; it must be a fraction of 0 to 1")
+    return value
 
 
 def _ms(text: str | None, where: str, column: str) -> float:

@@ -12,6 +12,7 @@ from nasdepth.latency.predict.card import read_card
 from nasdepth.packs.anchors import Anchor, read_anchors
 from nasdepth.packs.gpu import GpuPack, GpuPackCard, GpuPrior, gpu_priors, read_gpu_prior
 from nasdepth.packs.gpu.calibrate import adapt_gpu, calibrate_gpu
+from nasdepth.packs.kernel_lists import has_kernel_lists, read_kernel_lists
 from nasdepth.packs.physical.calibrate import calibrate_pack, setting_of
 from nasdepth.packs.physical.card import Pack, PackCard
 from nasdepth.packs.physical.prior import Prior, prior_names, read_prior
@@ -24,7 +25,9 @@ class AnchorFile:
     """Where anchors are; see `nasdepth.packs.read_anchors`.
 
     Attributes:
-        operations: CSV of the models operator by operator, see `nasdepth.packs.published_operations`.
+        operations: CSV of the models operator by operator, see `nasdepth.packs.published_operations`, or
+            kernel by kernel, see `nasdepth.packs.kernel_lists`.
+        precision: of rows that do not say it.
     """
 
     path: Path
@@ -32,16 +35,20 @@ class AnchorFile:
     size_column: str | None = None
     where: Mapping[str, Sequence[str]] = field(default_factory=dict)
     operations: Path | None = None
+    precision: str = "float32"
 
     def read(self, runtime: str) -> list[Anchor]:
         """The anchors, with the kernels that a runtime runs."""
+        lists = self.operations is not None and has_kernel_lists(self.operations)
         return read_anchors(
             self.path,
             runtime,
             latency_column=self.latency_column,
             size_column=self.size_column,
             where=self.where,
-            published=read_models(self.operations) if self.operations else None,
+            published=read_models(self.operations) if self.operations and not lists else None,
+            listed=read_kernel_lists(self.operations) if self.operations and lists else None,
+            precision=self.precision,
         )
 
 
@@ -52,6 +59,7 @@ def make_pack(
     *,
     setting: Mapping[str, str] | None = None,
     sources: Sequence[Source] = (),
+    inferred: Sequence[str] = (),
 ) -> Pack | GpuPack:
     """Fit a pack, or adapt one.
 
@@ -61,6 +69,7 @@ def make_pack(
         prior: name of a prior, file of one, or name or file of a pack to adapt.
         setting: fields of the card that differ from the prior's.
         sources: of the measurements.
+        inferred: fields of a CPU pack's card that no source states, see `PackCard`.
 
     Raises:
         NasdepthError: no such prior, or something in a file does not read.
@@ -73,7 +82,13 @@ def make_pack(
     if isinstance(start, CardFile) and isinstance(start.card, GpuPackCard):
         return adapt_gpu(name, start, measured, fields, sources)
     return calibrate_pack(
-        name, measured, start, setting=fields, sources=sources, latency=anchors.latency_column
+        name,
+        measured,
+        start,
+        setting=fields,
+        sources=sources,
+        latency=anchors.latency_column,
+        inferred=inferred,
     )
 
 

@@ -11,6 +11,7 @@ from nasdepth.recording.training import commit
 from nasdepth.replay.replaying import Replay, Setting, Trace
 from nasdepth.replay.results import Summary, read_traces, replay_all, summaries, write_traces
 from nasdepth.replay.surrogate import HeldOutError
+from nasdepth.searching.goals import SCORE
 from nasdepth.searching.sampling import check_sampler
 
 
@@ -66,7 +67,7 @@ def compare_samplers(
         NasdepthError: the space or the table cannot be read, or the file cannot be written.
     """
     for name in samplers:
-        check_sampler(name, "score")
+        check_sampler(name, SCORE)
     earlier = read_traces(kept_in) if kept_in is not None else []
     replay = Replay(records, setting, on_progress)
     done = {(one.sampler, one.seed): one for one in earlier if one.setting == replay.fingerprint}

@@ -49,10 +49,12 @@ def device_row(table: latency.Table, path: Path) -> dict[str, Any]:
         "runtime_version": card.runtime_version,
         "delegate": card.delegate,
         "threads": card.threads,
+        "inferred": list(getattr(card, "inferred", ())),
         "kind": card.kind,
         "precisions": table.precisions,
         "mape_percent": checked and checked.mape_percent,
         "validated_on": _validated_on(checked, measured),
+        "doubt": table.doubt,
         "kernels": table.kernels,
         "terms": table.terms,
     }
@@ -74,14 +76,20 @@ def devices_table(rows: Iterable[dict[str, Any]]) -> Table:
         table.add_row(
             row["name"],
             f"{row['device']}, {row['gpu'] or row['soc']}",
-            f"{row['runtime']} {row['runtime_version']}{delegate}",
+            f"{row['runtime']} {row['runtime_version']}{delegate}{_inferred(row)}",
             str(row["threads"]),
             row["kind"],
             "" if error is None else f"{error:.1f}",
-            row["validated_on"],
+            row["validated_on"] + (f"; {row['doubt']}" if row["doubt"] else ""),
             f"{row['kernels']} kernels" if row["kernels"] else f"{row['terms']} terms",
         )
     return table
+
+
+def _inferred(row: dict[str, Any]) -> str:
+    """What of a setting no source states."""
+    words = ", ".join(name.replace("_", " ") for name in row["inferred"])
+    return f" (inferred from the times: {words})" if words else ""
 
 
 def _validated_on(checked: Validation | None, measured: bool) -> str:

@@ -12,10 +12,11 @@ from matplotlib.ticker import LogFormatter
 
 from nasdepth.files import whole_file
 from nasdepth.score import C_PER_MS, SI_RMSE_EXPONENT
+from nasdepth.searching.goals import SCORE, Goal
 from nasdepth.searching.records import WHOLE, Outcome, TrialRecord, best, pareto_front
 
 
-def plot_pareto(records: Sequence[TrialRecord], path: Path) -> None:
+def plot_pareto(records: Sequence[TrialRecord], path: Path, goal: Goal = SCORE) -> None:
     """si-RMSE over latency: all trials, the Pareto front, named designs, lines of equal score.
 
     A measured latency is a filled marker; an estimate is a hollow one with its 90 % interval.
@@ -57,7 +58,7 @@ def plot_pareto(records: Sequence[TrialRecord], path: Path) -> None:
             si_rmse, latency_ms = record.reached
             axes.scatter(latency_ms, si_rmse, marker="D", c="tab:red", s=40, zorder=3)
             axes.annotate(record.name, (latency_ms, si_rmse), xytext=(6, 4), textcoords="offset points")
-    top = best(records)
+    top = best(records, goal)
     if top is not None:
         si_rmse, latency_ms = top.reached
         axes.scatter(latency_ms, si_rmse, marker="*", c="tab:orange", s=220, zorder=4, label="best score")

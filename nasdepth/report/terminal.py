@@ -28,6 +28,10 @@ def interval(low_ms: float | None, high_ms: float | None) -> str:
 
 def table_words(table: latency.Table) -> str:
     """A latency table in one line: what it was made on, and how far to trust it."""
+    return f"{_trusted_words(table)}; {table.doubt}" if table.doubt else _trusted_words(table)
+
+
+def _trusted_words(table: latency.Table) -> str:
     card = table.card
     validation = table.validation
     if card.kind == "calibrated":

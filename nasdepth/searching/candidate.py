@@ -7,8 +7,8 @@ from dataclasses import replace
 import optuna
 
 from nasdepth.errors import DivergedError
-from nasdepth.score import log2_score
 from nasdepth.searching.events import SearchEvents
+from nasdepth.searching.goals import Goal
 from nasdepth.searching.objective import Objective
 from nasdepth.searching.pruning import LATENCY_ATTRIBUTE
 from nasdepth.searching.records import Outcome, TrialRecord
@@ -21,14 +21,15 @@ def train_candidate(
     objective: Objective,
     events: SearchEvents,
     *,
-    prunes: bool,
+    goal: Goal,
     hopeless_above: float,
 ) -> TrialRecord:
     """Train the candidate of a trial as far as it is worth it.
 
     Args:
         record: with the candidate's architecture and latency.
-        prunes: whether scores are reported and trainings may end early; Optuna cannot with two objectives.
+        goal: whose merit is reported after each epoch, so that trainings may end early. With a front none is:
+            Optuna cannot prune by two objectives.
         hopeless_above: si-RMSE (in log depth) above which no training is expected to win any more.
 
     Returns:
@@ -52,8 +53,8 @@ def train_candidate(
             reached.append(epoch.validated)
         elif len(rungs) > 1:
             return  # within a rung the learning rate is still high
-        if prunes:
-            trial.report(log2_score(epoch.validated, latency_ms), done)
+        if not goal.front:
+            trial.report(goal.merit(epoch.validated, latency_ms), done)
             settled = len(rungs) > 1 or done > 1
             hopeless = settled and epoch.validated > hopeless_above
             if done < rungs[-1] and (hopeless or trial.should_prune()):

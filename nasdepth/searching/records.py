@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -13,6 +14,7 @@ from nasdepth.architecture import Architecture
 from nasdepth.latency import LatencyEstimate
 from nasdepth.models import name_of
 from nasdepth.score import log2_score, score
+from nasdepth.searching.goals import SCORE, Goal
 
 ATTRIBUTE = "nasdepth"
 _EQUAL = 1e-9
@@ -229,14 +231,14 @@ def constraints(record: TrialRecord) -> dict[str, float]:
     return {"si_rmse above the mean map": record.si_rmse - record.mean_map_si_rmse + _EQUAL}
 
 
-def leader(records: Iterable[TrialRecord]) -> TrialRecord | None:
-    """The fully trained and useful record of the highest score under the proxy."""
+def leader(records: Iterable[TrialRecord], goal: Goal = SCORE) -> TrialRecord | None:
+    """The fully trained and useful record of the highest merit under the proxy."""
     trained = [record for record in records if record.outcome in WHOLE and record.useful]
-    return max(trained, key=lambda record: log2_score(*record.reached), default=None)
+    return max(trained, key=lambda record: goal.merit(*record.reached), default=None)
 
 
-def ranked(records: Iterable[TrialRecord]) -> list[TrialRecord]:
-    """The fully trained records, best first: the confirmed ones, then the others by the proxy's score.
+def ranked(records: Iterable[TrialRecord], goal: Goal = SCORE) -> list[TrialRecord]:
+    """The fully trained records, best first: the confirmed ones, then the others by the proxy's merit.
 
     The score rewards speed so much that a fast network may win without having learnt anything; so the ones
     that are no better than the mean depth map come last.
@@ -244,14 +246,20 @@ def ranked(records: Iterable[TrialRecord]) -> list[TrialRecord]:
     trained = [record for record in records if record.outcome in WHOLE]
     return sorted(
         trained,
-        key=lambda one: (one.useful, one.confirmed_score or 0.0, log2_score(*one.reached)),
+        key=lambda one: (one.useful, _confirmed_merit(one, goal), goal.merit(*one.reached)),
         reverse=True,
     )
 
 
-def best(records: Iterable[TrialRecord]) -> TrialRecord | None:
+def _confirmed_merit(record: TrialRecord, goal: Goal) -> float:
+    if record.confirmed_si_rmse is None:
+        return -math.inf
+    return goal.merit(record.confirmed_si_rmse, record.known_latency_ms)
+
+
+def best(records: Iterable[TrialRecord], goal: Goal = SCORE) -> TrialRecord | None:
     """The winner: the best of those that were confirmed, or the leader where none was."""
-    return next(iter(ranked(records)), None)
+    return next(iter(ranked(records, goal)), None)
 
 
 def worth_choosing(records: Iterable[TrialRecord]) -> list[TrialRecord]:

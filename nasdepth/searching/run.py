@@ -194,7 +194,7 @@ class Run:
         Raises:
             NasdepthError: the space, the data, the table or the device cannot be used.
         """
-        check_sampler(self.settings.sampler, self.settings.objective)
+        check_sampler(self.settings.sampler, self.settings.goal)
         space = self._space()
         settings = self.settings
         bench = None if self.unmeasured_because else CandidateBench(self._device, self.table.card)
@@ -276,7 +276,7 @@ class Run:
     def write_results(self, records: Iterable[TrialRecord]) -> None:
         """Write `trials.csv` (every trial), `pareto.csv` and `results.json` (front, best, named designs)."""
         records = list(records)
-        front, top = pareto_front(records), best(records)
+        front, top = pareto_front(records), best(records, self.settings.goal)
         self._write_csv("trials.csv", records)
         self._write_csv("pareto.csv", front)
         write_json(
@@ -366,7 +366,7 @@ def open_search(
             **settings.training_identity(split),
         },
         storage=storage,
-        mode=settings.objective,
+        goal=settings.goal,
         max_latency_ms=settings.max_latency_ms,
         seed=settings.seed,
         pruner=settings.pruner,

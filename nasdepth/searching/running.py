@@ -53,7 +53,7 @@ class SearchResult:
     @property
     def best(self) -> TrialRecord | None:
         """The winner; None if nothing was trained to the end. Look at its `useful` before you use it."""
-        return best(self.records)
+        return best(self.records, self.settings.goal)
 
     @property
     def pareto_front(self) -> list[TrialRecord]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypedDict
+from typing import Annotated, Any, Self, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator
 
@@ -11,6 +11,7 @@ from nasdepth.data import DepthSplit, absolute_source
 from nasdepth.defaults import DEFAULT_TABLE
 from nasdepth.errors import StudyError
 from nasdepth.searching.founding import STUDY_NAME
+from nasdepth.searching.goals import DEFAULT_GOAL, Goal, parse_goal
 from nasdepth.searching.sampling import DEFAULT_SAMPLER
 from nasdepth.searching.storage import HEARTBEAT_S, shown
 from nasdepth.training import Recipe, load_recipe
@@ -21,7 +22,7 @@ class SearchOptions(TypedDict, total=False):
 
     space: str
     table: str
-    objective: Literal["score", "pareto"]
+    objective: str
     max_latency_ms: float | None
     device: str | None
     measure_when_unsure: bool
@@ -53,7 +54,8 @@ class Settings(BaseModel):
         space: search space, a YAML file or the name of one that ships.
         data: RGB and depth images, see `nasdepth.data.load_split`.
         table: latency table or device pack, a file or the name of one that ships.
-        objective: `score` searches for the highest challenge score, `pareto` for a whole front.
+        objective: what makes one network better than another: `score`, `quality`, `pareto` or a registered
+            one, see `nasdepth.searching.goals`.
         max_latency_ms: no candidate is trained that is predicted to be slower.
         device: URI to measure candidates on; None is this machine where the table was made on its like.
         measure_when_unsure: measure a candidate before its training when its interval is wider than
@@ -82,7 +84,7 @@ class Settings(BaseModel):
     space: str = "depth"
     data: str = "scenes"
     table: str = DEFAULT_TABLE
-    objective: Literal["score", "pareto"] = "score"
+    objective: str = DEFAULT_GOAL
     max_latency_ms: Annotated[float, Field(gt=0)] | None = None
     device: str | None = None
     measure_when_unsure: bool = False
@@ -131,6 +133,17 @@ class Settings(BaseModel):
         # a table's `.csv` stands for its `.csv.gz` too
         there = Path(source).is_file() or Path(f"{source}.gz").is_file()
         return str(Path(source).resolve()) if there else source
+
+    @field_validator("objective")
+    @classmethod
+    def _known_goal(cls, text: str) -> str:
+        parse_goal(text)
+        return text
+
+    @property
+    def goal(self) -> Goal:
+        """What `objective` means."""
+        return parse_goal(self.objective)
 
     @field_validator("data")
     @classmethod

@@ -11,7 +11,6 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
@@ -20,12 +19,12 @@ from optuna.trial import TrialState
 from nasdepth.architecture import Architecture
 from nasdepth.errors import DeviceError, StudyError
 from nasdepth.latency import LatencyEstimate
-from nasdepth.score import log2_score, si_rmse_worth
 from nasdepth.searching.candidate import train_candidate
 from nasdepth.searching.claims import WORKER, Heartbeat, Recovery, TrialLost, holder, in_flight
 from nasdepth.searching.confirm import confirm, confirmations, with_confirmations
 from nasdepth.searching.events import SearchEvents
 from nasdepth.searching.founding import STUDY_NAME, Direction, found, settle
+from nasdepth.searching.goals import SCORE, Goal
 from nasdepth.searching.measure import CandidateBench, judged, keep_measurement, measurements
 from nasdepth.searching.objective import Objective
 from nasdepth.searching.pruning import make_pruner
@@ -53,7 +52,6 @@ from nasdepth.searching.warm_start import reused
 from nasdepth.space import SearchSpace
 from nasdepth.training import StepReport
 
-Mode = Literal["score", "pareto"]
 SHARED = "nasdepth_settings"
 _BUDGET, _MINUTES = "nasdepth_budget", "nasdepth_training_minutes"
 _LOOK_AGAIN_S = 1.0
@@ -72,6 +70,7 @@ class Search:
 
     Attributes:
         storage: URL, see `open_storage`.
+        goal: what makes one network better than another.
         pruner: which rule ends a training early, see `nasdepth.searching.pruning`.
         sampler: what decides on the next candidate; one of `nasdepth.searching.sampling.SAMPLERS`.
         earlier: trainings of other runs on the same data, by the same proxy and seed. The sampler learns from
@@ -91,7 +90,7 @@ class Search:
     objective: Objective
     identity: dict[str, str]
     storage: str
-    mode: Mode = "score"
+    goal: Goal = SCORE
     max_latency_ms: float | None = None
     seed: int = 0
     pruner: str = "median"
@@ -108,7 +107,7 @@ class Search:
     def __post_init__(self) -> None:
         if self.unsure_percent is not None and self.bench is None:
             raise StudyError("measuring unsure candidates needs the latency table's own device")
-        check_sampler(self.sampler, self.mode)
+        check_sampler(self.sampler, self.goal)
         self._worker = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._where = shown(self.storage)
         self._heartbeat: Heartbeat | None = None
@@ -116,20 +115,20 @@ class Search:
         self._storage = open_storage(self.storage, self.heartbeat_s)
         self._storage.away, self._storage.back = self.events.storage_away, self.events.storage_back
         try:
-            directions: list[Direction] = ["minimize", "minimize"] if self.mode == "pareto" else ["maximize"]
+            directions: list[Direction] = ["minimize", "minimize"] if self.goal.front else ["maximize"]
             founded = found(self._storage, self.study_name, directions)
             self.study = optuna.load_study(study_name=self.study_name, storage=self._storage)
-            self.study.pruner = make_pruner(self.pruner, self.objective.rungs)
+            self.study.pruner = make_pruner(self.pruner, self.objective.rungs, self.goal)
             settle(
                 self.study,
-                self.identity | {"objective": self.mode},
+                self.identity | {"objective": self.goal.text},
                 [self.space.parameters(design) for design in self.space.named().values()],
                 founded=founded,
                 where=self._where,
             )
             self._recovery = Recovery(self.study, self._storage)
             self._recovery()
-            self._verdicts = Verdicts(self.study, self.mode, self.events, self._recovery)
+            self._verdicts = Verdicts(self.study, self.goal, self.events, self._recovery)
             known = {one.architecture for one in self._as_told if one.outcome in KNOWN}
             unknown = [one for one in self.earlier if one.architecture not in known]
             for record in reused(unknown, self.space, self.objective, self.max_latency_ms):
@@ -258,7 +257,7 @@ class Search:
             raise StudyError("measuring candidates needs the latency table's own device")
         try:
             while True:
-                top = ranked(self.records)[:count]
+                top = ranked(self.records, self.goal)[:count]
                 unmeasured = [one.architecture for one in top if one.latency_source == "estimate"]
                 if not unmeasured:
                     return self.records
@@ -307,7 +306,7 @@ class Search:
 
         def loss(record: TrialRecord) -> float:
             si_rmse, latency_ms = record.reached
-            return -log2_score(max(believed.get(record.architecture, si_rmse), 0.0), latency_ms)
+            return -self.goal.merit(max(believed.get(record.architecture, si_rmse), 0.0), latency_ms)
 
         return loss
 
@@ -391,7 +390,7 @@ class Search:
                 record,
                 self.objective,
                 self.events,
-                prunes=self.mode == "score",
+                goal=self.goal,
                 hopeless_above=self._si_rmse_to_win(record.known_latency_ms) / _OPTIMISM,
             )
         except (KeyboardInterrupt, DeviceError, TrialLost, UpdateFinishedTrialError, *STORAGE_ERRORS):
@@ -453,11 +452,10 @@ class Search:
 
     def _si_rmse_to_win(self, latency_ms: float) -> float:
         """What a candidate of this latency has to reach to beat the best so far."""
-        top = leader(self.records)
-        if self.mode == "pareto" or top is None:
+        top = leader(self.records, self.goal)
+        if self.goal.front or top is None:
             return math.inf
-        si_rmse, best_ms = top.reached
-        needed = si_rmse - si_rmse_worth(latency_ms / best_ms)
+        needed = self.goal.si_rmse_for(self.goal.merit(*top.reached), latency_ms)
         return needed if top.mean_map_si_rmse is None else min(needed, top.mean_map_si_rmse)
 
     def _sampler_context(self) -> SamplerContext:
@@ -465,7 +463,7 @@ class Search:
             space=self.space,
             latencies=self.objective.latencies,
             runtime=self.objective.runtime,
-            mode=self.mode,
+            goal=self.goal,
             max_latency_ms=self.max_latency_ms,
             seed=self.seed + self.worker_seed,
             trials=len(self.study.get_trials(deepcopy=False)),

@@ -144,19 +144,7 @@ class Surveyed:
 
     def layers(self) -> list[Layer]:
         """The network stage by stage."""
-        architecture = replace(self.architecture, reparam="none")
-        net = build(architecture).eval().to("meta")
-        stem = [module for name, module in net.encoder.named_children() if name != "blocks"]
-        parts = [("encoder.stem", f"{architecture.encoder.family} stem", stem)]
-        for index, stage in enumerate(net.encoder.blocks, 1):
-            parts.append((f"encoder.{index}", _stage_words(architecture, index), [stage]))
-        decoder = [[net.neck, net.neck_attention], *([stage] for stage in net.decoder)]
-        for index, (modules, spelt) in enumerate(zip(decoder, architecture.decoder, strict=True)):
-            parts.append((f"decoder.{index}", str(spelt), modules))
-        head = [net.head, *([net.guidance] if net.guidance is not None else [])]
-        height, width = net.head.kernel_size
-        parts.append(("head", f"{height}x{width} convolution", head))
-        return list(_layers(net, parts))
+        return layers_of(self.architecture)
 
     def converted(self) -> Converted:
         """The untrained network as .tflite; big ones take a minute, unless they are in the cache."""
@@ -215,6 +203,23 @@ def survey(names: Iterable[str] | None = None) -> list[Surveyed]:
         SpaceError: no such design; the message lists the names.
     """
     return [Surveyed(get_design(name)) for name in (designs() if names is None else names)]
+
+
+def layers_of(architecture: Architecture) -> list[Layer]:
+    """A network stage by stage, without over-parameterisation."""
+    architecture = replace(architecture, reparam="none")
+    net = build(architecture).eval().to("meta")
+    stem = [module for name, module in net.encoder.named_children() if name != "blocks"]
+    parts = [("encoder.stem", f"{architecture.encoder.family} stem", stem)]
+    for index, stage in enumerate(net.encoder.blocks, 1):
+        parts.append((f"encoder.{index}", _stage_words(architecture, index), [stage]))
+    decoder = [[net.neck, net.neck_attention], *([stage] for stage in net.decoder)]
+    for index, (modules, spelt) in enumerate(zip(decoder, architecture.decoder, strict=True)):
+        parts.append((f"decoder.{index}", str(spelt), modules))
+    head = [net.head, *([net.guidance] if net.guidance is not None else [])]
+    height, width = net.head.kernel_size
+    parts.append(("head", f"{height}x{width} convolution", head))
+    return list(_layers(net, parts))
 
 
 def _stage_words(architecture: Architecture, index: int) -> str:

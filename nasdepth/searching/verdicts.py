@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from nasdepth.score import log2_score
 from nasdepth.searching.claims import Recovery, TrialLost
 from nasdepth.searching.events import SearchEvents
+from nasdepth.searching.goals import Goal
 from nasdepth.searching.records import WHOLE, Outcome, TrialRecord, constraints, trial_attributes
 from nasdepth.space import SearchSpace
 
@@ -21,7 +20,7 @@ class Verdicts:
 
     Args:
         study: whose trials end.
-        mode: `score` for one objective, `pareto` for si-RMSE and latency side by side.
+        goal: whose merit the study maximises; with a front, si-RMSE and latency side by side.
         events: hear of every trial that ended.
         recovery: puts back what was not trained.
     """
@@ -29,11 +28,11 @@ class Verdicts:
     def __init__(
         self,
         study: optuna.Study,
-        mode: Literal["score", "pareto"],
+        goal: Goal,
         events: SearchEvents,
         recovery: Recovery,
     ) -> None:
-        self._study, self._mode, self._events, self._recovery = study, mode, events, recovery
+        self._study, self._goal, self._events, self._recovery = study, goal, events, recovery
 
     def tell(self, trial: optuna.Trial, record: TrialRecord, as_outcome: Outcome) -> TrialRecord:
         """End a trial with a record.
@@ -100,9 +99,9 @@ class Verdicts:
             self._study.tell(trial, state=TrialState.FAIL)
         else:
             # Optuna prunes only single-objective studies
-            self._study.tell(trial, state=TrialState.PRUNED if self._mode == "score" else TrialState.FAIL)
+            self._study.tell(trial, state=TrialState.FAIL if self._goal.front else TrialState.PRUNED)
 
     def _values(self, record: TrialRecord) -> list[float]:
         """What the study optimises."""
         si_rmse, latency_ms = record.reached
-        return [log2_score(si_rmse, latency_ms)] if self._mode == "score" else [si_rmse, latency_ms]
+        return [si_rmse, latency_ms] if self._goal.front else [self._goal.merit(si_rmse, latency_ms)]

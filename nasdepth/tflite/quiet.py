@@ -13,7 +13,7 @@ _CHATTER = (b"INFO: ", b"VERBOSE: ")
 
 @contextmanager
 def without_info_lines() -> Iterator[None]:
-    """Leave out what native code writes to standard error as INFO in this block; the rest follows later."""
+    """Leave out what native code writes to standard error as INFO; the rest follows when the block ends."""
     sys.stderr.flush()
     with tempfile.TemporaryFile() as said:
         kept = os.dup(2)

@@ -145,6 +145,7 @@ def printed(tmp_path_factory, tiny_space_file, two_space_file, table_file, lited
         "doctor": ("doctor",),
         "search": search,
         "predict": ("predict", litedepth_file, "photo.png"),
+        "report": ("report", "runs/search-1"),
         "retrain": ("retrain", "--run", "runs/search-1", "--epochs", 1, "--baseline", "none"),
         "export": ("export", TINY, "tiny.tflite"),
         "evaluate": ("evaluate", litedepth_file, "--data", DATA),
@@ -157,7 +158,7 @@ def printed(tmp_path_factory, tiny_space_file, two_space_file, table_file, lited
         "fidelity": ("fidelity", "--records", records_file),
         "benchmark": ("benchmark", litedepth_file, "--min-runs", 2),
     }  # fmt: skip
-    needed = {"retrain": "search", "worker": "search"}
+    needed = {"report": "search", "retrain": "search", "worker": "search"}
     answers: dict[str, dict] = {}
 
     def run(command: str) -> dict:

@@ -129,3 +129,14 @@ def test_a_network_at_stride_1_of_an_encoder_that_has_it():
     text = f"32x64,unet@0.125:3,{decoder},up-nearest-bilinear"
     net = randomise(build(Architecture.parse(text)))
     assert net.decode(torch.rand(1, 3, 32, 64) * 255).shape == (1, 8, 32, 64)
+
+
+@pytest.mark.parametrize("head", ["nearest", "lpg"])
+def test_the_layer_head_is_depth_over_its_scale_before_the_last_activation(head):
+    text = "64x96,mobilenetv2@0.2:4,none-conv-k1-w16,concat-conv-k3-w8,up-nearest-" + head
+    net = randomise(build(Architecture.parse(text))).eval()
+    features = net.features(torch.rand(2, 3, 64, 96) * 255)
+    linear = features["head"]
+    assert linear.shape[1] == 1 and (linear < 0).any(), "nothing is cut off: the test sees no activation"
+    depth_mm = net.predict(features["penultimate"], tuple(linear.shape[2:]))
+    torch.testing.assert_close(depth_mm, linear.relu() * net.scale_mm, rtol=1e-4, atol=1e-2)

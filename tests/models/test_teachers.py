@@ -64,7 +64,9 @@ def test_every_family_gives_depth_and_features(name):
     assert {"stride32", "stride16", "stride8", "stride4", "penultimate"} <= set(features)
     assert {"encoder32", "encoder16", "encoder8", "encoder4"} <= set(features)
     sizes = {layer: tuple(one.shape[2:]) for layer, one in features.items()}
-    assert sizes.pop("penultimate") == tuple(2 * size for size in sizes["stride4"])
+    assert sizes.pop("penultimate") == sizes.pop("head") == tuple(2 * size for size in sizes["stride4"])
+    before = features["head"].relu() * net.scale_mm
+    torch.testing.assert_close(net.predict(features["penultimate"], before.shape[2:]), before)
     for layer, hw in sizes.items():
         stride = int(layer.removeprefix("encoder").removeprefix("stride"))
         for size, whole in zip(hw, net.input_hw, strict=True):

@@ -31,11 +31,20 @@ def module_kernels(
     Raises:
         UnknownKernelError: the module uses an operation that has no kernel; the message names it.
     """
+    return tuple(node.kernel for node in module_nodes(module, input_hw, runtime))
+
+
+def module_nodes(
+    module: nn.Module, input_hw: tuple[int, int] = (480, 640), runtime: str = "xnnpack"
+) -> tuple[Node, ...]:
+    """The kernels of `module_kernels`, with its arguments and errors, and what each of them reads.
+
+    Value 1 is the module's input.
+    """
     if any(isinstance(part, Collapsible) for part in module.modules()):
         module = collapse(module)
     with _evaluation(module):
-        nodes = trace(module, [(3, *input_hw)], type(module).__name__, module_rules(runtime))
-    return tuple(node.kernel for node in nodes)
+        return trace(module, [(3, *input_hw)], type(module).__name__, module_rules(runtime))
 
 
 def trace(

@@ -16,7 +16,7 @@ from nasdepth.devices import Device, Measurement
 from nasdepth.errors import DeviceError
 from nasdepth.kernels.kernel import Kernel
 from nasdepth.latency.measure.journal import Journal
-from nasdepth.latency.measure.networks import export_untrained
+from nasdepth.latency.measure.networks import write_untrained
 from nasdepth.models import resolve
 from nasdepth.tflite.micro_models import write_micro_model
 
@@ -96,6 +96,11 @@ class Whole:
         return self.measurement.latency_ms / self.drift(usual_ms)
 
 
+def monotonic_s() -> float:
+    """Seconds of this machine's clock."""
+    return time.monotonic()
+
+
 class Bench:
     """Measures what the journal does not hold yet; every result is on disk before the next begins.
 
@@ -105,6 +110,10 @@ class Bench:
         scratch: folder for model files.
         total: number of things that will be measured, for `progress`.
         progress: called with (done, total, label) after each of them.
+        clock: seconds; a simulated device has a clock of its own.
+
+    Attributes:
+        writing_s: seconds that writing the newest lot of networks took on this machine.
     """
 
     def __init__(
@@ -114,7 +123,9 @@ class Bench:
         scratch: Path,
         total: int = 0,
         progress: Progress | None = None,
+        clock: Callable[[], float] = monotonic_s,
     ) -> None:
+        self._clock, self.writing_s = clock, 0.0
         self._device, self._journal, self._scratch = device, journal, scratch
         self._delegate = device.describe().delegate
         self.total, self._progress = total, progress
@@ -151,7 +162,7 @@ class Bench:
     ) -> dict[Kernel, Measurement]:
         """Times of kernels without the interpreter's overhead, of all that the deadline leaves time for."""
         lengths = {kernel: chain_lengths(kernel, self._delegate) for kernel in kernels}
-        keys = {kernel: "|".join(kernel.to_row().values()) for kernel in lengths}
+        keys = {kernel: _key(kernel) for kernel in lengths}
         pending = []
         for kernel, key in keys.items():
             if key in self._journal:
@@ -159,9 +170,9 @@ class Bench:
             else:
                 pending.append(kernel)
         if pending:
-            self._know_the_usual()
+            self.know_the_usual()
         for chunk in _lots(pending, lengths):
-            if deadline is not None and time.monotonic() > deadline:
+            if deadline is not None and self._clock() > deadline:
                 break
             paths = {}
             for index, kernel in enumerate(chunk):
@@ -175,7 +186,7 @@ class Bench:
                 self._advance(str(kernel))
             for path in paths.values():
                 path.unlink()
-        return {kernel: self._journal[key] for kernel, key in keys.items() if key in self._journal}
+        return self.known_kernels(keys)
 
     def files(self, models: Mapping[str, tuple[str, Path | Write]]) -> dict[str, Whole]:
         """Times of whole models, by key; a value is a label and a file, or what writes the file."""
@@ -188,19 +199,34 @@ class Bench:
         references = self._network_references() if pending else {}
         for lot in batched(pending, _NETWORKS_AT_ONCE):
             paths = {}
+            begun = self._clock()
             for index, key in enumerate(lot):
                 source = models[key][1]
                 paths[key] = source if isinstance(source, Path) else self._scratch / f"model-{index}.tflite"
                 if not isinstance(source, Path):
                     source(paths[key])
+            self.writing_s = self._clock() - begun
             measured = self._agreed(list(paths.values()), references)
             for key, path in paths.items():
                 self._journal.add(key, measured[path].measurement, measured[path].references_ms)
                 self._advance(models[key][0])
-        return {key: Whole(self._journal[key], self._journal.references_ms(key)) for key in models}
+        return self.known_files(models)
 
-    def _know_the_usual(self) -> None:
-        """What is measured first would otherwise be judged by nothing but itself."""
+    def known_kernels(self, kernels: Iterable[Kernel]) -> dict[Kernel, Measurement]:
+        """Those of the kernels that are measured already."""
+        keys = {kernel: _key(kernel) for kernel in kernels}
+        return {kernel: self._journal[key] for kernel, key in keys.items() if key in self._journal}
+
+    def known_files(self, keys: Iterable[str]) -> dict[str, Whole]:
+        """Those of the whole models that are measured already."""
+        return {
+            key: Whole(self._journal[key], self._journal.references_ms(key))
+            for key in keys
+            if key in self._journal
+        }
+
+    def know_the_usual(self) -> None:
+        """Run the reference kernels until it is known how fast they are, by which all else is judged."""
         while len(self._journal.latencies_ms(f"reference {next(iter(REFERENCES))} ")) < _PASSES_TO_KNOW:
             if not self._pass([], self._references, _RUNS, _SECONDS)[1]:
                 break
@@ -226,7 +252,7 @@ class Bench:
         for index, name in enumerate(REFERENCE_NETWORKS):
             path = self._scratch / f"reference-network-{index}.tflite"
             if not path.exists():
-                export_untrained(resolve(name), path)
+                write_untrained(resolve(name), path)
             paths[path] = name
         return paths
 
@@ -283,6 +309,10 @@ def _lots(kernels: Sequence[Kernel], lengths: Mapping[Kernel, tuple[int, ...]]) 
         files, held_bytes = files + len(copies), held_bytes + own
     if lot:
         yield lot
+
+
+def _key(kernel: Kernel) -> str:
+    return "|".join(kernel.to_row().values())
 
 
 def _slowdown(now_ms: Mapping[str, float], usual_ms: Mapping[str, float]) -> float:

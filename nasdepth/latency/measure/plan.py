@@ -42,10 +42,12 @@ def plan_kernels(space: SearchSpace, seed: int = 0, max_kernels: int | None = No
     return ordered(uses_of(space, seed))[:max_kernels]
 
 
-def uses_of(space: SearchSpace, seed: int = 0, runtime: str = "xnnpack") -> Counter[Kernel]:
-    """How many of the space's (sampled) architectures use each kernel."""
+def uses_of(
+    space: SearchSpace, seed: int = 0, runtime: str = "xnnpack", most: int | None = None
+) -> Counter[Kernel]:
+    """How many of the space's (sampled, at most `most`) architectures use each kernel."""
     uses: Counter[Kernel] = Counter()
-    for architecture in _architectures(space, seed, uses):
+    for architecture in _architectures(space, seed, uses, most or _MAX_SAMPLES):
         uses.update(set(architecture_kernels(architecture, runtime)))
     return uses
 
@@ -79,13 +81,13 @@ def least_sure(
     return [candidates[index] for index in np.argsort(-keys)[:count]]
 
 
-def _architectures(space: SearchSpace, seed: int, uses: Counter[Kernel]) -> Iterator[Architecture]:
+def _architectures(space: SearchSpace, seed: int, uses: Counter[Kernel], most: int) -> Iterator[Architecture]:
     if space.size is not None and space.size <= _ENUMERABLE:
         yield from space.architectures()
         return
     yield from space.named().values()
     rng = random.Random(seed)
-    for _ in range(_MAX_SAMPLES // _BATCH):
+    for _ in range(-(-min(most, _MAX_SAMPLES) // _BATCH)):
         before = len(uses)
         for _ in range(_BATCH):
             yield space.sample(rng)

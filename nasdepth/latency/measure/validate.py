@@ -17,7 +17,7 @@ from nasdepth.latency.accuracy import Guess, Validation, summarise
 from nasdepth.latency.extract import architecture_kernels, tflite_kernels
 from nasdepth.latency.measure.bench import Bench, Progress, Whole, Write
 from nasdepth.latency.measure.journal import Journal
-from nasdepth.latency.measure.networks import draw_architectures, export_untrained
+from nasdepth.latency.measure.networks import draw_architectures, write_untrained
 from nasdepth.latency.predict import LatencyEstimate, LatencyTable, TablePredictor
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def validate_table(
     for network in _drawn(space, sample, seed):
         name = str(network)
         estimates[name] = predictor.estimate(architecture_kernels(network, predictor.runtime))
-        sources[name] = (name, partial(export_untrained, network))
+        sources[name] = (name, partial(write_untrained, network))
     for path in map(Path, models):
         try:
             estimates[str(path)] = predictor.estimate(tflite_kernels(path, predictor.runtime))
@@ -127,6 +127,30 @@ def validate_table(
 def validation_of(checked: Sequence[Checked]) -> Validation | None:
     """The figures of a validation; None for fewer than 3 models."""
     return summarise([one.guess for one in checked]) if len(checked) >= _FEWEST else None
+
+
+# A machine this much faster or slower than in the build says little about the table
+_DRIFTS = (0.9, 1.1)
+
+
+def worse_than(now: Validation, before: Validation | None) -> str:
+    """Why a validation is not to replace another, in words; empty where nothing speaks against it.
+
+    A run of fewer models, or on a machine whose drift is outside of 0.9 to 1.1, does not replace one with a
+    smaller error.
+    """
+    if before is None or now.mape_percent <= before.mape_percent:
+        return ""
+    low, high = _DRIFTS
+    reasons = []
+    if not low <= now.drift <= high:
+        reasons.append(f"the machine's drift was {now.drift:g}, outside of {low:g} to {high:g}")
+    if now.models < before.models:
+        reasons.append(f"{now.models} models ran, and {before.models} did then")
+    if not reasons:
+        return ""
+    better = f"the card has a better validation (MAPE {before.mape_percent:g} %, here {now.mape_percent:g} %)"
+    return f"{better}, and {' and '.join(reasons)}"
 
 
 def _drawn(space: SearchSpace | None, count: int, seed: int) -> list[Architecture]:

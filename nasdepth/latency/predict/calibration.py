@@ -26,7 +26,7 @@ from nasdepth.latency.predict.card import Calibration
 _PRIOR_SD = 0.08
 _PRIOR_REST = 0.02
 _NOISE = 0.05
-_FACTOR_BOUNDS = (0.4, 2.5)
+FACTOR_BOUNDS = (0.4, 2.5)
 # A cache's worth of outputs, float32; held-out errors are flat from half to twice as much
 _COLD_VALUES = 1e5
 # Smaller convolutions than this say nothing about the device's best rate, which few exceed
@@ -170,7 +170,7 @@ def _row(network: Decomposition, groups: Sequence[str], warm: Sequence[float]) -
 
 
 def _common(kernels: np.ndarray, latencies: np.ndarray) -> float:
-    return float(np.clip(np.median(latencies / kernels.sum(1)), *_FACTOR_BOUNDS))
+    return float(np.clip(np.median(latencies / kernels.sum(1)), *FACTOR_BOUNDS))
 
 
 def _solve(design: np.ndarray, latencies: np.ndarray, warm: int) -> np.ndarray:
@@ -182,7 +182,7 @@ def _solve(design: np.ndarray, latencies: np.ndarray, warm: int) -> np.ndarray:
     centre = np.array([common] * factors + [0.0] * (warm + 2))
     rows = np.concatenate([design / latencies[:, None] / _NOISE, np.diag(1 / scales)])
     wanted = np.concatenate([np.full(len(latencies), 1 / _NOISE), centre / scales])
-    low, high = _FACTOR_BOUNDS
+    low, high = FACTOR_BOUNDS
     bounds = (
         [low] * factors + [0] * (warm + 2),
         [high] * factors + [_MOST_COLD] * warm + [np.inf] * 2,

@@ -63,6 +63,20 @@ class Calibration(Strict):
     sd_factor: Positive
 
 
+class TransferNote(Strict):
+    """What of a table stands on measurements of other devices; see `nasdepth.latency.predict.transfer`.
+
+    Attributes:
+        tables: names of the tables and packs that it was transferred from.
+        rows: of the table, how many are transferred; they have 0 runs.
+        time_share_percent: of the time of the networks of the validation, what stands on transferred rows.
+    """
+
+    tables: Annotated[list[str], Field(min_length=1)]
+    rows: Annotated[int, Field(ge=1)]
+    time_share_percent: NotNegative | None = None
+
+
 class DeviceSetting(Strict):
     """What every card says of a device and its setting.
 
@@ -108,6 +122,8 @@ class DeviceSetting(Strict):
     def to_yaml(self) -> str:
         """The card as YAML text."""
         content = self.model_dump(mode=self.dump_mode)
+        if content.get("transfer", self) is None:
+            del content["transfer"]
         return yaml.dump(content, Dumper=_Compact, sort_keys=False, width=110, allow_unicode=True)
 
     def require_same(
@@ -138,9 +154,10 @@ class DeviceCard(DeviceSetting):
 
     Attributes:
         space: the search space whose kernels were measured.
-        kernels: rows of the table; tells a table that lost its end.
+        kernels: rows of the table, transferred ones included; tells a table that lost its end.
         overhead_ms: of one call of the interpreter with nothing to do; no row contains it.
         reference_ms: reference kernels and networks, as they usually ran during the build, by name.
+        transfer: None where every row was measured.
         calibration: None where no network was measured for it; then times are added up as they are.
         validation: None where no whole model was measured.
     """
@@ -151,6 +168,7 @@ class DeviceCard(DeviceSetting):
     kernels: Annotated[int, Field(ge=1)]
     overhead_ms: NotNegative
     reference_ms: dict[str, Positive] = Field(default_factory=dict)
+    transfer: TransferNote | None = None
     calibration: Calibration | None = None
     validation: Validation | None = None
 

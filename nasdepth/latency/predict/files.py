@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -70,6 +71,17 @@ def every_table(more: Iterable[Path] = ()) -> list[Path]:
 def shipped_tables() -> list[str]:
     """Names of the tables and packs that ship."""
     return sorted(path.stem for path in shipped(_FOLDER).glob(f"*{_CARD_SUFFIX}"))
+
+
+def is_kept(path: Path) -> bool:
+    """Whether a table's file ships with nasdepth or is tracked by git: others have the same file."""
+    if path.resolve().is_relative_to(shipped(_FOLDER).resolve()):
+        return True
+    asked = ["git", "-C", str(path.resolve().parent), "ls-files", "--error-unmatch", path.name]
+    try:
+        return subprocess.run(asked, capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False  # a machine without git tracks nothing
 
 
 def _shipped_table(name: str) -> Path | None:

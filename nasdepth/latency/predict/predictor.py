@@ -10,7 +10,7 @@ from typing import Literal
 from nasdepth.kernels.kernel import Kernel
 from nasdepth.latency.predict.table import Table
 
-Source = Literal["measured", "interpolated", "unknown"]
+Source = Literal["measured", "interpolated", "transferred", "unknown"]
 
 _RUNTIMES = {"xnnpack": "xnnpack", "none": "tflite", "webgpu": "gpu", "gpu": "gpu"}
 DELEGATES = tuple(_RUNTIMES)
@@ -23,8 +23,9 @@ class LatencyEstimate:
     Attributes:
         latency_ms, sd_ms: mean and standard deviation.
         interval_90: (low, high) in ms that hold the measured latency nine times in ten.
-        measured_share, interpolated_share, unknown_share: of the kernels' time; they add up to 1. Unknown
-            are kernels far outside of all sizes measured, or of a kind that only its relatives answer for.
+        measured_share, interpolated_share, transferred_share, unknown_share: of the kernels' time; they add
+            up to 1. Transferred are kernels that stand on measurements of other devices. Unknown are kernels
+            far outside of all sizes known, or of a kind that only its relatives answer for.
         kernels: (kernel, ms, source) in order; their times and the device's overhead make `latency_ms`.
     """
 
@@ -35,6 +36,7 @@ class LatencyEstimate:
     interpolated_share: float
     kernels: tuple[tuple[Kernel, float, Source], ...]
     unknown_share: float = 0.0
+    transferred_share: float = 0.0
 
 
 def runtime_of(delegate: str) -> str:

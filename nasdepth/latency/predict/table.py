@@ -21,6 +21,7 @@ from nasdepth.files import whole_file
 from nasdepth.kernels.kernel import KERNEL_COLUMNS, OPTIONAL_COLUMNS, Kernel
 from nasdepth.latency.accuracy import Validation
 from nasdepth.latency.predict.card import DeviceCard, DeviceSetting, parse_card, read_card
+from nasdepth.latency.predict.doubts import doubt_of
 from nasdepth.latency.predict.files import card_path, find_table, rows_path, table_stem
 
 _TIME_COLUMNS = ("latency_ms", "median_ms", "spread", "runs")
@@ -76,6 +77,11 @@ class Table[Card: DeviceSetting](ABC):
     def validation(self) -> Validation | None:
         """Errors on models that it was not fitted to; None where nobody looked."""
         return self.card.figures()
+
+    @property
+    def doubt(self) -> str:
+        """One sentence on why the table is bad and how to mend it; empty where its card shows nothing bad."""
+        return doubt_of(self.name, self.card)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -137,7 +143,11 @@ class CardFile[Card: DeviceSetting](Table[Card]):
 @dataclass(frozen=True, slots=True)
 class Timing:
     """A kernel's time: 10th percentile and median in ms without the interpreter's overhead, the spread
-    (90th over 10th percentile, minus 1) and the number of runs."""
+    (90th over 10th percentile, minus 1) and the number of runs.
+
+    A transferred time has 0 runs: both latencies are the median of what is believed, and the spread is that
+    of the belief.
+    """
 
     latency_ms: float
     median_ms: float
@@ -154,29 +164,31 @@ class LatencyTable(Table[DeviceCard]):
         card: the device and how far to trust the table.
         timings: measured kernels, in the order of the file.
         rejected: kernels that the device cannot run, with the runtime's own words.
+        transferred: kernels that were not measured here, with times that other devices' tables tell.
     """
 
     name: str
     card: DeviceCard
     timings: Mapping[Kernel, Timing]
     rejected: Mapping[Kernel, str] = field(default_factory=dict)
+    transferred: Mapping[Kernel, Timing] = field(default_factory=dict)
 
     def texts(self) -> dict[str, str]:
         return {".csv": self._csv(), ".yaml": self.card.to_yaml()}
 
     @property
     def precisions(self) -> list[str]:
-        return sorted({kernel.precision for kernel in self.timings})
+        return sorted({kernel.precision for kernel in (*self.timings, *self.transferred)})
 
     @property
     def kernels(self) -> int:
-        return self.card.kernels
+        return self.card.kernels - len(self.transferred)
 
     def with_card(self, **changes: Any) -> LatencyTable:
         """The same times under a card with other fields."""
-        count = len(self.timings) + len(self.rejected)
+        count = len(self.timings) + len(self.rejected) + len(self.transferred)
         card = self.card.model_copy(update={"kernels": count, **changes})
-        return LatencyTable(self.name, card, self.timings, self.rejected)
+        return LatencyTable(self.name, card, self.timings, self.rejected, self.transferred)
 
     def merged(self, other: LatencyTable) -> LatencyTable:
         """Both tables' kernels under this one's card; where both have a kernel, this one's time stands.
@@ -190,9 +202,19 @@ class LatencyTable(Table[DeviceCard]):
         timings = {**other.timings, **self.timings}
         rejected = {**other.rejected, **self.rejected}
         rejected = {kernel: error for kernel, error in rejected.items() if kernel not in timings}
-        merged = LatencyTable(self.name, self.card, timings, rejected)
+        left = {
+            kernel: timing
+            for kernel, timing in self.transferred.items()
+            if kernel not in timings and kernel not in rejected
+        }
+        merged = LatencyTable(self.name, self.card, timings, rejected, left)
         same = set(timings) == set(self.timings)
-        return self if same else merged.with_card(validation=None)
+        if same:
+            return self
+        note = self.card.transfer
+        if note is not None:
+            note = note.model_copy(update={"rows": len(left)}) if left else None
+        return merged.with_card(validation=None, transfer=note)
 
     @classmethod
     def load_if_there(cls, folder: str | Path, name: str) -> LatencyTable | None:
@@ -227,13 +249,15 @@ class LatencyTable(Table[DeviceCard]):
                 f"{rows}: {len(timings) + len(rejected)} rows, but its card says kernels: {card.kernels}; a "
                 "part of the table is missing or the card belongs to another. Restore both, or build again."
             )
-        return cls(table_stem(path), card, timings, rejected)
+        measured = {kernel: one for kernel, one in timings.items() if one.runs}
+        transferred = {kernel: one for kernel, one in timings.items() if not one.runs}
+        return cls(table_stem(path), card, measured, rejected, transferred)
 
     def _csv(self) -> str:
         text = io.StringIO()
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\n", restval="")
         writer.writeheader()
-        for kernel, timing in self.timings.items():
+        for kernel, timing in (*self.timings.items(), *self.transferred.items()):
             times = {name: f"{getattr(timing, name):.6g}" for name in ("latency_ms", "median_ms", "spread")}
             writer.writerow({**kernel.to_row(), **times, "runs": timing.runs})
         for kernel, error in self.rejected.items():
@@ -279,7 +303,7 @@ def _read_rows(path: Path) -> tuple[dict[Kernel, Timing], dict[Kernel, str]]:
                 _number(row, "latency_ms", where),
                 _number(row, "median_ms", where),
                 _number(row, "spread", where, zero=True),
-                int(_number(row, "runs", where)),
+                int(_number(row, "runs", where, zero=True)),
             )
     return timings, rejected
 

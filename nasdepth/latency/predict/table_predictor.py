@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import gc
-from collections import defaultdict
+import math
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import groupby
-from math import log2
 from operator import attrgetter
+from typing import get_args
 
 import numpy as np
 
 from nasdepth.errors import UnknownKernelError
 from nasdepth.kernels.kernel import CONVOLUTIONS, Kernel
 from nasdepth.kernels.rules import load_rules
-from nasdepth.latency.accuracy import interval_90
+from nasdepth.latency.accuracy import SD_OF_DECILES, interval_90
 from nasdepth.latency.predict.calibration import Decomposition, coldness, group_of, moved_bytes, taps
 from nasdepth.latency.predict.card import DeviceCard
 from nasdepth.latency.predict.interpolate import KindModel, dimensions, physical_features
 from nasdepth.latency.predict.kinds import register_predictor
 from nasdepth.latency.predict.predictor import LatencyEstimate, Predictor, Source, runtime_of
-from nasdepth.latency.predict.table import LatencyTable
+from nasdepth.latency.predict.table import LatencyTable, Timing
 
 # A low percentile repeats far better than its runs spread, and what disturbed a kernel's runs for long does
 # not say how far off it is: a little of the spread, up to some of the time, foretells networks' errors best
@@ -37,6 +38,8 @@ _OCTAVES_KNOWN = 1.0
 _OTHER_KIND_SD = 0.3
 # Kinds of fewer kernels say nothing of others, and more of one kind than this say the same
 _FEWEST_OF_KIND, _MOST_OF_KIND = 8, 300
+# An interpolation within a kind whose rows are mostly transferred stands on these
+_MOSTLY = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +74,13 @@ class TablePredictor(Predictor):
     def __init__(self, table: LatencyTable) -> None:
         self.table = table
         self.runtime = runtime_of(table.card.delegate)
+        self._timings = {**table.transferred, **table.timings}
         self._by_kind: dict[str, list[Kernel]] = defaultdict(list)
-        for kernel in table.timings:
+        for kernel in self._timings:
             self._by_kind[kernel.kind].append(kernel)
+        self._transferred = _transferred_kinds(table)
         # a build asks of a hundred thousand kernels at a time whether they are known
-        self._operations = {(kernel.op, kernel.precision) for kernel in table.timings}
+        self._operations = {(kernel.op, kernel.precision) for kernel in self._timings}
         self._models: dict[str, KindModel] = {}
         self._sd_of_others: dict[tuple[str, str], float] = {}
         self._rules = load_rules(self.runtime)
@@ -87,7 +92,7 @@ class TablePredictor(Predictor):
         common = calibration.default_factor if calibration else 1.0
         moved = sum(part.moved_bytes for part in parts)
         felt = coldness(moved, calibration.half_cold_bytes) if calibration and moved else 0.0
-        shares: dict[Source, float] = {"measured": 0.0, "interpolated": 0.0, "unknown": 0.0}
+        shares: dict[Source, float] = dict.fromkeys(get_args(Source), 0.0)
         answers = []
         for kernel, part in zip(kernels, parts, strict=True):
             latency_ms = part.warm_ms + felt * part.cold_ms
@@ -111,6 +116,7 @@ class TablePredictor(Predictor):
             measured_share=share["measured"] if kernels_ms else 1.0,
             interpolated_share=share["interpolated"],
             unknown_share=share["unknown"],
+            transferred_share=share["transferred"],
             kernels=tuple(answers),
         )
 
@@ -166,7 +172,9 @@ class TablePredictor(Predictor):
     def _instead_of(kernel: Kernel, sisters: Mapping[str, list[Kernel]]) -> list[Kernel]:
         if kernel.op == "depthwise_conv2d":
             sisters = {k: known for k, known in sisters.items() if len(known) >= _FEWEST_OF_KIND} or sisters
-            far = {kind: abs(log2(_window(known[0]) / _window(kernel))) for kind, known in sisters.items()}
+            far = {
+                kind: abs(math.log2(_window(known[0]) / _window(kernel))) for kind, known in sisters.items()
+            }
             sisters = {kind: known for kind, known in sisters.items() if far[kind] <= min(far.values())}
         return [one for known in sisters.values() for one in known]
 
@@ -195,8 +203,8 @@ class TablePredictor(Predictor):
         known = self._instead_of(asked[0], others)
         if min(len(asked), len(known)) < _FEWEST_OF_KIND:
             return None
-        model = KindModel(known, [self.table.timings[one].latency_ms for one in known])
-        times = np.array([self.table.timings[one].latency_ms for one in asked])
+        model = KindModel(known, [self._timings[one].latency_ms for one in known])
+        times = np.array([self._timings[one].latency_ms for one in asked])
         alike, work = zip(*(_with_window_of(known[0], one) for one in asked), strict=True)
         guess = model.predict(alike).latency_ms * np.array(work)
         return float(np.sqrt(np.mean(np.log(guess / times) ** 2)))
@@ -218,6 +226,9 @@ class TablePredictor(Predictor):
             if timing := self.table.timings.get(kernel):
                 sd_ms = timing.latency_ms * min(_SD_OF_SPREAD * timing.spread, _MOST_MEASURED_SD)
                 self._parts[kernel] = self._part(kernel, timing.latency_ms, sd_ms, "measured")
+            elif timing := self.table.transferred.get(kernel):
+                sd_ms = timing.latency_ms * _sd_of_belief(timing)
+                self._parts[kernel] = self._part(kernel, timing.latency_ms, sd_ms, "transferred")
             elif kernel in self.table.rejected:
                 raise UnknownKernelError(
                     f"{kernel}: {self.table.card.device} cannot run it; its runtime says: "
@@ -239,6 +250,7 @@ class TablePredictor(Predictor):
             works = work[start:end]
             answer = self._model(kind, asked[0]).predict_sizes(features[start:end], sizes[start:end])
             related = kind not in self._by_kind
+            share, transferred_sd = self._transferred.get(kind, (0.0, 0.0))
             for kernel, times_work, latency_ms, sd, octaves in zip(
                 asked,
                 works,
@@ -251,7 +263,10 @@ class TablePredictor(Predictor):
                 if related:
                     latency_ms *= times_work
                     sd = max(sd, self._other_kind_sd(kernel))
-                source: Source = "unknown" if far else "interpolated"
+                else:
+                    sd = math.hypot(sd, transferred_sd)
+                near: Source = "transferred" if share > _MOSTLY else "interpolated"
+                source: Source = "unknown" if far else near
                 self._parts[kernel] = self._part(kernel, latency_ms, latency_ms * sd, source)
 
     def _part(self, kernel: Kernel, latency_ms: float, sd_ms: float, source: Source) -> _Part:
@@ -274,7 +289,7 @@ class TablePredictor(Predictor):
                     f"{kernel.op} ({kernel.precision}); build a table for a space that has it with "
                     "`nasdepth latency build`"
                 )
-            self._models[kind] = KindModel(known, [self.table.timings[one].latency_ms for one in known])
+            self._models[kind] = KindModel(known, [self._timings[one].latency_ms for one in known])
         return self._models[kind]
 
 
@@ -288,6 +303,24 @@ def _with_window_of(known: Kernel, kernel: Kernel) -> tuple[Kernel, float]:
         return kernel, 1.0
     alike = replace(kernel, kernel_height=known.kernel_height, kernel_width=known.kernel_width)
     return alike, _window(kernel) / _window(known)
+
+
+def _sd_of_belief(timing: Timing) -> float:
+    """The standard deviation of the logarithm of a transferred time."""
+    return math.log1p(timing.spread) / (2 * SD_OF_DECILES)
+
+
+def _transferred_kinds(table: LatencyTable) -> dict[str, tuple[float, float]]:
+    """Of each kind with transferred rows, their share, and how far off they make what lies between rows."""
+    rows: Counter[str] = Counter(kernel.kind for kernel in table.timings)
+    variances: dict[str, list[float]] = defaultdict(list)
+    for kernel, timing in table.transferred.items():
+        variances[kernel.kind].append(_sd_of_belief(timing) ** 2)
+    known = {}
+    for kind, ones in variances.items():
+        share = len(ones) / (len(ones) + rows[kind])
+        known[kind] = share, math.sqrt(share * sum(ones) / len(ones))
+    return known
 
 
 @contextmanager

@@ -8,11 +8,12 @@ from nasdepth.models.encoder_blocks._efficientnet import timm_block
 from nasdepth.models.encoder_blocks._ghost import GhostBottleneck, GhostModule, RepGhostModule
 from nasdepth.models.encoder_blocks._layers import norm_layer
 from nasdepth.models.encoder_blocks._mobileone import MobileOneBlock, mobileone_block
-from nasdepth.models.encoder_blocks._plain import BasicBlock, DoubleConv
+from nasdepth.models.encoder_blocks._plain import BasicBlock, BottleneckBlock, DoubleConv
 from nasdepth.models.encoder_blocks._registry import build_encoder_block, register_encoder_block
 
 __all__ = [
     "BasicBlock",
+    "BottleneckBlock",
     "DoubleConv",
     "GhostBottleneck",
     "GhostModule",

@@ -41,6 +41,41 @@ class BasicBlock(nn.Module):
         return self.act2(y + (x if self.downsample is None else self.downsample(x)))
 
 
+@register_encoder_block("bottle")
+class BottleneckBlock(nn.Module):
+    """ResNet's block of a 1x1, a 3x3 and a 1x1 convolution (arXiv:1512.03385), the 3x3 one of which strides.
+
+    It stands behind a max pool where it has `pool`. Parameter names are timm's.
+    """
+
+    def __init__(self, family: Family, block: BlockSpec, in_channels: int, channels: tuple[int, ...]) -> None:
+        super().__init__()
+        inside, out_channels = channels
+        norm, act = norm_layer(family), get_act_layer(family.activation)
+        self.pool = "pool" in block.options
+        stride = 1 if self.pool else block.stride
+        self.conv1 = convolution(in_channels, inside, 1)
+        self.bn1 = norm(inside)
+        self.act1 = act(inplace=True)
+        self.conv2 = convolution(inside, inside, 3, stride=stride)
+        self.bn2 = norm(inside)
+        self.act2 = act(inplace=True)
+        self.conv3 = convolution(inside, out_channels, 1)
+        self.bn3 = norm(out_channels)
+        self.act3 = act(inplace=True)
+        self.downsample = None
+        if stride > 1 or in_channels != out_channels:
+            shortcut = convolution(in_channels, out_channels, 1, stride=stride)
+            self.downsample = nn.Sequential(shortcut, norm(out_channels))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.pool:
+            x = same_max_pool(x, 3)
+        y = self.act1(self.bn1(self.conv1(x)))
+        y = self.bn3(self.conv3(self.act2(self.bn2(self.conv2(y)))))
+        return self.act3(y + (x if self.downsample is None else self.downsample(x)))
+
+
 @register_encoder_block("double")
 class DoubleConv(nn.Module):
     """U-Net's two 3x3 convolutions (arXiv:1505.04597), behind a 2x2 max pool where they stride."""

@@ -23,7 +23,7 @@ from nasdepth.latency.predict.predictor import DELEGATES, runtime_of
 from nasdepth.packs.anchors import Anchor
 from nasdepth.packs.physical.card import Fit, Pack, PackCard
 from nasdepth.packs.physical.coefficients import Belief
-from nasdepth.packs.physical.fit import Observation, Prediction, fit, predict
+from nasdepth.packs.physical.fit import Observations, Prediction, fit, predict
 from nasdepth.packs.physical.prior import Prior
 from nasdepth.packs.source import Source
 
@@ -33,6 +33,8 @@ _ENOUGH = 15
 _FEWEST_CHECKED = 3
 _SD_FACTORS = (0.6, 3.0)
 _MOST_NOVELTY_SD = 2.0
+# A network that lies less beyond the others tells nothing of those that lie far beyond
+_LEAST_NOVELTY = 0.05
 _FIELDS = ("device", "os", *SETTING)
 _INTEGERS = ("cores", "threads", "os_bits")
 
@@ -42,37 +44,42 @@ class Seen:
     """Anchors of one precision as a fit sees them."""
 
     anchors: tuple[Anchor, ...]
-    observations: tuple[Observation, ...]
+    observations: Observations
 
     @classmethod
     def of(cls, anchors: Sequence[Anchor], belief: Belief, runtime: str) -> Seen:
-        observations = tuple(Observation.of(one.kernels, one.latency_ms, belief, runtime) for one in anchors)
+        observations = Observations.of(
+            [one.kernels for one in anchors],
+            [one.latency_ms for one in anchors],
+            belief,
+            runtime,
+            [one.setting_sd for one in anchors],
+        )
         return cls(tuple(anchors), observations)
 
     def chosen(self, indices: Sequence[int]) -> Seen:
-        return Seen(
-            tuple(self.anchors[index] for index in indices),
-            tuple(self.observations[index] for index in indices),
-        )
+        return Seen(tuple(self.anchors[index] for index in indices), self.observations.chosen(indices))
 
 
-def calibrated(seen: Seen, prior: Belief) -> Belief:
+def calibrated(seen: Seen, prior: Belief, near: Belief | None = None) -> Belief:
     """The fit, its intervals scaled so that they hold nine in ten networks that were left out.
 
-    Within the anchors' families by `sd_factor`, from ten folds; beyond them by `novelty_sd`, from leaving out
-    families. With fewer than 15 networks the prior's scales stand.
+    Within the anchors' families by `sd_factor`, from ten folds; beyond them by `novelty_sd`, from those
+    networks of left-out families that spend their time otherwise than all others. With fewer than 15 networks
+    the prior's scales stand. `near` is where the search begins, see `fit`.
     """
-    belief = fit(seen.observations, prior)
+    belief = fit(seen.observations, prior, near)
     if len(seen.anchors) < _ENOUGH:
         return belief
-    tested = _residuals(seen, prior, folds(seen.anchors))
+    tested = _residuals(seen, prior, folds(seen.anchors), belief)
     needed = nine_in_ten([abs(error) / one.inner_sd for error, one in tested]) / SD_OF_INTERVAL_90
     factor = float(np.clip(needed, *_SD_FACTORS))
     beyond = []
-    for error, one in _residuals(seen, prior, by_family(seen.anchors)):
-        needed = (error / (SD_OF_INTERVAL_90 * factor)) ** 2 - one.inner_sd**2
-        beyond.append(max(needed, 0.0) ** 0.5 / max(one.novelty, 1e-3))
-    if beyond:
+    for error, one in _residuals(seen, prior, by_family(seen.anchors), belief):
+        if one.novelty >= _LEAST_NOVELTY:
+            needed = (error / (SD_OF_INTERVAL_90 * factor)) ** 2 - one.inner_sd**2
+            beyond.append(max(needed, 0.0) ** 0.5 / one.novelty)
+    if len(beyond) >= _ENOUGH:
         belief = replace(belief, novelty_sd=min(nine_in_ten(beyond), _MOST_NOVELTY_SD))
     return replace(belief, sd_factor=factor)
 
@@ -80,29 +87,32 @@ def calibrated(seen: Seen, prior: Belief) -> Belief:
 def left_out(seen: Seen, prior: Belief, parts: Sequence[Sequence[int]]) -> list[Guess]:
     """Every part predicted by `calibrated` on the others."""
     answers = []
+    near = fit(seen.observations, prior)
     for part, kept in _splits(seen, parts):
-        belief = calibrated(seen.chosen(kept), prior)
-        answers += [guess_of(seen, index, belief) for index in part]
+        belief = calibrated(seen.chosen(kept), prior, near)
+        answers += guesses_of(seen.chosen(part), belief)
     return answers
 
 
-def guess_of(seen: Seen, index: int, belief: Belief) -> Guess:
-    """What a belief says of an anchor."""
-    anchor, guess = seen.anchors[index], predict(seen.observations[index], belief)
-    # errors of coefficients multiply: the interval is even on a logarithmic scale
-    spread = math.exp(SD_OF_INTERVAL_90 * guess.relative_sd(belief))
-    interval = (guess.latency_ms / spread, guess.latency_ms * spread)
-    return Guess(anchor.name, guess.latency_ms, interval, anchor.latency_ms, anchor.family)
+def guesses_of(seen: Seen, belief: Belief) -> list[Guess]:
+    """What a belief says of anchors."""
+    answers = []
+    for anchor, guess in zip(seen.anchors, predict(seen.observations, belief), strict=True):
+        # errors of coefficients multiply: the interval is even on a logarithmic scale
+        spread = math.exp(SD_OF_INTERVAL_90 * guess.relative_sd(belief))
+        interval = (guess.latency_ms / spread, guess.latency_ms * spread)
+        answers.append(Guess(anchor.name, guess.latency_ms, interval, anchor.latency_ms, anchor.family))
+    return answers
 
 
 def folds(anchors: Sequence[Anchor], count: int = FOLDS, seed: int = 0) -> list[list[int]]:
-    """Indices of anchors, dealt at random; a network that was measured twice stays together."""
-    names = sorted({one.name for one in anchors})
-    order = np.random.default_rng(seed).permutation(len(names))
-    dealt = {names[place]: index % count for index, place in enumerate(order)}
-    parts: list[list[int]] = [[] for _ in range(min(count, len(names)))]
+    """Indices of anchors, dealt at random; those of a group stay together."""
+    groups = sorted({one.group for one in anchors})
+    order = np.random.default_rng(seed).permutation(len(groups))
+    dealt = {groups[place]: index % count for index, place in enumerate(order)}
+    parts: list[list[int]] = [[] for _ in range(min(count, len(groups)))]
     for index, one in enumerate(anchors):
-        parts[dealt[one.name]].append(index)
+        parts[dealt[one.group]].append(index)
     return parts
 
 
@@ -130,6 +140,7 @@ def calibrate_pack(
     setting: Mapping[str, str | int] | None = None,
     sources: Sequence[Source] = (),
     latency: str = "median",
+    inferred: Sequence[str] = (),
 ) -> Pack:
     """Fit a pack to measured networks.
 
@@ -142,6 +153,7 @@ def calibrate_pack(
         setting: fields of the card; the prior's where it does not say.
         sources: of the anchors.
         latency: what the anchors' times are.
+        inferred: fields of the card that no source states, see `PackCard`.
 
     Raises:
         TableError: the prior has no coefficients for an anchor's precision, or the card lacks a field.
@@ -166,8 +178,10 @@ def calibrate_pack(
         if precision not in fits:
             fits[precision] = _moved(fit_before, before, fits)
     given = tuple(sources) + (() if isinstance(prior, Prior) else prior.card.sources)
+    if unknown := [name for name in inferred if name not in _FIELDS]:
+        raise TableError(f"{unknown[0]!r} is no field of a device card; they are {', '.join(_FIELDS)}")
     card = PackCard(**setting_of(prior, setting), date=date, prior=prior.name, latency=latency,
-                    sources=given, precisions=fits)  # fmt: skip
+                    sources=given, inferred=tuple(inferred), precisions=fits)  # fmt: skip
     return Pack(name, card)
 
 
@@ -223,13 +237,15 @@ def _moved(old: Fit, before: Mapping[str, Fit], fits: Mapping[str, Fit]) -> Fit:
     return Fit.of(moved, belief, old.networks)
 
 
-def _residuals(seen: Seen, prior: Belief, parts: Sequence[Sequence[int]]) -> list[tuple[float, Prediction]]:
+def _residuals(
+    seen: Seen, prior: Belief, parts: Sequence[Sequence[int]], near: Belief
+) -> list[tuple[float, Prediction]]:
     answers = []
     for part, kept in _splits(seen, parts):
-        belief = fit(seen.chosen(kept).observations, prior)
-        for index in part:
-            guess = predict(seen.observations[index], belief)
-            answers.append((float(np.log(guess.latency_ms / seen.anchors[index].latency_ms)), guess))
+        belief = fit(seen.observations.chosen(kept), prior, near)
+        tested = seen.observations.chosen(part)
+        for guess, measured_ms in zip(predict(tested, belief), tested.latency_ms, strict=True):
+            answers.append((float(np.log(guess.latency_ms / measured_ms)), guess))
     return answers
 
 

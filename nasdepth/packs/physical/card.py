@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from nasdepth.latency.accuracy import CrossValidation, NotNegative, Positive, Strict, Validation
 from nasdepth.latency.predict.card import DeviceSetting, with_five_digits
 from nasdepth.latency.predict.table import CardFile
-from nasdepth.packs.physical.coefficients import Belief, Roofline
+from nasdepth.packs.physical.coefficients import LEFT_OF_VARIANCE, Belief, Roofline
 from nasdepth.packs.physical.terms import TERMS
 from nasdepth.packs.source import Source
 
@@ -25,13 +25,17 @@ class Coefficient(Strict):
         ms: of the term's unit.
         relative_sd: of the coefficient.
         prior_ms: what the prior said.
-        anchored: whether measured networks have the term; where not, `ms` is the prior's.
+        prior_sd: relative sd of it before any network was measured. None in packs that were written before
+            0.3; there, what is not anchored has kept it.
+        anchored: whether measured networks inform the term: at most half of the variance before is left.
+            What is not anchored counts as unknown.
         shares: lowest and highest share of a measured network's time.
     """
 
     ms: Positive
     relative_sd: NotNegative
     prior_ms: Positive
+    prior_sd: Positive | None = None
     anchored: bool
     shares: tuple[float, float]
 
@@ -88,6 +92,7 @@ class Fit(Strict):
                 ms=with_five_digits(np.exp(belief.mean[index])),
                 relative_sd=with_five_digits(sd[index]),
                 prior_ms=with_five_digits(np.exp(prior.mean[index])),
+                prior_sd=with_five_digits(belief.unmeasured_sd[index]),
                 anchored=name in belief.anchored,
                 shares=(round(low, 4), round(high, 4)),
             )
@@ -119,6 +124,7 @@ class Fit(Strict):
             noise=self.noise,
             noise_count=float(self.networks),
             roofline=Roofline(self.peak_gflops, self.bandwidth_gb_s),
+            unmeasured_sd=np.array([_unmeasured_sd(one) for one in self.terms.values()]),
             anchored=frozenset(name for name, one in self.terms.items() if one.anchored),
             shares={name: one.shares for name, one in self.terms.items()},
             novelty_sd=self.novelty_sd,
@@ -135,6 +141,7 @@ class PackCard(DeviceSetting):
         prior: what the fit began with: a prior, or another pack.
         latency: what the anchors' times are, such as `median`.
         sources: of the anchors and of the prior.
+        inferred: fields of the setting that no source states and that the times speak for, such as `threads`.
         precisions: coefficients by precision.
     """
 
@@ -143,6 +150,7 @@ class PackCard(DeviceSetting):
     prior: str
     latency: str = "median"
     sources: tuple[Source, ...]
+    inferred: tuple[str, ...] = ()
     precisions: dict[Precision, Fit]
 
     @property
@@ -170,6 +178,11 @@ class PackCard(DeviceSetting):
 
 # A device pack of physical terms
 Pack = CardFile[PackCard]
+
+
+def _unmeasured_sd(one: Coefficient) -> float:
+    """Where the pack is too old to say, the least with which its terms are anchored or not."""
+    return one.prior_sd or one.relative_sd / (LEFT_OF_VARIANCE**0.5 if one.anchored else 1.0)
 
 
 def _positive(matrix: np.ndarray) -> np.ndarray:

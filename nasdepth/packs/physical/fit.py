@@ -15,6 +15,7 @@ from functools import lru_cache
 
 import numpy as np
 from scipy.optimize import least_squares
+from scipy.sparse import csr_array
 
 from nasdepth.kernels.kernel import Kernel
 from nasdepth.packs.physical.coefficients import Belief
@@ -23,7 +24,6 @@ from nasdepth.packs.physical.terms import TERMS, Term
 _NOISE_ROUNDS = 3
 # Less than what one device varies from run to run would be luck
 _LEAST_NOISE = 0.01
-_IN_ANCHORS = 2
 
 
 @lru_cache(maxsize=262144)
@@ -48,85 +48,145 @@ def network_amounts(kernels: Sequence[Kernel], terms: tuple[str, ...], runtime: 
 
 
 @dataclass(frozen=True)
-class Observation:
-    """A measured network in terms.
+class Observations:
+    """N measured networks in terms.
 
     Attributes:
-        kernels: (k, n) amounts of its kernels.
-        floors_ms: (k,) what each kernel takes at the roofline.
-        rest: (n,) amounts of the network beside its kernels.
-        latency_ms: measured.
+        kernels: (u, n) float64, amounts of the u kernels that differ.
+        floors_ms: (u,) what each of them takes at the roofline.
+        counts: (N, u) sparse, how often each network has each kernel.
+        rest: (N, n) amounts of the networks beside their kernels.
+        latency_ms: (N,) measured.
+        setting_sd: (N,) relative sd by which the setting of each may differ from that of the others.
     """
 
     kernels: np.ndarray
     floors_ms: np.ndarray
+    counts: csr_array
     rest: np.ndarray
-    latency_ms: float
+    latency_ms: np.ndarray
+    setting_sd: np.ndarray
 
     @classmethod
-    def of(cls, kernels: Sequence[Kernel], latency_ms: float, belief: Belief, runtime: str) -> Observation:
-        terms = belief.terms
+    def of(
+        cls,
+        networks: Sequence[Sequence[Kernel]],
+        latency_ms: Sequence[float],
+        belief: Belief,
+        runtime: str,
+        setting_sd: Sequence[float] = (),
+    ) -> Observations:
+        """From the kernels, in order, and the times of at least one network."""
+        numbers: dict[Kernel, int] = {}
+        rows, columns = [], []
+        for row, kernels in enumerate(networks):
+            rows += [row] * len(kernels)
+            columns += [numbers.setdefault(kernel, len(numbers)) for kernel in kernels]
+        shape = (len(networks), len(numbers))
         return cls(
-            np.array([kernel_amounts(kernel, terms) for kernel in kernels]).reshape(-1, len(terms)),
-            np.array([belief.roofline.ms(kernel) for kernel in kernels]),
-            network_amounts(kernels, terms, runtime),
-            latency_ms,
+            np.array([kernel_amounts(kernel, belief.terms) for kernel in numbers]),
+            np.array([belief.roofline.ms(kernel) for kernel in numbers]),
+            csr_array((np.ones(len(rows)), (rows, columns)), shape),
+            np.stack([network_amounts(kernels, belief.terms, runtime) for kernels in networks]),
+            np.array(latency_ms, np.float64),
+            np.array(setting_sd or [0.0] * len(networks)),
         )
 
+    def __len__(self) -> int:
+        return len(self.latency_ms)
 
-class _Stack:
-    """Observations as arrays, and their times as a function of log coefficients."""
-
-    def __init__(self, observations: Sequence[Observation]) -> None:
-        self.kernels = np.concatenate([one.kernels for one in observations])
-        self.floors = np.concatenate([one.floors_ms for one in observations])
-        self.rest = np.stack([one.rest for one in observations])
-        self.starts = np.cumsum([0, *(len(one.floors_ms) for one in observations)])[:-1]
-        self.log_ms = np.log([one.latency_ms for one in observations])
+    def chosen(self, indices: Sequence[int]) -> Observations:
+        """Some of the networks, in that order."""
+        rows = np.asarray(indices, int)
+        counts = self.counts[rows]
+        used = np.unique(counts.indices)
+        return Observations(
+            self.kernels[used],
+            self.floors_ms[used],
+            csr_array(counts[:, used]),
+            self.rest[rows],
+            self.latency_ms[rows],
+            self.setting_sd[rows],
+        )
 
     def times(self, logs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(N,) ms and (N, n) derivatives of their logarithms."""
-        values = np.exp(logs)
-        parts = self.kernels * values
-        sums = parts.sum(1)
-        parts[sums < self.floors] = 0.0
-        rest = self.rest * values
-        times = np.add.reduceat(np.maximum(sums, self.floors), self.starts) + rest.sum(1)
-        slopes = np.add.reduceat(parts, self.starts, axis=0) + rest
-        return times, slopes / times[:, None]
+        """(N,) ms and (N, n) derivatives by the logarithms of coefficients."""
+        return _Times(self).at(logs)
 
 
-def fit(observations: Sequence[Observation], belief: Belief) -> Belief:
-    """The belief after seeing observations; `novelty_sd` and `sd_factor` are left as they were."""
-    stack = _Stack(observations)
+class _Times:
+    """Times as a function of log coefficients; keeps what the next point is likely to need."""
+
+    def __init__(self, observations: Observations) -> None:
+        self.observations = observations
+        self.last: tuple[np.ndarray, tuple[np.ndarray, np.ndarray]] | None = None
+        self.free: tuple[np.ndarray, np.ndarray] | None = None
+
+    def at(self, logs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See `Observations.times`."""
+        if self.last is None or not np.array_equal(self.last[0], logs):
+            self.last = logs.copy(), self._computed(logs)
+        return self.last[1]
+
+    def _computed(self, logs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        seen, values = self.observations, np.exp(logs)
+        sums = seen.kernels @ values
+        times = seen.counts @ np.maximum(sums, seen.floors_ms) + seen.rest @ values
+        return times, self._amounts(sums >= seen.floors_ms) * values
+
+    def _amounts(self, free: np.ndarray) -> np.ndarray:
+        """(N, n) of the networks' terms; kernels at the roofline have none, no coefficient matters there."""
+        if self.free is None or not np.array_equal(self.free[0], free):
+            seen = self.observations
+            self.free = free, seen.counts @ (seen.kernels * free[:, None]) + seen.rest
+        return self.free[1]
+
+
+def fit(observations: Observations, belief: Belief, near: Belief | None = None) -> Belief:
+    """The belief after seeing observations; `novelty_sd` and `sd_factor` are left as they were.
+
+    Args:
+        observations: of at least one network.
+        belief: before.
+        near: where the search for the most probable coefficients begins; `belief` by default. The answer to a
+            similar question makes it several times shorter.
+    """
     precision = np.linalg.inv(belief.covariance)
     root = np.linalg.cholesky(precision).T
-    logs, noise = belief.mean, belief.noise
+    log_ms = np.log(observations.latency_ms)
+    times_of = _Times(observations)
+    near = near or belief
+    logs, noise = near.mean, near.noise
     for _ in range(_NOISE_ROUNDS):
+        sd = np.hypot(noise, observations.setting_sd)
 
-        def residuals(logs: np.ndarray, noise: float = noise) -> np.ndarray:
-            errors = np.log(stack.times(logs)[0]) - stack.log_ms
-            return np.concatenate([errors / noise, root @ (logs - belief.mean)])
+        def residuals(logs: np.ndarray, sd: np.ndarray = sd) -> np.ndarray:
+            errors = np.log(times_of.at(logs)[0]) - log_ms
+            return np.concatenate([errors / sd, root @ (logs - belief.mean)])
 
-        def jacobian(logs: np.ndarray, noise: float = noise) -> np.ndarray:
-            return np.concatenate([stack.times(logs)[1] / noise, root])
+        def jacobian(logs: np.ndarray, sd: np.ndarray = sd) -> np.ndarray:
+            times, slopes = times_of.at(logs)
+            return np.concatenate([slopes / (times * sd)[:, None], root])
 
         logs = least_squares(residuals, logs, jacobian, method="lm", xtol=1e-6, ftol=1e-8).x
         slopes = jacobian(logs)
         covariance = np.linalg.inv(slopes.T @ slopes)
+        # each network counts as far as its setting is that of the others
+        weights = (noise / sd) ** 2
         rows = slopes[: len(observations)]
-        explained = float(np.einsum("ij,jk,ik->", rows, covariance, rows))
-        errors = np.log(stack.times(logs)[0]) - stack.log_ms
-        squares = belief.noise_count * belief.noise**2 + float(errors @ errors)
-        noise = max((squares / (belief.noise_count + len(observations) - explained)) ** 0.5, _LEAST_NOISE)
+        explained = float(weights @ np.einsum("ij,jk,ik->i", rows, covariance, rows))
+        errors = np.log(times_of.at(logs)[0]) - log_ms
+        squares = belief.noise_count * belief.noise**2 + float(weights @ errors**2)
+        count = belief.noise_count + weights.sum() - explained
+        noise = max((squares / count) ** 0.5, _LEAST_NOISE)
     return replace(
         belief,
         mean=logs,
         covariance=covariance,
         noise=noise,
         noise_count=belief.noise_count + len(observations),
-        anchored=belief.anchored | _anchored(observations, belief.terms),
-        shares=_ranges(belief, stack.times(logs)[1]),
+        anchored=belief.anchored | _informed(belief, covariance),
+        shares=_ranges(belief, times_of.at(logs)[1]),
     )
 
 
@@ -144,17 +204,21 @@ class Prediction:
         return belief.sd_factor * (self.inner_sd**2 + beyond**2) ** 0.5
 
 
-def predict(observation: Observation, belief: Belief) -> Prediction:
-    """The time of a network; what was measured of it is not used."""
-    times, slopes = _Stack([observation]).times(belief.mean)
-    own = float(slopes[0] @ belief.covariance @ slopes[0])
-    novelty = belief.novelty(slopes[0] / slopes[0].sum())
-    return Prediction(float(times[0]), (own + belief.noise**2) ** 0.5, novelty)
+def predict(observations: Observations, belief: Belief) -> list[Prediction]:
+    """The times of networks; what was measured of them is not used."""
+    answers = []
+    for time_ms, slopes in zip(*observations.times(belief.mean), strict=True):
+        relative = slopes / time_ms
+        own = float(relative @ belief.covariance @ relative)
+        novelty = belief.novelty(slopes / slopes.sum())
+        answers.append(Prediction(float(time_ms), (own + belief.noise**2) ** 0.5, novelty))
+    return answers
 
 
-def _anchored(observations: Sequence[Observation], terms: tuple[str, ...]) -> frozenset[str]:
-    has = np.array([(one.kernels.sum(0) + one.rest) > 0 for one in observations]).sum(0)
-    return frozenset(name for name, count in zip(terms, has, strict=True) if count >= _IN_ANCHORS)
+def _informed(belief: Belief, covariance: np.ndarray) -> frozenset[str]:
+    after = replace(belief, covariance=covariance)
+    parts = np.eye(len(belief.terms))
+    return frozenset(name for name, one in zip(belief.terms, parts, strict=True) if after.informed(one))
 
 
 def _ranges(belief: Belief, slopes: np.ndarray) -> dict[str, tuple[float, float]]:

@@ -33,8 +33,8 @@ class _Part:
 class CalibratedPredictor(Predictor):
     """Sums of physical terms, with the pack's coefficients and their errors.
 
-    No kernel is faster than the pack's roofline. A kernel is `interpolated` where measured networks have all
-    its terms, otherwise `unknown`; nothing is `measured`.
+    No kernel is faster than the pack's roofline. A kernel is `interpolated` where measured networks inform
+    its time: at most half of the prior's variance is left. Otherwise it is `unknown`; nothing is `measured`.
 
     Attributes:
         table: the pack.
@@ -48,10 +48,6 @@ class CalibratedPredictor(Predictor):
         self.runtime = runtime_of(pack.card.delegate)
         self._beliefs = {name: fit.belief() for name, fit in pack.card.precisions.items()}
         self._values = {name: np.exp(belief.mean) for name, belief in self._beliefs.items()}
-        self._unanchored = {
-            block: np.array([name not in belief.anchored for name in belief.terms], np.float64)
-            for block, belief in self._beliefs.items()
-        }
         self._parts: dict[Kernel, _Part] = {}
 
     def estimate(self, kernels: Sequence[Kernel]) -> LatencyEstimate:
@@ -85,11 +81,11 @@ class CalibratedPredictor(Predictor):
         belief = self._beliefs[block]
         amounts = kernel_amounts(kernel, belief.terms)
         slopes_ms = amounts * self._values[block]
+        source: Source = "interpolated" if belief.informed(slopes_ms) else "unknown"
         latency_ms, floor_ms = float(slopes_ms.sum()), belief.roofline.ms(kernel)
         if latency_ms < floor_ms:  # at the roofline no coefficient matters
             latency_ms, slopes_ms = floor_ms, np.zeros_like(slopes_ms)
-        unknown = bool(amounts @ self._unanchored[block] > 0)
-        part = _Part(block, slopes_ms, latency_ms, floor_ms, "unknown" if unknown else "interpolated")
+        part = _Part(block, slopes_ms, latency_ms, floor_ms, source)
         self._parts[kernel] = part
         return part
 

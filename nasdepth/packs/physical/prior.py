@@ -57,6 +57,7 @@ class PrecisionPrior(Strict):
             covariance=np.diag(sd**2),
             noise=self.noise,
             roofline=Roofline(self.peak_gflops, self.bandwidth_gb_s),
+            unmeasured_sd=sd,
         )
 
 

@@ -1,8 +1,8 @@
-"""Physical terms: what an operation's time is made of, as functions of a kernel that never fall with size.
+"""Physical terms: what an operation's time is made of, as functions of a kernel.
 
 A term is code and has a name; a prior (`nasdepth.packs.physical.prior`) lists terms by name and says what
-each costs on a device. A time is the sum over terms of coefficient times amount, so it never falls where no
-amount does.
+each costs on a device. A time is the sum over terms of coefficient times amount. No amount falls with a size
+but that of a term which says so by `monotone`; so no time falls either where no such term has a part in it.
 """
 
 from __future__ import annotations
@@ -11,11 +11,19 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from nasdepth.kernels.kernel import BINARY, OPERATIONS, Kernel
+from nasdepth.kernels.kernel import BINARY, CONVOLUTIONS, OPERATIONS, Kernel
 from nasdepth.kernels.rules import partitions
 
-_TILE = 8  # rows and columns of what ruy and XNNPACK compute at once on aarch64
+_TILE = 8  # rows and columns of what ruy computes at once on aarch64, and columns of what XNNPACK does
 _CACHE_BYTES = 256e3
+# XNNPACK's micro-kernels for a Cortex-A72 compute 4 pixels by 8 channels (src/configs/gemm-config.c)
+_PIXELS = 4
+_CORES = 4
+# Fewer tiles of pixels than this are divided by channels, too (src/operators/convolution-nhwc.c,
+# target_tiles_per_thread = 5)
+_TILES_OF_WHOLE_ROWS = 5 * _CORES
+# Of a Cortex-A72's 1 MB of L2, half is what weights or values keep beside all else
+_HALF_L2_BYTES = 512e3
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +35,9 @@ class Term:
         unit: of the amount; a coefficient is in ms of it.
         meaning: one line.
         ops: operations that may have some of it; empty for a term of networks.
-        amount: of one kernel of these operations, not negative and not falling with channels, height, width
-            or window; None for a term of networks.
+        amount: of one kernel of these operations, not negative; None for a term of networks.
         of_network: amount of a whole network in order and its runtime; None for a term of kernels.
+        monotone: whether the amount never falls with a size.
     """
 
     name: str
@@ -38,6 +46,7 @@ class Term:
     ops: frozenset[str] = frozenset()
     amount: Callable[[Kernel], float] | None = None
     of_network: Callable[[Sequence[Kernel], str], float] | None = None
+    monotone: bool = True
 
     def of(self, kernel: Kernel) -> float:
         """Of a kernel of any operation."""
@@ -47,11 +56,11 @@ class Term:
 TERMS: dict[str, Term] = {}
 
 
-def term(name: str, unit: str, meaning: str, ops: Sequence[str]) -> Callable:
+def term(name: str, unit: str, meaning: str, ops: Sequence[str], *, monotone: bool = True) -> Callable:
     """Register a function of a kernel of some operations as a term."""
 
     def register(amount: Callable[[Kernel], float]) -> Callable[[Kernel], float]:
-        _add(Term(name, unit, meaning, frozenset(ops), amount=amount))
+        _add(Term(name, unit, meaning, frozenset(ops), amount=amount, monotone=monotone))
         return amount
 
     return register
@@ -132,6 +141,12 @@ def _gemm(kernel: Kernel) -> float:
     return round_up(rows, _TILE) * round_up(columns, _TILE) * depth / 1e6
 
 
+@term("tiled_mmac", "10^6 MAC", "multiplications in tiles of 4 pixels by 8 output channels", _GEMM)
+def _tiled(kernel: Kernel) -> float:
+    rows, columns, depth = _gemm_shape(kernel)
+    return round_up(rows, _PIXELS) * round_up(columns, _TILE) * depth / 1e6
+
+
 @term("gemm_moutputs", "10^6 sums", "sums that are begun, rounded off and stored, whatever the depth", _GEMM)
 def _gemm_outputs(kernel: Kernel) -> float:
     rows, columns, _ = _gemm_shape(kernel)
@@ -193,6 +208,53 @@ def _packed_spill(kernel: Kernel) -> float:
     return max(_packed_bytes(kernel) - _CACHE_BYTES, 0) / 1e6 if _gemm_shape(kernel)[0] > _TILE else 0.0
 
 
+@term(
+    *("streamed_mb", "MB", "weights beyond half of the L2 cache, read again by all cores in step", _GEMM),
+)
+def _streamed(kernel: Kernel) -> float:
+    tiles = _pixel_tiles(kernel)
+    # the first time stands in weights_mb
+    return _beyond_l2(kernel) * max(math.ceil(tiles / _CORES) - 1, 0) / 1e6
+
+
+@term(
+    *("unshared_mb", "MB", "the same where the cores read different weights: few tiles of pixels", _GEMM),
+    monotone=False,
+)
+def _unshared(kernel: Kernel) -> float:
+    """Cores begin with the same weights, and share what they read, where each gets whole tiles of pixels.
+
+    Up to 19 tiles are divided by channels, too, and dealt out evenly: where their number is no multiple of
+    four, the cores begin at two or at four places. So 16 tiles take less than 15.
+    """
+    tiles = _pixel_tiles(kernel)
+    if not 1 < tiles < _TILES_OF_WHOLE_ROWS:
+        return 0.0
+    places = _CORES // math.gcd(tiles, _CORES)
+    return _beyond_l2(kernel) * (tiles * places / _CORES - math.ceil(tiles / _CORES)) / 1e6
+
+
+def _pixel_tiles(kernel: Kernel) -> int:
+    return math.ceil(_gemm_shape(kernel)[0] / _PIXELS)
+
+
+def _beyond_l2(kernel: Kernel) -> float:
+    return max(_packed_bytes(kernel) - _HALF_L2_BYTES, 0)
+
+
+@term("conv_spill_mb", "MB", "inputs and outputs of convolutions beyond half of the L2 cache", CONVOLUTIONS)
+def _convolution_spill(kernel: Kernel) -> float:
+    return _spilled_mb(kernel)
+
+
+@term(
+    *("spill_mb", "MB", "inputs and outputs of all other operations beyond half of the L2 cache"),
+    tuple(op for op in OPERATIONS if op not in CONVOLUTIONS),
+)
+def _spill(kernel: Kernel) -> float:
+    return _spilled_mb(kernel)
+
+
 @term("elementwise_mb", "MB", "inputs and outputs of piecewise linear functions", (*_LINEAR, *_PIECEWISE))
 def _elementwise(kernel: Kernel) -> float:
     return _moved_mb(kernel)
@@ -216,6 +278,30 @@ def _pool(kernel: Kernel) -> float:
     if kernel.op == "mean":
         return kernel.in_height * kernel.in_width * kernel.in_channels / 1e6
     return _outputs(kernel) * kernel.kernel_height * kernel.kernel_width
+
+
+@term(
+    *(
+        "window_pool_mvalues",
+        "10^6 values",
+        "values that pools over part of the image read, window by window",
+    ),
+    ("average_pool2d", "max_pool2d"),
+)
+def _window_pool(kernel: Kernel) -> float:
+    return 0.0 if _is_global_pool(kernel) else _pool(kernel)
+
+
+@term(
+    *("global_pool_mvalues", "10^6 values", "values that means over the whole image read, on one core"),
+    ("average_pool2d", "mean"),
+)
+def _global_pool(kernel: Kernel) -> float:
+    return _pool(kernel) if _is_global_pool(kernel) else 0.0
+
+
+def _is_global_pool(kernel: Kernel) -> bool:
+    return kernel.op == "mean" or kernel.out_pixels == 1
 
 
 @term(
@@ -258,6 +344,10 @@ def _quantize(kernel: Kernel) -> float:
 
 def _moved_mb(kernel: Kernel) -> float:
     return (kernel.in_bytes + kernel.out_bytes) / 1e6
+
+
+def _spilled_mb(kernel: Kernel) -> float:
+    return max(kernel.in_bytes + kernel.out_bytes - _HALF_L2_BYTES, 0) / 1e6
 
 
 def _outputs(kernel: Kernel) -> float:

@@ -8,7 +8,8 @@ from abc import ABC, abstractmethod
 import numpy as np
 from scipy.special import log_ndtr, ndtr
 
-from nasdepth.score import C_PER_MS, SI_RMSE_EXPONENT
+from nasdepth.score import SI_RMSE_EXPONENT
+from nasdepth.searching.goals import SCORE, Goal
 
 _LOG_SQRT_2_PI = 0.5 * math.log(2 * math.pi)
 # In standard deviations below the best: where one form loses its digits, the next has them
@@ -38,11 +39,11 @@ class Acquisition(ABC):
         """How good candidates of a believed si-RMSE are; the larger the better."""
 
 
-class ScoreImprovement(Acquisition):
-    """The logarithm of the expected improvement of log2 of the score.
+class MeritImprovement(Acquisition):
+    """The logarithm of the expected improvement of a goal's merit, such as log2 of the challenge's score.
 
     Expected improvement is of Jones, Schonlau and Welch 1998, "Efficient Global Optimization of Expensive
-    Black-Box Functions". The score's latency term is the estimate; only si-RMSE and what the estimate is
+    Black-Box Functions". The merit's latency term is the estimate; only si-RMSE and what the estimate is
     unsure by are uncertain. An improvement counts as far as the candidate is expected to be of use (Gardner
     et al. 2014, "Bayesian Optimization with Inequality Constraints"): the score alone would take the fastest
     network, even one that has learnt nothing.
@@ -51,24 +52,31 @@ class ScoreImprovement(Acquisition):
         si_rmse, latency_ms: (trained candidates,) believed si-RMSE, and latency; the best useful one is to
             beat, or any where none is useful.
         useful_below: si-RMSE from which a candidate is of no use.
+        goal: whose merit.
     """
 
-    def __init__(self, si_rmse: np.ndarray, latency_ms: np.ndarray, useful_below: float = math.inf) -> None:
-        self._useful_below = useful_below
+    def __init__(
+        self,
+        si_rmse: np.ndarray,
+        latency_ms: np.ndarray,
+        useful_below: float = math.inf,
+        goal: Goal = SCORE,
+    ) -> None:
+        self._useful_below, self._goal = useful_below, goal
         useful = si_rmse < useful_below
-        scores = log2_scores(si_rmse, latency_ms)
+        scores = goal.merit(si_rmse, latency_ms)
         self._best = float(scores[useful].max() if useful.any() else scores.min())
 
     def gain(
         self, mean: np.ndarray, sd: np.ndarray, latency_ms: np.ndarray, latency_sd: np.ndarray
     ) -> np.ndarray:
-        spread = np.hypot(SI_RMSE_EXPONENT * sd, latency_sd)
-        gain = log_expected_excess(log2_scores(mean, latency_ms) - self._best, spread)
+        spread = np.hypot(self._goal.exponent * sd, self._goal.octaves_sd(latency_ms, latency_sd))
+        gain = log_expected_excess(self._goal.merit(mean, latency_ms) - self._best, spread)
         return gain + log_ndtr((self._useful_below - mean) / sd)
 
     def standing(self, si_rmse: np.ndarray, latency_ms: np.ndarray) -> np.ndarray:
         useless = si_rmse >= self._useful_below
-        return log2_scores(si_rmse, latency_ms) - _USELESS_OCTAVES * useless
+        return self._goal.merit(si_rmse, latency_ms) - _USELESS_OCTAVES * useless
 
 
 class HypervolumeImprovement(Acquisition):
@@ -112,11 +120,6 @@ class HypervolumeImprovement(Acquisition):
     def standing(self, si_rmse: np.ndarray, latency_ms: np.ndarray) -> np.ndarray:
         step = np.searchsorted(self._starts, np.log2(latency_ms), side="right") - 1
         return self._levels[step] - si_rmse
-
-
-def log2_scores(si_rmse: np.ndarray, latency_ms: np.ndarray) -> np.ndarray:
-    """`nasdepth.score.log2_score` of arrays; a believed si-RMSE may be negative."""
-    return -SI_RMSE_EXPONENT * si_rmse - np.log2(C_PER_MS * latency_ms)
 
 
 def expected_excess(mean: np.ndarray, sd: np.ndarray) -> np.ndarray:

@@ -10,10 +10,16 @@ from typing import Literal
 from nasdepth.architecture import Architecture
 from nasdepth.latency import LatencyEstimate
 from nasdepth.models.pretrained import weights_here
+from nasdepth.searching.goals import SCORE, Goal
 from nasdepth.searching.records import TrialRecord
 from nasdepth.space import SearchSpace
 
 Mode = Literal["score", "pareto"]
+
+
+def mode_of(goal: Goal) -> Mode:
+    """How many values a study of a goal has, in the words of samplers: `score` for one, `pareto` for two."""
+    return "pareto" if goal.front else "score"
 
 
 def _has_weights(family: str) -> bool:
@@ -28,7 +34,7 @@ class SamplerContext:
         space: what may be proposed.
         latencies: the latency estimates of many architectures, in order; None where the table cannot answer.
         runtime: whose kernels the device executes, as `nasdepth.latency.architecture_kernels` takes it.
-        mode: `score` for one objective, `pareto` for si-RMSE and latency side by side.
+        goal: what makes one network better than another.
         max_latency_ms: nothing slower is proposed; None for no bound.
         seed: of every random draw.
         trials: number of trials that the study held when the sampler was made.
@@ -43,7 +49,7 @@ class SamplerContext:
     space: SearchSpace
     latencies: Callable[[Sequence[Architecture]], list[LatencyEstimate | None]]
     runtime: str = "xnnpack"
-    mode: Mode = "score"
+    goal: Goal = SCORE
     max_latency_ms: float | None = None
     seed: int = 0
     trials: int = 0
@@ -52,6 +58,11 @@ class SamplerContext:
     too_slow: Callable[[float], str] = lambda _: ""
     pretrained: Callable[[str], bool] = _has_weights
     mean_map_si_rmse: float | None = None
+
+    @property
+    def mode(self) -> Mode:
+        """`score` where one value is maximised, `pareto` where si-RMSE and latency stand side by side."""
+        return mode_of(self.goal)
 
     @property
     def useful_below(self) -> float:

@@ -7,7 +7,6 @@ import random
 import numpy as np
 
 from nasdepth.architecture import Architecture
-from nasdepth.searching.sampling.acquisition import log2_scores
 from nasdepth.searching.sampling.context import SamplerContext
 from nasdepth.searching.sampling.observations import Observations
 from nasdepth.searching.sampling.proposing import ProposingSampler
@@ -31,7 +30,7 @@ class RegularisedEvolutionSampler(ProposingSampler):
         self._population, self._tournament = population, tournament
 
     def propose(self, seen: Observations, number: int, rng: random.Random) -> Architecture:
-        scores = log2_scores(seen.si_rmse, seen.latency_ms)
+        scores = self.context.goal.merit(seen.si_rmse, seen.latency_ms)
         living = [
             (bool(si_rmse < self.context.useful_below), float(score), one)
             for si_rmse, score, one in zip(seen.si_rmse, scores, seen.architectures, strict=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from nasdepth.architecture import Architecture
 from nasdepth.models import name_of
-from nasdepth.searching.sampling.acquisition import Acquisition, HypervolumeImprovement, ScoreImprovement
+from nasdepth.searching.sampling.acquisition import Acquisition, HypervolumeImprovement, MeritImprovement
 from nasdepth.searching.sampling.candidates import Candidate
 from nasdepth.searching.sampling.context import SamplerContext
 from nasdepth.searching.sampling.features import PRODUCTS, columns, groups
@@ -43,7 +43,7 @@ class LatencyAwareSampler(ProposingSampler):
 
     Each proposal is the best by expected improvement of a few hundred to thousands of candidates: a random
     pool that is drawn once, children of the best so far, and neighbours of the best of these. The improvement
-    is of the score with the candidate's own latency put in; with `mode="pareto"` it is of the dominated
+    is of the goal's merit with the candidate's own latency put in; for a front it is of the dominated
     hypervolume. What the improvement is measured from is the best as the surrogate believes it, so a lucky
     training does not stop the search. It counts as far as a candidate is expected to beat the mean depth map.
 
@@ -122,7 +122,9 @@ class LatencyAwareSampler(ProposingSampler):
             return None
         acquisition: Acquisition
         if context.mode == "score":
-            acquisition = ScoreImprovement(mean[counts], latency_ms[counts], context.useful_below)
+            acquisition = MeritImprovement(
+                mean[counts], latency_ms[counts], context.useful_below, context.goal
+            )
         else:
             acquisition = HypervolumeImprovement(
                 mean[counts], latency_ms[counts], context.max_latency_ms, context.useful_below

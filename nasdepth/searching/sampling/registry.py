@@ -10,7 +10,8 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 
 from nasdepth.errors import StudyError
-from nasdepth.searching.sampling.context import Mode, SamplerContext
+from nasdepth.searching.goals import Goal
+from nasdepth.searching.sampling.context import Mode, SamplerContext, mode_of
 from nasdepth.searching.sampling.evolution import RegularisedEvolutionSampler
 from nasdepth.searching.sampling.latency_aware import LatencyAwareSampler
 
@@ -54,17 +55,18 @@ def register_sampler(name: str, *modes: Mode) -> Callable[[Make], Make]:
     return register
 
 
-def check_sampler(name: str, mode: Mode) -> None:
+def check_sampler(name: str, goal: Goal) -> None:
     """Refuse a sampler that there is not, or that cannot do what is asked.
 
     Raises:
         StudyError: the message names the samplers that can.
     """
+    mode = mode_of(goal)
     able = ", ".join(other for other, entry in SAMPLERS.items() if mode in entry.modes)
     if name not in SAMPLERS:
         raise StudyError(f"`sampler` is {name!r}; it must be one of {', '.join(SAMPLERS)}")
     if mode not in SAMPLERS[name].modes:
-        raise StudyError(f"sampler {name} cannot search with `objective` {mode}; these can: {able}")
+        raise StudyError(f"sampler {name} cannot search with `objective` {goal.text}; these can: {able}")
 
 
 def make_sampler(name: str, context: SamplerContext) -> BaseSampler:
@@ -73,7 +75,7 @@ def make_sampler(name: str, context: SamplerContext) -> BaseSampler:
     Raises:
         StudyError: see `check_sampler`.
     """
-    check_sampler(name, context.mode)
+    check_sampler(name, context.goal)
     with warnings.catch_warnings():
         # what Optuna calls experimental is used on purpose
         warnings.simplefilter("ignore", ExperimentalWarning)

@@ -25,7 +25,6 @@ from nasdepth.latency import (
 from nasdepth.latency.measure import build_table, plan_kernels, table_name
 from nasdepth.latency.measure.bench import _PASSES_TO_KNOW, REFERENCE_NETWORKS, REFERENCES, Bench, _lots
 from nasdepth.latency.measure.journal import Journal
-from nasdepth.latency.measure.random_kernels import random_kernels
 from nasdepth.space import SearchSpace
 
 TINY = """
@@ -102,7 +101,7 @@ def test_interrupted_build_resumes_without_measuring_again(space, tmp_path):
     device, out = QuickDevice(), tmp_path / "tables"
     with pytest.raises(KeyboardInterrupt):
         build_table(device, space, out, calibration=0, validate=0, progress=_stop_at(21))
-    (journal,) = out.iterdir()
+    (journal,) = out.glob("*.jsonl")
     assert journal.name == f"{table_name(device.describe())}.partial.jsonl"
     kept = [json.loads(line)["key"] for line in journal.read_text().splitlines()[1:]]
     assert len([key for key in kept if not key.startswith("reference")]) == 21
@@ -114,8 +113,8 @@ def test_interrupted_build_resumes_without_measuring_again(space, tmp_path):
         again, space, out, calibration=0, validate=0, progress=lambda *step: seen.append(step)
     )
     assert again.asked == {*plan_kernels(space)[20:], *REFERENCES.values()}
-    assert [done for done, _, _ in seen] == list(range(1, kernels + 2))
-    assert {total for _, total, _ in seen} == {kernels + 1}
+    assert [done for done, _, _ in seen] == list(range(1, kernels - 20 + 2))
+    assert {total for _, total, _ in seen} == {kernels - 20 + 1}
     assert set(table.timings) == set(plan_kernels(space)) and table.card.validation is None
     assert sorted(path.suffix for path in out.iterdir()) == [".gz", ".yaml"]
     loaded = LatencyTable.load(out / f"{table.name}.csv")
@@ -141,7 +140,7 @@ def test_ctrl_c_in_a_real_process_keeps_what_was_measured(space, tmp_path):
     process.stdout.readline()
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
-    assert process.returncode != 0 and "KeyboardInterrupt" in stderr
+    assert process.returncode != 0 and ("KeyboardInterrupt" in stderr or "BuildStopped" in stderr)
     lines = (tmp_path / "one.partial.jsonl").read_text().splitlines()
     assert len(lines) >= 2 and all(map(json.loads, lines))
     assert not (tmp_path / "one.csv.gz").exists()
@@ -164,20 +163,6 @@ def test_a_refused_kernel_is_a_row_and_not_the_end(space, tmp_path):
     table = build_table(Picky(), space, tmp_path, calibration=0, validate=0)
     assert table.rejected and {kernel.kind for kernel in table.rejected} == {"dw_k3x3s2"}
     assert LatencyTable.load(tmp_path / f"{table.name}.csv").rejected == table.rejected
-
-
-def test_time_limit_ends_with_a_usable_table(space, tmp_path):
-    table = build_table(
-        QuickDevice(), space, tmp_path, minutes=1e-6, calibration=0, validate=0, progress=None
-    )
-    assert len(table.timings) < len(plan_kernels(space))
-    assert {kernel.kind for kernel in table.timings} == {kernel.kind for kernel in plan_kernels(space)}
-
-
-def test_time_limit_measures_some_of_every_kind_of_other_makers_kernels(space, tmp_path):
-    table = build_table(QuickDevice(), space, tmp_path, minutes=1e-6, calibration=0, validate=0, general=True)
-    kinds = {kernel.kind for kernel in [*plan_kernels(space), *random_kernels()]}
-    assert {kernel.kind for kernel in table.timings} == kinds
 
 
 def test_where_the_predictor_is_least_sure_a_refused_kind_is_left_out(space, tmp_path, monkeypatch):
@@ -213,7 +198,10 @@ def test_networks_of_what_the_device_refuses_alone_are_left_out(space, tmp_path)
 
 
 def test_a_finished_table_is_extended_and_not_measured_again(space, tmp_path):
-    first = build_table(QuickDevice(), space, tmp_path, minutes=1e-6, calibration=0, validate=0)
+    whole = build_table(QuickDevice(), space, tmp_path, calibration=0, validate=0)
+    half = dict(list(whole.timings.items())[::2])
+    first = replace(whole, timings=half).with_card()
+    first.save(tmp_path)
     again = QuickDevice()
     table = build_table(again, space, tmp_path, calibration=0, validate=0)
     assert set(first.timings) < set(table.timings) == set(plan_kernels(space))
@@ -223,7 +211,7 @@ def test_a_finished_table_is_extended_and_not_measured_again(space, tmp_path):
 
 
 def test_a_table_of_another_setting_is_not_extended(space, tmp_path):
-    build_table(QuickDevice(1), space, tmp_path, "one", minutes=1e-6, calibration=0, validate=0)
+    build_table(QuickDevice(1), space, tmp_path, "one", calibration=0, validate=0)
     with pytest.raises(TableError, match=r"table one was measured with threads 1, but the device has 2"):
         build_table(QuickDevice(2), space, tmp_path, "one", calibration=0, validate=0)
 
@@ -231,20 +219,19 @@ def test_a_table_of_another_setting_is_not_extended(space, tmp_path):
 def test_a_slow_reference_repeats_the_measurement(space, tmp_path, monkeypatch):
     monkeypatch.setattr("nasdepth.latency.measure.bench._ATTEMPTS", 2)
 
-    class Disturbed(QuickDevice):
-        calls = 0
+    calls = []
 
+    class Disturbed(QuickDevice):
         def measure(self, models, **options):
-            Disturbed.calls += 1
-            slow = 3.0 if Disturbed.calls == _PASSES_TO_KNOW + 1 else 1.0
+            calls.append({path.read_bytes() for path in models})
+            slow = 3.0 if len(calls) == _PASSES_TO_KNOW + 1 else 1.0
             for one in super().measure(models):
                 scaled = one.latency_ms * slow
                 yield Measurement(one.model, scaled, one.median_ms * slow, scaled, one.spread, one.runs)
 
-    device = Disturbed()
-    table = build_table(device, space, tmp_path, minutes=1e-6, calibration=0, validate=0)
-    lots = -(-len(table.timings) // 44)
-    assert Disturbed.calls > _PASSES_TO_KNOW + lots  # at least one was measured again
+    build_table(Disturbed(), space, tmp_path, calibration=0, validate=0)
+    disturbed, again = calls[_PASSES_TO_KNOW : _PASSES_TO_KNOW + 2]
+    assert disturbed == again
 
 
 class Replayed(LocalDevice):

@@ -6,11 +6,11 @@ from scipy.integrate import quad
 from scipy.stats import norm
 
 from nasdepth.score import log2_score
+from nasdepth.searching.goals import SCORE, parse_goal
 from nasdepth.searching.sampling.acquisition import (
     HypervolumeImprovement,
-    ScoreImprovement,
+    MeritImprovement,
     expected_excess,
-    log2_scores,
     log_expected_excess,
 )
 
@@ -20,7 +20,7 @@ RNG = np.random.default_rng(0)
 def test_scores_are_the_projects():
     si_rmse, latency_ms = np.array([0.2, 0.31]), np.array([1.0, 7.5])
     expected = [log2_score(*pair) for pair in zip(si_rmse, latency_ms, strict=True)]
-    assert log2_scores(si_rmse, latency_ms) == pytest.approx(expected)
+    assert SCORE.merit(si_rmse, latency_ms) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("mean", [-8.0, -1.0, 0.0, 0.3, 4.0])
@@ -41,7 +41,7 @@ def test_the_logarithm_falls_steadily_where_the_expectation_underflows():
 
 
 def test_improvement_is_of_the_best_that_is_believed():
-    acquisition = ScoreImprovement(np.array([0.25, 0.3]), np.array([2.0, 1.0]))
+    acquisition = MeritImprovement(np.array([0.25, 0.3]), np.array([2.0, 1.0]))
     best = log2_score(0.25, 2.0)
     mean, sd = np.array([0.24, 0.26]), np.array([0.01, 0.02])
     latency_ms, latency_sd = np.array([1.9, 2.2]), np.array([0.05, 0.3])
@@ -54,7 +54,7 @@ def test_improvement_is_of_the_best_that_is_believed():
 
 
 def test_faster_better_and_less_sure_rank_higher():
-    acquisition = ScoreImprovement(np.array([0.25]), np.array([2.0]))
+    acquisition = MeritImprovement(np.array([0.25]), np.array([2.0]))
 
     def gain(mean=0.26, sd=0.01, latency_ms=2.0, latency_sd=0.05):
         given = (np.array([one]) for one in (mean, sd, latency_ms, latency_sd))
@@ -102,8 +102,8 @@ def test_what_is_hardly_of_use_gains_little():
     limit, sd = 0.3, np.full(3, 0.01)
     trained, latency_ms = np.array([0.2, 0.31]), np.array([4.0, 0.1])
     # what is to beat is the useful one, though the other scores more
-    acquisition = ScoreImprovement(trained, latency_ms, limit)
-    plain = ScoreImprovement(trained[:1], latency_ms[:1])
+    acquisition = MeritImprovement(trained, latency_ms, limit)
+    plain = MeritImprovement(trained[:1], latency_ms[:1])
     mean, ms = np.array([0.2, 0.3, 0.35]), np.array([2.0, 0.5, 0.05])
     gain = acquisition.gain(mean, sd, ms, np.full(3, 0.05))
     chance = np.log(norm.cdf((limit - mean) / sd))
@@ -121,3 +121,10 @@ def test_the_area_ends_where_nothing_is_of_use():
     assert useless == pytest.approx(0, abs=1e-6)
     # from 0.3 ms to the good one at 4 ms, and no further down than the limit
     assert useful == pytest.approx(0.01 * np.log2(4.0 / 0.3), rel=1e-3)
+
+
+def test_quality_gains_by_si_rmse_alone():
+    acquisition = MeritImprovement(np.array([0.25]), np.array([2.0]), goal=parse_goal("quality"))
+    mean, sd = np.array([0.24, 0.24, 0.20]), np.full(3, 0.01)
+    fast, slow, better = acquisition.gain(mean, sd, np.array([1.0, 9.0, 9.0]), np.full(3, 0.3))
+    assert fast == slow < better

@@ -4,6 +4,7 @@ import pytest
 from optuna.samplers import RandomSampler
 
 from nasdepth.searching import Outcome, TrialRecord
+from nasdepth.searching.goals import parse_goal
 from nasdepth.searching.records import pareto_front
 from nasdepth.searching.sampling import LatencyAwareSampler
 from nasdepth.searching.sampling.latency_aware import columns_of
@@ -17,7 +18,7 @@ def started(world, mode="score", count=12, **changes):
     """A study with some trainings, and a sampler for it."""
     study = world.study(mode)
     world.add(study, *(world.record(number, one) for number, one in enumerate(world.sample(count))))
-    study.sampler = LatencyAwareSampler(world.context(mode=mode, **changes))
+    study.sampler = LatencyAwareSampler(world.context(goal=parse_goal(mode), **changes))
     return study
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from nasdepth.errors import StudyError
 from nasdepth.searching import Outcome
+from nasdepth.searching.goals import parse_goal
 from nasdepth.searching.sampling import (
     DEFAULT_SAMPLER,
     SAMPLERS,
@@ -23,7 +24,7 @@ def test_every_sampler_searches_the_full_space(world, name, mode):
     world.add(study, *(world.record(number, one) for number, one in enumerate(world.sample(11))))
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # nothing that Optuna would say on stderr
-        study.sampler = make_sampler(name, world.context(mode=mode, trials=11))
+        study.sampler = make_sampler(name, world.context(goal=parse_goal(mode), trials=11))
         proposed = world.search(study, 3)
     assert len(set(proposed)) == 3 and all(world.space.contains(one) for one in proposed)
 
@@ -32,29 +33,29 @@ def test_every_sampler_searches_the_full_space(world, name, mode):
 def test_a_resumed_one_does_not_repeat_the_first_draws(world, name):
     mode = SAMPLERS[name].modes[0]
     study = world.study(mode)
-    study.sampler = make_sampler(name, world.context(mode=mode, seed=5))
+    study.sampler = make_sampler(name, world.context(goal=parse_goal(mode), seed=5))
     first = world.search(study, 2)
-    study.sampler = make_sampler(name, world.context(mode=mode, seed=5, trials=2))
+    study.sampler = make_sampler(name, world.context(goal=parse_goal(mode), seed=5, trials=2))
     assert not set(first) & set(world.search(study, 2))
 
 
 def test_the_warning_filters_stay_as_they_were(world):
     before = list(warnings.filters)
     for name, mode in CASES:
-        make_sampler(name, world.context(mode=mode))
+        make_sampler(name, world.context(goal=parse_goal(mode)))
     assert warnings.filters == before
 
 
 def test_what_there_is_not_is_named():
     with pytest.raises(StudyError, match=r"`sampler` is 'magic'; it must be one of latency-aware, tpe"):
-        check_sampler("magic", "score")
+        check_sampler("magic", parse_goal("score"))
     with pytest.raises(StudyError, match=r"evolution cannot search with `objective` pareto; these can: lat"):
-        check_sampler("evolution", "pareto")
+        check_sampler("evolution", parse_goal("pareto"))
     with pytest.raises(StudyError, match="nsga2 cannot search with `objective` score") as error:
-        check_sampler("nsga2", "score")
+        check_sampler("nsga2", parse_goal("score"))
     assert "nsga2" not in str(error.value).partition("these can")[2]
-    check_sampler(DEFAULT_SAMPLER, "score")
-    check_sampler(DEFAULT_SAMPLER, "pareto")
+    check_sampler(DEFAULT_SAMPLER, parse_goal("score"))
+    check_sampler(DEFAULT_SAMPLER, parse_goal("pareto"))
 
 
 def test_another_can_be_registered(world, monkeypatch):
