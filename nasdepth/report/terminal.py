@@ -56,6 +56,7 @@ def trials_table(title: str, records: Iterable[TrialRecord]) -> Table:
     """
     records = list(records)
     again = any(record.confirmed_score is not None for record in records)
+    quantised = any(record.precision != "float32" for record in records)
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     for heading in ("trial", "score (proxy)", "si-RMSE (proxy)"):
         table.add_column(heading, justify="right")
@@ -63,6 +64,8 @@ def trials_table(title: str, records: Iterable[TrialRecord]) -> Table:
         table.add_column(heading, justify="right")
     for heading in ("latency ms (est.)", "90 % interval (est.)", "measured ms"):
         table.add_column(heading, justify="right")
+    if quantised:
+        table.add_column("precision")
     table.add_column("outcome")
     table.add_column("architecture", overflow="fold")
     for record in records:
@@ -74,6 +77,7 @@ def trials_table(title: str, records: Iterable[TrialRecord]) -> Table:
             figure(record.estimated_latency_ms, 3),
             interval(record.estimated_latency_low_ms, record.estimated_latency_high_ms),
             figure(record.measured_latency_ms, 3),
+            *((record.precision,) if quantised else ()),
             str(record.outcome),
             (f"[bold]{record.name}[/bold] " if record.name else "") + str(record.architecture),
         )

@@ -21,11 +21,20 @@ def lively(architecture: Architecture) -> nn.Module:
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.weight, 0.9, 1.3)
             nn.init.uniform_(module.bias, -0.1, 0.3)
+
+    def blocks(seed: int) -> torch.Tensor:
+        drawn = torch.randint(0, 256, (4, 3, 12, 16), generator=torch.Generator().manual_seed(seed))
+        return nn.functional.interpolate(drawn.float(), (480, 640), mode="bilinear")
+
     # as after a training: every channel of a batch normalisation has seen images
     net.train()
     with torch.no_grad():
         for seed in range(6):
-            blocks = torch.randint(0, 256, (4, 3, 12, 16), generator=torch.Generator().manual_seed(seed))
-            net(nn.functional.interpolate(blocks.float(), (480, 640), mode="bilinear"))
-    nn.init.normal_(net.head.weight, std=4.0)
-    return net.eval()
+            net(blocks(seed))
+        net.eval()
+        decoded = net.decode(net.resize(blocks(9)))
+        nn.init.normal_(net.head.weight)
+        varies = nn.functional.conv2d(decoded, net.head.weight)
+        net.head.weight *= 0.8 / varies.std()
+        net.head.bias.fill_(3.0 - 0.8 * float(varies.mean() / varies.std()))
+    return net

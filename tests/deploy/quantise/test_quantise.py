@@ -219,7 +219,7 @@ def test_what_cannot_be_quantised_says_why(rich_file, converted, calibration, sc
 
 def test_calibration_images_are_spread_and_none_is_compared_on_too(scenes):
     chosen = Calibration.of(scenes, "scenes", 10)
-    assert (len(chosen.seen), len(chosen.held_back)) == (20, 4)
+    assert (len(chosen.seen), len(chosen.held_back)) == (10, 4)
     five = Calibration.of(scenes.subset(range(5)), "five")
     assert (len(five.seen), len(five.held_back)) == (4, 1)
     both = [image.tobytes() for image in (*chosen.seen, *chosen.held_back)]
