@@ -181,6 +181,8 @@ def open_retraining(
     device: str | None = None,
     threads: int | None = None,
     seed: int = 0,
+    precision: Precision = "float32",
+    calibration_images: int = 100,
     out: str | Path | None = None,
 ) -> Retraining:
     """All that a full training needs, checked before anything is trained; `run()` trains.
@@ -208,6 +210,9 @@ def open_retraining(
             A time of another device than the table's gives no score.
         threads: of the runtime on the device; the table's on the table's own device, otherwise 1.
         seed: random seed of the trainings.
+        precision: of the file that is scored and measured: float32, fp16, or int8, which is calibrated on the
+            training split and kept beside the float32 file.
+        calibration_images: how many of its images; at least 5.
         out: where checkpoints, models and results go; `retrain` in the run's folder by default.
 
     Raises:
@@ -239,6 +244,8 @@ def open_retraining(
         threads=threads,
         labels=Path(labels) if labels else None,
         seed=seed,
+        precision=_known(precision),
+        calibration_images=calibration_images,
     )
 
 
@@ -251,7 +258,7 @@ def predict_latency(
         network: architecture, its string, a named or published design (`mobilenet-v2-0.5-160`), or a
             `.tflite` file.
         table: latency table or device pack, a file or the name of one that ships.
-        precision: of published designs, float32 or int8; other networks say it themselves.
+        precision: that it is deployed in, float32 or int8; a quantised `.tflite` says it itself.
 
     Raises:
         TableError: the table cannot be read.
@@ -569,11 +576,7 @@ def export(
         DataError: the calibration data cannot be read, or has fewer than 5 images.
         NasdepthError: there is no such architecture, or the file cannot be written.
     """
-    if precision not in get_args(Precision):
-        raise NasdepthError(
-            f"`precision` is {precision!r}; it must be one of {', '.join(get_args(Precision))}"
-        )
-    require_calibration(precision, calibration)
+    require_calibration(_known(precision), calibration)
     network, trained = _network(source)
     images, split = None, None
     if calibration is not None and precision != "float32":
@@ -590,6 +593,15 @@ def export(
         write_json(Path(report), _export_report(written))
     architecture = None if isinstance(network, Path) else str(network.architecture)
     return Exported(**vars(written), architecture=architecture, trained=trained, warnings=tuple(warnings))
+
+
+def _known(precision: Precision) -> Precision:
+    """A precision, of which type checkers say nothing in a notebook."""
+    if precision not in get_args(Precision):
+        raise NasdepthError(
+            f"`precision` is {precision!r}; it must be one of {', '.join(get_args(Precision))}"
+        )
+    return precision
 
 
 def _network(source: str | Path | Architecture) -> tuple[AnyNetwork | Path, bool]:

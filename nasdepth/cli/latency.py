@@ -75,7 +75,7 @@ Networks = Annotated[
     Argument(help="Architectures, named or published designs (mobilenet-v2-0.5-160), .tflite files."),
 ]
 Precision = Annotated[
-    Literal["float32", "int8"], Option(help="Of published designs; other models say it themselves.")
+    Literal["float32", "int8"], Option(help="That they are deployed in; a quantised .tflite says it itself.")
 ]
 InputShape = Annotated[
     str | None, Option(help="Of .tflite files whose first input may be of any size, such as 1x480x640x3.")

@@ -142,6 +142,7 @@ def retrain(
     device: MeasuringDevice = None,
     threads: Threads = None,
     seed: Seed = 0,
+    precision: ExportPrecision = "float32",
     out_folder: OutFolder = None,
     as_json: Json = False,
 ) -> None:
@@ -178,6 +179,7 @@ def retrain(
         device=device,
         threads=threads,
         seed=seed,
+        precision=precision,
         out=out_folder,
     )
     with retraining, progress() as bar:

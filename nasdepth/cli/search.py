@@ -45,6 +45,14 @@ Objective = Annotated[
         "si-RMSE within --max-latency-ms), pareto, or one that a plugin registers."
     ),
 ]
+DeployedPrecision = Annotated[
+    str | None,
+    Option(
+        "--precision",
+        help="Of the deployed files whose latency counts: float32 (default), int8, or auto, the faster of "
+        "the two for each architecture.",
+    ),
+]
 Sampler = Annotated[
     str | None,
     Option(
@@ -131,6 +139,7 @@ def search(
     table: Table = None,
     max_latency_ms: MaxLatency = None,
     objective: Objective = None,
+    precision: DeployedPrecision = None,
     sampler: Sampler = None,
     from_runs: FromRuns = None,
     families: Families = None,
@@ -171,6 +180,7 @@ def search(
         "table": table,
         "max_latency_ms": max_latency_ms,
         "objective": objective,
+        "precision": precision,
         "sampler": sampler,
         "from_runs": from_runs and tuple(map(str, from_runs)),
         "families": families and tuple(families),

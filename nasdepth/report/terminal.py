@@ -70,10 +70,11 @@ def trials_lines(
         number = f"{'★ ' if star is not None and record.number == star.number else ''}{record.number}"
         mark = "~" if record.latency_source == "estimate" else ""
         score = record.score if record.confirmed_score is None else record.confirmed_score
+        precision = "" if record.precision == "float32" else f" {record.precision}"
         start = "random" if record.start.startswith("random") else "ImageNet" if record.start else ""
         yield (
             f"  {number:>6}{figure(score, 1):>10}{figure(record.si_rmse, 4):>9}{confirmed}"
-            f"{mark + figure(record.latency_ms, 3):>11}  {start:<9} {record.outcome}"
+            f"{mark + figure(record.latency_ms, 3):>11}  {start:<9} {record.outcome}{precision}"
         )
         yield f"         {f'{record.name}: ' if record.name else ''}{record.architecture}"
 

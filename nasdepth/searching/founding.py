@@ -44,6 +44,10 @@ def found(storage: BaseStorage, name: str, directions: Sequence[Direction]) -> b
     return True
 
 
+# of studies that were made before it could be chosen
+_IMPLIED = {"precision": "float32"}
+
+
 def settle(
     study: optuna.Study, identity: Mapping[str, str], queue: Sequence[dict], *, founded: bool, where: str
 ) -> None:
@@ -73,7 +77,7 @@ def settle(
         study.set_user_attr(IDENTITY, dict(identity))
         return
     for what, value in identity.items():
-        if stored.get(what) != value:
+        if stored.get(what, _IMPLIED.get(what)) != value:
             raise StudyError(
                 f"{where}: this study was made with another {what} ({stored.get(what)}, now {value}); its "
                 "trials cannot be compared. Resume with what it was made with, or search in a new folder"

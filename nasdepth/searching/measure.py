@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,8 +12,10 @@ import optuna
 
 from nasdepth.architecture import Architecture
 from nasdepth.deploy import export_tflite
+from nasdepth.deploy.quantise import convert_for_timing
 from nasdepth.devices import Device, DeviceInfo, Measurement, open_device, parse_uri
 from nasdepth.errors import DeviceError
+from nasdepth.kernels.precision import Precision
 from nasdepth.latency.predict.card import SETTING, DeviceSetting
 from nasdepth.models import build
 from nasdepth.searching.records import WHOLE, Outcome, TrialRecord
@@ -75,9 +77,13 @@ class CandidateBench:
             )
 
     def measure(
-        self, architectures: Sequence[Architecture]
+        self, architectures: Sequence[Architecture], precision_of: Callable[[Architecture], Precision]
     ) -> Generator[tuple[Architecture, Measurement], None, None]:
         """Export untrained and measure side by side; about 4 s a network for the export, 1 s for the rest.
+
+        Args:
+            architectures: of the candidates.
+            precision_of: in which each is deployed.
 
         Raises:
             DeviceError: the connection is lost; what was yielded before stands.
@@ -87,6 +93,8 @@ class CandidateBench:
             for architecture, path in zip(architectures, paths, strict=True):
                 # times do not depend on the weights
                 export_tflite(build(architecture), path, verify=False)
+                if (precision := precision_of(architecture)) != "float32":
+                    convert_for_timing(path, path, precision)
             measuring = self.device.measure(paths, min_runs=_MIN_RUNS, min_seconds=_MIN_SECONDS)
             with closing(measuring) as measurements:
                 yield from zip(architectures, measurements, strict=True)

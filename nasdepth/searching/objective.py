@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from nasdepth.architecture import Architecture
 from nasdepth.data import DepthSplit, hold_out
 from nasdepth.data.baselines import TrivialDepth, trivial_depth
 from nasdepth.errors import UnknownKernelError
+from nasdepth.kernels.precision import Precision
 from nasdepth.latency import Kernel, LatencyEstimate, Predictor, architecture_kernels
 from nasdepth.models import build
 from nasdepth.models.pretrained import Start, load_pretrained, weights_here
@@ -106,6 +107,7 @@ class ProxyObjective:
         rungs: epochs after which a candidate is judged, rising; the last one is the recipe's. The learning
             rate is annealed fully within every rung. Empty for the recipe's epochs alone.
         continued: whether a rung goes on from the weights of the one before it, or starts again.
+        precision: of the deployed files whose latency counts; `auto` takes the faster of float32 and int8.
         rejected: kernels that the table's device cannot run, with the runtime's own words.
     """
 
@@ -117,6 +119,7 @@ class ProxyObjective:
     rejected: Mapping[Kernel, str] = field(default_factory=dict)
     rungs: tuple[int, ...] = ()
     continued: bool = True
+    precision: Literal["float32", "int8", "auto"] = "float32"
 
     def __post_init__(self) -> None:
         if not self.rungs:
@@ -151,32 +154,53 @@ class ProxyObjective:
         """Which kernel the table's device cannot run and what its runtime says; empty if it runs all."""
         if not self.rejected:
             return ""
-        refused = (kernel for kernel in self.kernels(architecture) if kernel in self.rejected)
-        return next((f"{kernel}: {self.rejected[kernel]}" for kernel in refused), "")
+        found = ""
+        for precision in self._precisions:
+            refused = (one for one in self.kernels(architecture, precision) if one in self.rejected)
+            found = next((f"{kernel}: {self.rejected[kernel]}" for kernel in refused), "")
+            if not found:
+                break
+        return found
 
-    def kernels(self, architecture: Architecture) -> tuple[Kernel, ...]:
+    @property
+    def _precisions(self) -> tuple[Precision, ...]:
+        return ("float32", "int8") if self.precision == "auto" else (self.precision,)
+
+    def kernels(self, architecture: Architecture, precision: Precision = "float32") -> tuple[Kernel, ...]:
         """What the table's runtime executes for an architecture, in order."""
-        return architecture_kernels(architecture, self.predictor.runtime)
+        return architecture_kernels(architecture, self.predictor.runtime, precision)
 
     def latency(self, architecture: Architecture) -> LatencyEstimate:
-        """The table's estimate; costs milliseconds.
+        """The table's estimate, of the faster precision where both may be; costs milliseconds.
 
         Raises:
-            UnknownKernelError: the table cannot answer for this architecture.
+            UnknownKernelError: the table cannot answer for this architecture in any of the precisions.
         """
-        return self.predictor.estimate(self.kernels(architecture))
+        found: list[LatencyEstimate] = []
+        for precision in self._precisions:
+            try:
+                estimate = self.predictor.estimate(self.kernels(architecture, precision))
+            except UnknownKernelError:
+                if precision == self._precisions[-1] and not found:
+                    raise
+            else:
+                found.append(replace(estimate, precision=precision))
+        return min(found, key=lambda one: one.latency_ms)
 
     def latencies(self, architectures: Sequence[Architecture]) -> list[LatencyEstimate | None]:
         """The table's estimates of many at once, which is faster; None where it cannot answer."""
-        kernels = [self.kernels(one) for one in architectures]
+        if self.precision == "auto":
+            return [self._latency_if_known(one) for one in architectures]
+        kernels = [self.kernels(one, self.precision) for one in architectures]
         try:
-            return list(self.predictor.estimate_all(kernels))
+            estimates = self.predictor.estimate_all(kernels)
         except UnknownKernelError:
-            return [self._latency_if_known(one) for one in kernels]
+            return [self._latency_if_known(one) for one in architectures]
+        return [replace(one, precision=self.precision) for one in estimates]
 
-    def _latency_if_known(self, kernels: Sequence[Kernel]) -> LatencyEstimate | None:
+    def _latency_if_known(self, architecture: Architecture) -> LatencyEstimate | None:
         try:
-            return self.predictor.estimate(kernels)
+            return self.latency(architecture)
         except UnknownKernelError:
             return None
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from optuna.trial import FrozenTrial
 
 from nasdepth.architecture import Architecture
+from nasdepth.kernels.precision import Precision
 from nasdepth.latency import LatencyEstimate
 from nasdepth.models import name_of
 from nasdepth.score import log2_score, score
@@ -49,6 +50,7 @@ class TrialRecord:
 
     Attributes:
         number: Optuna's number of the trial.
+        precision: of the deployed file that the latencies are of; what is trained does not depend on it.
         latency_ms: what counts: the device's measurement where there is one, otherwise the table's estimate.
         measured_latency_ms: of the exported network on the table's device.
         estimated_latency_ms, estimated_latency_sd_ms: the table's estimate, and its standard deviation.
@@ -67,6 +69,7 @@ class TrialRecord:
     number: int
     architecture: Architecture
     outcome: Outcome
+    precision: Precision = "float32"
     latency_ms: float | None = None
     measured_latency_ms: float | None = None
     estimated_latency_ms: float | None = None
@@ -97,6 +100,7 @@ class TrialRecord:
         low_ms, high_ms = estimate.interval_90
         return replace(
             self,
+            precision=estimate.precision,
             latency_ms=estimate.latency_ms,
             estimated_latency_ms=estimate.latency_ms,
             estimated_latency_sd_ms=estimate.sd_ms,

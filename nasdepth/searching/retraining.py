@@ -15,11 +15,13 @@ import torch
 
 from nasdepth.architecture import OUTPUT_HW, Architecture
 from nasdepth.data import DepthSplit, ImageSplit, Mixture, Portion, open_split
-from nasdepth.deploy import evaluate, evaluate_tflite, export_tflite
+from nasdepth.deploy import Calibration, Converted, evaluate, evaluate_tflite, export_tflite
+from nasdepth.deploy.quantise import convert_precision
 from nasdepth.devices import Device, DeviceInfo, Measurement
 from nasdepth.errors import DeviceError, NasdepthError, check_seed
 from nasdepth.families import families
 from nasdepth.files import write_json, write_text
+from nasdepth.kernels.precision import Precision
 from nasdepth.latency import LatencyEstimate, Predictor, architecture_kernels
 from nasdepth.models import AnyNetwork, Teacher, build_any, name_of, start_from_imagenet
 from nasdepth.models.pretrained import Start
@@ -52,6 +54,9 @@ class Retrained:
         measured: the .tflite on the device that measured, None where there is none.
         score: from the .tflite's si-RMSE and the measured latency; None without either, and where the device
             that measured is not the one of the latency table: its time says nothing of the table's device.
+        converted: how `model` became one of lower precision, and how far it is from the float32 file beside
+            it; None for float32.
+        float_si_rmse: on the test split, of that float32 file.
     """
 
     architecture: Architecture | Teacher
@@ -62,6 +67,13 @@ class Retrained:
     estimate: LatencyEstimate | None
     measured: Measurement | None
     score: float | None
+    converted: Converted | None = None
+    float_si_rmse: float | None = None
+
+    @property
+    def precision(self) -> Precision:
+        """Of `model`."""
+        return self.converted.precision if self.converted else "float32"
 
     @property
     def estimated_score(self) -> float | None:
@@ -78,6 +90,9 @@ class Retrained:
             "architecture": str(self.architecture),
             "model": str(self.model),
             "model_bytes": self.model.stat().st_size,
+            "precision": self.precision,
+            "float_si_rmse": self.float_si_rmse,
+            "si_rmse_against_float": self.converted.verification.si_rmse if self.converted else None,
             "start": self.start,
             **{name: self.metrics.get(name) for name in METRICS},
             "median_scaled": self.median_scaled,
@@ -166,9 +181,11 @@ class Retraining:
         labels: folder of segmentation labels of `data`, where the recipe has a term for them.
         folder: gets a folder for each network, and `results.json`.
         seed: random seed of the trainings.
+        precision: of the file that is scored and measured; int8 is calibrated on the training split.
+        calibration_images: how many of its images.
 
     Raises:
-        NasdepthError: data, labels, table or device cannot be used.
+        NasdepthError: data, labels, table or device cannot be used, or cannot run the precision.
     """
 
     def __init__(
@@ -184,20 +201,42 @@ class Retraining:
         threads: int | None = None,
         labels: Path | None = None,
         seed: int = 0,
+        precision: Precision = "float32",
+        calibration_images: int = 100,
     ) -> None:
         check_seed(seed)
         self.architectures, self.recipe, self.folder, self.seed = architectures, recipe, folder, seed
         self.data, self.device_uri = data, device
+        self.precision, self.calibration_images = precision, calibration_images
         self.predictor = load_predictor(table)
         with ExitStack() as closing:
             self.device = closing.enter_context(open_beside(device, threads, self.table.card))
             self.device_info = self.device.describe()
+            self._require_precision()
             self.mixture, self.validation = open_training(data, recipe, seed)
+            if precision == "int8":
+                _calibration(self.mixture.portions, calibration_images)  # too few images should not wait
             self._extras = open_labels(labels, recipe, self.mixture)
             is_video = self.mixture.portions[0].split.kind == "video"
             self.test_data = test_data or (None if is_video else data)
             self.test_split = open_split(self.test_data, "test") if self.test_data else None
             self._closing = closing.pop_all()
+
+    def _require_precision(self) -> None:
+        """Refuse what would only fail after the training."""
+        for one in self.architectures:
+            if isinstance(one, Architecture):
+                self.predictor.estimate(architecture_kernels(one, self.predictor.runtime, self.precision))
+            elif self.precision != "float32" and one.encoder not in families():
+                raise NasdepthError(
+                    f"`precision` is {self.precision!r}, but a teacher of {one.encoder} does not convert to "
+                    ".tflite: retrain it in float32"
+                )
+        if self.precision == "int8" and self.device_info.delegate in ("webgpu", "gpu"):
+            raise DeviceError(
+                f"`precision` is 'int8', but device {self.device_uri} is a GPU, which runs int8 no faster "
+                "and refuses its bytes: use fp16"
+            )
 
     def __enter__(self) -> Self:
         return self
@@ -242,6 +281,8 @@ class Retraining:
                     self.device,
                     self.predictor,
                     seed=self.seed,
+                    precision=self.precision,
+                    calibration_images=self.calibration_images,
                     validation=self.validation,
                     extras=self._extras,
                     on_start=partial(events.begun, name),
@@ -319,6 +360,8 @@ def retrain(
     predictor: Predictor | None,
     *,
     seed: int = 0,
+    precision: Precision = "float32",
+    calibration_images: int = 100,
     validation: DepthSplit | None = None,
     extras: Sequence[Extra] = (),
     on_start: Callable[[Start], None] = lambda _: None,
@@ -328,11 +371,14 @@ def retrain(
     """Train, export, score the .tflite on the test split, measure it.
 
     The folder gets `recipe.yaml`, `checkpoint.pt` (after every epoch; an interrupted run continues from it),
-    `log.csv`, `samples/`, `model.tflite` and `result.json`.
+    `log.csv`, `samples/`, `model.tflite` and `result.json`; in another precision than float32 also
+    `model-int8.tflite` or `model-fp16.tflite`, which is what is scored and measured then.
 
     Args:
         test_split: None, or one without depth (video), where there is nothing to compare with.
         device: where the .tflite is measured; None for nowhere.
+        precision: of that file; int8 is calibrated on the training images.
+        calibration_images: on how many of them.
         validation: images held out of the training data, for early stopping.
         extras: what batches get besides the outputs of the recipe's teacher, which are cached: labels.
 
@@ -372,8 +418,16 @@ def retrain(
     scaled = not any(isinstance(portion.split, DepthSplit) for portion in portions)
     scored_on = None if test_split is None or test_split.kind == "video" else test_split
     measured, metrics, path = None, {}, checkpoint
+    converted, float_si_rmse = None, None
     if isinstance(architecture, Architecture) or architecture.encoder in families():
         path = export_tflite(model, folder / "model.tflite").path
+        if precision != "float32":
+            if scored_on is not None:
+                plain = evaluate_tflite(path, scored_on, median_scaled=scaled).compute()
+                float_si_rmse = plain.get("si_rmse")
+            images = _calibration(portions, calibration_images)
+            converted = convert_precision(path, folder / f"model-{precision}.tflite", precision, images)
+            path = converted.path
         if scored_on is not None:
             metrics = evaluate_tflite(path, scored_on, median_scaled=scaled).compute()
         if device is not None:
@@ -392,13 +446,15 @@ def retrain(
         start.source,
         metrics,
         scaled,
-        predictor.estimate(architecture_kernels(architecture, predictor.runtime))
+        predictor.estimate(architecture_kernels(architecture, predictor.runtime, precision))
         if predictor and isinstance(architecture, Architecture)
         else None,
         measured,
         score(metrics["si_rmse"], measured.latency_ms)
         if measured is not None and "si_rmse" in metrics and comparable
         else None,
+        converted,
+        float_si_rmse,
     )
     write_json(
         folder / "result.json",
@@ -409,6 +465,15 @@ def retrain(
         },
     )
     return result
+
+
+def _calibration(portions: Sequence[Portion], images: int) -> Calibration:
+    """Of the first data set that a network learns from.
+
+    Raises:
+        DataError: it has too few images.
+    """
+    return Calibration.of(portions[0].split, portions[0].name or "the training data", images)
 
 
 def _design_name(network: Architecture | Teacher) -> str | None:

@@ -409,10 +409,12 @@ def open_search(
             rejected=table.rejected,
             rungs=settings.whole_rungs,
             continued=settings.continued,
+            precision=settings.precision,
         ),
         identity={
             "space": f"{space.name} {space.fingerprint}",
             "latency table": f"{table.name} {table.fingerprint}",
+            "precision": settings.precision,
             **settings.training_identity(split),
         },
         storage=storage,

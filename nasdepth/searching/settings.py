@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Self, TypedDict
+from typing import Annotated, Any, Literal, Self, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator
 
@@ -23,6 +23,7 @@ class SearchOptions(TypedDict, total=False):
 
     space: str
     table: str
+    precision: Literal["float32", "int8", "auto"]
     objective: str
     max_latency_ms: float | None
     device: str | None
@@ -57,6 +58,8 @@ class Settings(BaseModel):
         table: latency table or device pack, a file or the name of one that ships.
         objective: what makes one network better than another: `score`, `quality`, `pareto` or a registered
             one, see `nasdepth.searching.goals`.
+        precision: of the deployed files whose latency counts; `auto` takes the faster of float32 and int8 for
+            each architecture. What is trained does not depend on it.
         max_latency_ms: no candidate is trained that is predicted to be slower.
         device: URI to measure candidates on; None is this machine where the table was made on its like.
         measure_when_unsure: measure a candidate before its training when its interval is wider than
@@ -85,6 +88,7 @@ class Settings(BaseModel):
     space: str = "depth"
     data: str = "scenes"
     table: str = DEFAULT_TABLE
+    precision: Literal["float32", "int8", "auto"] = "float32"
     objective: str = DEFAULT_GOAL
     max_latency_ms: Annotated[float, Field(gt=0)] | None = None
     device: str | None = None

@@ -20,6 +20,7 @@ from optuna.trial import TrialState
 
 from nasdepth.architecture import Architecture
 from nasdepth.errors import SEEDS, DeviceError, NasdepthError, StudyError
+from nasdepth.kernels.precision import Precision
 from nasdepth.latency import LatencyEstimate
 from nasdepth.searching.candidate import train_candidate
 from nasdepth.searching.claims import (
@@ -490,10 +491,15 @@ class Search:
         """Measure candidates on the device and keep every answer in the study at once."""
         assert self.bench is not None, "only a search with a device measures"
         self.events.measuring(architectures)
-        with closing(self.bench.measure(architectures)) as measured:
+        with closing(self.bench.measure(architectures, self._precision_of)) as measured:
             for architecture, measurement in measured:
                 keep_measurement(self.study, architecture, measurement)
                 self.events.measured(architecture, measurement)
+
+    def _precision_of(self, architecture: Architecture) -> Precision:
+        """In which precision a candidate is deployed: the one that its estimate is of."""
+        known = (record.precision for record in self.records if record.architecture == architecture)
+        return next(known, None) or self.objective.latency(architecture).precision
 
     def _too_slow(self, latency_ms: float) -> str:
         """Why a candidate of this latency is not worth a training; empty if it is."""

@@ -415,6 +415,35 @@ def test_an_untrained_export_says_so(nasdepth, tmp_path):
     assert answer.code == 0 and "untrained weights" in answer.err and (tmp_path / "tiny.tflite").is_file()
 
 
+def test_an_int8_export_is_verified_and_its_report_has_every_layer(nasdepth, tmp_path):
+    nasdepth("export", TINY, "tiny.tflite")
+    command = ("export", "tiny.tflite", "int8.tflite", "--precision", "int8")
+    answer = nasdepth(
+        *command, "--calibration", DATA, "--calibration-images", 8, "--report", "r.json", "--json"
+    )
+    content = answer.json
+    assert content["precision"] == "int8" and content["calibration_images"] == 8
+    assert content["compared_images"] == 4 or content["compared_images"] > 0
+    assert "rendered scenes" in answer.err and any("rendered" in one for one in content["warnings"])
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert report["schema"] == "nasdepth-export-report-1" and report["verification"]["layers"]
+    scored = nasdepth("evaluate", "int8.tflite", "--data", DATA, "--json").json
+    assert scored["si_rmse"] > 0
+    measured = nasdepth("benchmark", "int8.tflite", "--min-runs", 3, "--json").json
+    assert measured["measurements"][0]["error"] is None
+    is_error(nasdepth(*command), "--calibration")
+    is_error(nasdepth(*command, "--calibration", "scenes:4+6"), "scenes:4+6", "at least 5")
+    is_error(
+        nasdepth(*command, "--calibration", DATA, "--calibration-images", 4), "--calibration-images", "4"
+    )
+    is_error(
+        nasdepth("export", "int8.tflite", "x.tflite", "--precision", "int8", "--calibration", DATA),
+        "int8.tflite",
+        "quantised already",
+    )
+    assert not (tmp_path / "x.tflite").exists()
+
+
 def test_a_damaged_checkpoint_is_named(nasdepth, tmp_path):
     (tmp_path / "c.pt").write_bytes(b"PK\x03\x04 nothing")
     is_error(nasdepth("export", "c.pt", "x.tflite"), "c.pt")

@@ -32,6 +32,19 @@ def test_every_operation_is_tried_in_float_and_int8():
     assert {op for op, precision in tried if precision == "int8"} >= anything
 
 
+def test_what_the_rules_turn_into_something_else_in_int8_is_not_taken_as_it_is():
+    """Each stands for a detour that the quantiser makes; one that XNNPACK no longer needs fails here."""
+    rules = load_rules("xnnpack")
+    tried = [kernel for kernel in EVERY_OPERATION if kernel.precision == "int8"]
+    detours = {*rules.quantisation.clamps, "average_pool2d"}
+    assert {kernel.op for kernel in tried if kernel.op in detours} == detours
+    assert not any(map(rules.delegates, (kernel for kernel in tried if kernel.op in detours)))
+    # and what they become is taken
+    conversions = [kernel for kernel in tried if kernel.op == "quantize" and kernel.source == "int8"]
+    means = [kernel for kernel in tried if kernel.op == "mean" and kernel.axes in ((), (1,), (2,))]
+    assert conversions and len(means) >= 3 and all(map(rules.delegates, conversions + means))
+
+
 def test_partitions_are_runs_of_either_side():
     assert partitions([CONV] * 3, "xnnpack") == 1
     assert partitions([CONV, NEAREST, CONV, CONV, NEAREST, NEAREST], "xnnpack") == 4

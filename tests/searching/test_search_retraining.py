@@ -8,14 +8,15 @@ import pytest
 import torch
 from PIL import Image
 
+import nasdepth
 from nasdepth.architecture import Architecture
 from nasdepth.data import Mixture, Portion, open_split
 from nasdepth.data.diw import write_diw
-from nasdepth.deploy import evaluate
-from nasdepth.errors import CheckpointError, DataError, NasdepthError
+from nasdepth.deploy import evaluate, evaluate_tflite
+from nasdepth.errors import CheckpointError, DataError, NasdepthError, UnknownKernelError
 from nasdepth.metrics import DepthMetrics, RelativeMetrics, si_rmse
 from nasdepth.searching import open_labels, open_training, retrain
-from nasdepth.searching.retraining import METRICS
+from nasdepth.searching.retraining import METRICS, Retraining
 from nasdepth.training import load_model, load_recipe
 from nasdepth.training.distill import teacher_fingerprint
 
@@ -138,6 +139,38 @@ def test_a_student_learns_from_a_checkpoint_and_goes_on_in_a_second_stage(scenes
     other = replace(SMALL, input_height=96)
     with pytest.raises(CheckpointError, match=r"start_from.*96x96"):
         retrain(other, few, test_scenes, recipe, tmp_path / "other", None, None)
+
+
+@pytest.mark.parametrize("precision", ["int8", "fp16"])
+def test_a_network_of_lower_precision_is_scored_beside_its_float_file(
+    precision, scenes, test_scenes, tmp_path
+):
+    recipe = load_recipe("default", QUICK)
+    result = run(scenes, test_scenes, recipe, tmp_path, precision=precision, calibration_images=10)
+    assert result.model == tmp_path / f"model-{precision}.tflite" and result.precision == precision
+    plain = tmp_path / "model.tflite"
+    assert result.model.stat().st_size < plain.stat().st_size
+    assert result.metrics == evaluate_tflite(result.model, test_scenes).compute()
+    assert result.float_si_rmse == evaluate_tflite(plain, test_scenes).compute()["si_rmse"]
+    assert result.metrics["si_rmse"] == pytest.approx(result.float_si_rmse, abs=0.02)
+    written = json.loads((tmp_path / "result.json").read_text())
+    assert written["precision"] == precision and written["float_si_rmse"] == result.float_si_rmse
+    assert 0 <= written["si_rmse_against_float"] < 0.05
+
+
+def test_a_precision_that_cannot_be_is_refused_before_the_training(tmp_path, table_file):
+    recipe = load_recipe("default", QUICK)
+    options = {"data": "scenes:24+6", "table": str(table_file)}
+    small = Architecture.parse("64x64,mobilenetv3_small_minimal@0.5:3,none-conv-k1-w8,up-nearest-nearest")
+    with pytest.raises(UnknownKernelError, match="int8"):
+        # the table was built for a space in float32, and has not one kernel of the kind
+        Retraining([small], recipe, tmp_path, precision="int8", **options)
+    with pytest.raises(DataError, match="`calibration_images` is 3"):
+        nasdepth.export(small, tmp_path / "x.tflite", precision="int8", calibration="scenes:24+6",
+                        calibration_images=3)  # fmt: skip
+    with pytest.raises(NasdepthError, match="`precision` is 'int4'; it must be one of float32, fp16, int8"):
+        nasdepth.open_retraining(small, precision="int4")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_recipe_is_stored_with_the_run_that_it_began(scenes, test_scenes, tmp_path):

@@ -2,6 +2,7 @@
 
 from nasdepth.deploy.quantise.convert import (
     Converted,
+    convert_for_timing,
     convert_precision,
     read_float,
     require_calibration,
@@ -22,6 +23,7 @@ __all__ = [
     "Converted",
     "LayerNoise",
     "Verification",
+    "convert_for_timing",
     "convert_precision",
     "read_float",
     "require_calibration",

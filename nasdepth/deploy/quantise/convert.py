@@ -19,11 +19,13 @@ from nasdepth.errors import DataError, ModelFileError
 from nasdepth.files import whole_file
 from nasdepth.kernels.graph import fuse
 from nasdepth.kernels.precision import FILE_RUNTIME, Ends, Plan, Precision, plan_int8
-from nasdepth.kernels.rules import load_rules, partitions
+from nasdepth.kernels.rules import Rules, load_rules, partitions
 from nasdepth.tflite.depth_model import TFLiteDepth
 from nasdepth.tflite.file_kernels import FileGraph
 from nasdepth.tflite.flatbuffer import operator_name, read_model, write_model
 from nasdepth.tflite.schema_codes import BUILTIN_OF_OP, schema
+
+_ANY_RANGE = (-6.0, 6.0)
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,32 @@ def convert_precision(
     if calibration is None or precision == "fp16":
         return _half(model, source, target, calibration)
     return _int8(model, source, target, calibration, ends, progress)
+
+
+def convert_for_timing(source: Path, target: Path, precision: Precision, rules: Rules | None = None) -> None:
+    """Write what takes as long as the file of lower precision, with ranges that no image gave it.
+
+    Times do not depend on values. The file's depth means nothing.
+
+    Args:
+        source: a float depth .tflite.
+        target: written whole or not at all.
+        precision: `int8` or `fp16`.
+        rules: of the runtime; XNNPACK's by default.
+    """
+    graph = FileGraph(read_float(source), source)
+    if precision == "fp16":
+        halve_weights(graph.model)
+        drop_unused(graph.model)
+        written = graph.model
+    else:
+        plan = plan_int8(
+            graph.nodes, int(graph.graph.inputs[0]), graph.outputs, rules or load_rules(FILE_RUNTIME)
+        )
+        ranges = {value.of: _ANY_RANGE for value in plan.values}
+        written = Int8Writer(graph, plan, ranges).model()
+    with whole_file(target) as temporary:
+        write_model(written, temporary)
 
 
 def require_calibration(precision: Precision, calibration: object) -> None:

@@ -61,8 +61,8 @@ class Calibration:
                 f"{name}: has {len(split)} training images; int8 needs at least {LEAST_IMAGES} to calibrate "
                 "on, and 100 are usual. Give data with more photographs as `calibration`"
             )
-        total = min(len(split), images + _HELD_BACK)
-        held = min(_HELD_BACK, max(1, total // 6))
+        held = min(_HELD_BACK, max(1, min(len(split), images + _HELD_BACK) // 6))
+        total = min(len(split), images + held)
         chosen = np.unique(np.linspace(0, len(split) - 1, total).round().astype(int))
         back = set(np.linspace(0, len(chosen) - 1, held + 2).round().astype(int)[1:-1].tolist())
         pictures = [_fitted(split.rgb_view(int(index)), hw) for index in chosen]

@@ -144,9 +144,10 @@ def compare(
     ours, theirs = TFLiteDepth(path, threads), TFLiteDepth(float_path, threads)
     errors, scales = [], []
     for rgb in images:
-        depth_mm, float_mm = ours.predict(rgb[None]), np.maximum(theirs.predict(rgb[None]), 2.0)
+        # what is not above 1 mm would count as unknown
+        depth_mm, float_mm = (np.maximum(one.predict(rgb[None]), 2.0) for one in (ours, theirs))
         errors.append(si_rmse(depth_mm, float_mm)[0])
-        scales.append(float(np.mean(np.log(np.maximum(depth_mm, 1.0)) - np.log(float_mm))))
+        scales.append(float(np.mean(np.log(depth_mm) - np.log(float_mm))))
     after, before = _delegated(path), _delegated(float_path)
     return Verification(
         compared_on,

@@ -8,8 +8,8 @@ import numpy as np
 
 _LOWEST = {"int8": -128, "uint8": 0}
 _LEVELS = 255
-# XNNPACK wants (input scale * weight scale / output scale) in [2^-32, 256)
-_LEAST_RATIO, _MOST_RATIO = 2.0**-24, 128.0
+# XNNPACK wants the scale of what goes in over the scale of what comes out in [2^-32, 2^7 or 2^8)
+_LEAST_RATIO, MOST_RATIO = 2.0**-24, 64.0
 _INT32 = 2**31 - 1
 # The 6 of a ReLU6 must fit into int32
 _FINEST = 2.0**-26
@@ -79,7 +79,7 @@ def quantise_filters(
 
 def least_output_scale(filters: np.ndarray, in_scale: float) -> float:
     """The finest scale that XNNPACK's kernels can write, for filters whose activations hardly vary."""
-    return float(np.abs(filters).max()) / 127 * in_scale / _MOST_RATIO
+    return float(np.abs(filters).max()) / 127 * in_scale / MOST_RATIO
 
 
 def quantise_bias(bias: np.ndarray, in_scale: float, filter_scales: np.ndarray) -> np.ndarray:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
 
 import numpy as np
 
 from nasdepth.deploy.quantise.weights import (
+    MOST_RATIO,
     Affine,
     least_output_scale,
     quantise_bias,
@@ -98,19 +100,40 @@ class Int8Writer:
         return self._wide_enough(numbers)
 
     def _wide_enough(self, numbers: dict[int, Affine]) -> dict[int, Affine]:
-        """Coarser scales for groups that a convolution could not write: activations that hardly vary."""
-        plan, least = self._plan, dict[int, float]()
-        for step in plan.steps:
-            if step.kernel.op in CONVOLUTIONS and step.kernel.precision == "int8":
+        """Coarser scales for what an operation could not write: activations that hardly vary.
+
+        What is too fine for a kernel's multiplier ends the process or leaves the delegate.
+        """
+        plan = self._plan
+        members: dict[int, list[int]] = {}
+        for place in numbers:
+            members.setdefault(plan.values[place].group, []).append(place)
+        changed = True
+        while changed:
+            changed = False
+            for step in plan.steps:
                 group = plan.values[step.output].group
-                filters = self._constants(step)[0]
-                finest = least_output_scale(filters, numbers[step.inputs[0]].scale)
-                least[group] = max(least.get(group, 0.0), finest)
-        for place, one in numbers.items():
-            group = plan.values[place].group
-            if group not in plan.fixed and one.scale < least.get(group, 0.0):
-                numbers[place] = Affine(float(np.float32(least[group])), one.zero)
+                if step.output not in numbers or group in plan.fixed:
+                    continue
+                finest = np.float32(self._finest(step, numbers))
+                if numbers[step.output].scale < finest:
+                    changed = True
+                    for place in members[group]:
+                        numbers[place] = Affine(float(finest), numbers[place].zero)
         return numbers
+
+    def _finest(self, step: Step, numbers: Mapping[int, Affine]) -> float:
+        """The finest scale that a step can write."""
+        scales = [numbers[place].scale for place in step.inputs if place in numbers]
+        if not scales or step.kernel.precision != "int8":
+            return 0.0
+        if step.kernel.op in CONVOLUTIONS:
+            return least_output_scale(self._constants(step)[0], scales[0])
+        if step.kernel.op in ("mul", "batch_matmul"):
+            return math.prod(scales) / MOST_RATIO
+        if step.kernel.op in ("add", "sub", "quantize", "leaky_relu", "mean"):
+            return max(scales) / MOST_RATIO
+        return 0.0
 
     def _value(self, place: int) -> int:
         value = self._plan.values[place]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from nasdepth.kernels.kernel import Kernel
+from nasdepth.kernels.precision import Precision
 from nasdepth.latency.predict.table import Table
 
 Source = Literal["measured", "interpolated", "transferred", "unknown"]
@@ -27,6 +28,7 @@ class LatencyEstimate:
             up to 1. Transferred are kernels that stand on measurements of other devices. Unknown are kernels
             far outside of all sizes known, or of a kind that only its relatives answer for.
         kernels: (kernel, ms, source) in order; their times and the device's overhead make `latency_ms`.
+        precision: of the deployed file that it is of, where who asked for it has said so.
     """
 
     latency_ms: float
@@ -36,6 +38,7 @@ class LatencyEstimate:
     interpolated_share: float
     kernels: tuple[tuple[Kernel, float, Source], ...]
     unknown_share: float = 0.0
+    precision: Precision = "float32"
     transferred_share: float = 0.0
 
 
