@@ -135,7 +135,13 @@ def _succeed(study: optuna.Study, trial: FrozenTrial) -> None:
         params=trial.params,
         distributions=trial.distributions,
         # Optuna's callback appends to the list in it, and this one is the storage's own
-        system_attrs=deepcopy({k: value for k, value in trial.system_attrs.items() if k != "heartbeat"}),
+        system_attrs=deepcopy(
+            {
+                key: value
+                for key, value in trial.system_attrs.items()
+                if key != "heartbeat" and not key.startswith("constraints:")
+            }
+        ),
     )
     bare.number = trial.number
     with warnings.catch_warnings():
