@@ -76,7 +76,9 @@ Source = Annotated[
 Target = Annotated[Path, Argument(help="The .tflite to write.")]
 ExportPrecision = Annotated[
     Literal["float32", "fp16", "int8"],
-    Option("--precision", help="int8: faster on CPUs and a third of the size; fp16: half the size, for GPUs."),
+    Option(
+        "--precision", help="int8: faster on CPUs and a third of the size; fp16: half the size, for GPUs."
+    ),
 ]
 CalibrationData = Annotated[
     str | None, Option("--calibration", help="Data whose training images int8 is calibrated on. " + DATA_HELP)

@@ -132,7 +132,7 @@ def test_a_search_with_the_default_pack_says_so_first_and_last(
     monkeypatch.setenv("NASDEPTH_CACHE", shared_cache)
     answer = run("search", "--space", two_space_file, "--data", "scenes:24+6", "--epochs", 1, "--budget", 1)
     words = f"{DEFAULT_TABLE} is calibrated on whole networks, not measured"
-    first = answer.stderr.splitlines()[0]
+    first = answer.stderr.strip().splitlines()[0]
     last = answer.stdout.rstrip().splitlines()[-1]
     for line in (first, last):
         assert "estimates for Raspberry Pi 4" in line and words in line

@@ -247,9 +247,10 @@ def _convolution_spill(kernel: Kernel) -> float:
     return _spilled_mb(kernel)
 
 
+# A resize has terms of its own for what it reads and writes: nothing is known of it from other operations
 @term(
-    *("spill_mb", "MB", "inputs and outputs of all other operations beyond half of the L2 cache"),
-    tuple(op for op in OPERATIONS if op not in CONVOLUTIONS),
+    *("spill_mb", "MB", "inputs and outputs of other operations, not resizes, beyond half of the L2 cache"),
+    tuple(op for op in OPERATIONS if op not in (*CONVOLUTIONS, "resize_bilinear", "resize_nearest")),
 )
 def _spill(kernel: Kernel) -> float:
     return _spilled_mb(kernel)

@@ -59,12 +59,14 @@ def test_nothing_is_measured_and_what_no_anchor_has_is_unknown(predictor):
     sources = {}
     for kernel, _, source in estimate.kernels:
         sources.setdefault(kernel.op, set()).add(source)
-    assert sources["conv2d"] == {"interpolated"} and "interpolated" in sources["depthwise_conv2d"]
+    assert sources["conv2d"] == {"interpolated"}
     for op in ("resize_bilinear", "resize_nearest", "concat"):
         assert sources[op] == {"unknown"}
     assert 0 < estimate.unknown_share < 1
     anchor = predictor.estimate(public_kernels("mobilenet-v2-0.5-160", predictor.runtime))
-    assert anchor.unknown_share < 0.02
+    # that depthwise convolutions are there does not tell what their parts cost
+    assert anchor.unknown_share < estimate.unknown_share / 2
+    assert {kernel.op for kernel, _, source in anchor.kernels if source == "unknown"} >= {"depthwise_conv2d"}
 
     def width(one):
         return one.interval_90[1] / one.interval_90[0]
@@ -102,7 +104,8 @@ def test_integers_of_any_architecture_are_answered_with_what_is_unknown():
         low_ms, high_ms = estimate.interval_90
         assert 0 < low_ms < estimate.latency_ms < high_ms
         assert 0 < estimate.unknown_share < 1
-        assert estimate.latency_ms < predictor.estimate(network).latency_ms
+        sources = {kernel.op: source for kernel, _, source in estimate.kernels}
+        assert {sources[op] for op in sources if op.startswith("resize")} == {"unknown"}
 
 
 @pytest.mark.parametrize("name", PACKS)
