@@ -88,7 +88,7 @@ def test_the_commands_of_the_guide_do_what_they_say(monkeypatch, tmp_path, capfd
     program, *arguments = shlex.split(command)
     assert program == "nasdepth" and run(monkeypatch, *arguments) == 0
     said = capfd.readouterr()
-    words = {"encoder_family": "mnasnet_b1@0.5:4", "decoder_block": "convnext-k", "loss_term": "si-RMSE",
+    words = {"encoder_family": "mnasnet_small@1:4", "decoder_block": "convnext-k", "loss_term": "si-RMSE",
              "sampler": "sampler brute-force", "latency_predictor": "90 % interval",
              "device": "threads", "goal": "objective soft-limit:limit_ms=4"}  # fmt: skip
     used = [word for name, word in words.items() if f"/{name}.py" in command]

@@ -207,10 +207,7 @@ def search(
             workers=workers,
             out=out_folder,
             resume=resume,
-            events=display.board.events(),
-            on_open=display.opened,
-            on_interrupt=display.interrupted,
-            on_worker_died=display.board.worker_died,
+            **display.callbacks(),
             **{name: value for name, value in options.items() if value is not None},
         )
     _print_result(result, as_json)
@@ -228,6 +225,15 @@ class _Display:
 
     def __init__(self, board: Board, budget: int, workers: int) -> None:
         self.board, self._budget, self._workers = board, budget, workers
+
+    def callbacks(self) -> dict[str, Any]:
+        """What `nasdepth.search` tells as it goes."""
+        return {
+            "events": self.board.events(),
+            "on_open": self.opened,
+            "on_interrupt": self.interrupted,
+            "on_worker_died": self.board.worker_died,
+        }
 
     def opened(self, run: Run, search: Search) -> None:
         from nasdepth.data.inspect import hints

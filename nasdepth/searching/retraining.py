@@ -225,9 +225,11 @@ class Retraining:
     def _require_precision(self) -> None:
         """Refuse what would only fail after the training."""
         for one in self.architectures:
+            if self.precision == "float32":
+                continue
             if isinstance(one, Architecture):
                 self.predictor.estimate(architecture_kernels(one, self.predictor.runtime, self.precision))
-            elif self.precision != "float32" and one.encoder not in families():
+            elif one.encoder not in families():
                 raise NasdepthError(
                     f"`precision` is {self.precision!r}, but a teacher of {one.encoder} does not convert to "
                     ".tflite: retrain it in float32"

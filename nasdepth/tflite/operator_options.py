@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from nasdepth.kernels.kernel import Kernel
 from nasdepth.tflite.schema_codes import ACTIVATION_CODES, PADDING_CODES, schema
 
@@ -57,8 +59,8 @@ def operator_options(kernel: Kernel) -> object | None:
     activation = ACTIVATION_CODES[kernel.activation]
     window = {
         "padding": PADDING_CODES.get(kernel.padding, 0),
-        "strideH": kernel.stride_height,
-        "strideW": kernel.stride_width,
+        "strideH": _stride(kernel, "height"),
+        "strideW": _stride(kernel, "width"),
         "fusedActivationFunction": activation,
     }
     dilation = {"dilationHFactor": kernel.dilation_height, "dilationWFactor": kernel.dilation_width}
@@ -116,3 +118,14 @@ def operator_options(kernel: Kernel) -> object | None:
         case "space_to_depth":
             return schema.SpaceToDepthOptionsT(blockSize=kernel.in_height // kernel.out_height)
     return getattr(schema, _PLAIN[kernel.op])() if kernel.op in _PLAIN else None
+
+
+def _stride(kernel: Kernel, side: Literal["height", "width"]) -> int:
+    """A kernel with one row of outputs says stride 1; the file's has to be one that makes no second row."""
+    size, out, window, stride, dilation = (
+        getattr(kernel, f"{name}_{side}") for name in ("in", "out", "kernel", "stride", "dilation")
+    )
+    if out != 1 or stride != 1 or kernel.op == "transpose_conv2d":
+        return stride
+    reach = 1 if kernel.padding == "same" else dilation * (window - 1) + 1
+    return max(size - reach + 1, 1)

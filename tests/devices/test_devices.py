@@ -107,7 +107,7 @@ def test_a_runner_that_cannot_start_is_a_device_error(tmp_path, monkeypatch):
 
 
 def test_impossible_devices_are_refused():
-    with pytest.raises(DeviceError, match="threads is 0"):
+    with pytest.raises(DeviceError, match="`threads` is 0"):
         open_device("local", threads=0)
     with pytest.raises(DeviceError, match="use 'local'"):
         open_device("toaster")

@@ -362,7 +362,7 @@ def test_a_password_is_kept_nowhere_and_asked_for_again(postgres, tmp_path, sett
         process = nasdepth(*resume, "--budget", budget, *options, NASDEPTH_STORAGE=url)
         said += process.communicate(timeout=200)
         assert process.returncode == 0, said[-1]
-    assert f"optuna-dashboard {hidden}" in said[-2]
+    assert f"optuna-dashboard '{hidden}'" in said[-2]
     process = nasdepth("worker", NASDEPTH_STORAGE=url)
     said += process.communicate(timeout=200)
     assert process.returncode == 0 and hidden in said[-1] and "2 candidates are trained, 0 of" in said[-1]

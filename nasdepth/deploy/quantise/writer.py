@@ -234,7 +234,7 @@ class Int8Writer:
         in_scale, out_scale = self.numbers[step.inputs[0]].scale, self.numbers[step.output].scale
         bias = None
         if len(inputs) > bias_at and inputs[bias_at] >= 0:
-            bias = self._source.floats(inputs[bias_at])
+            bias = self._source.floats(inputs[bias_at]).reshape(-1)
         filters, scales = quantise_filters(
             self._source.floats(inputs[filters_at]), axis, in_scale, out_scale, bias
         )
