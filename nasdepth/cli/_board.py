@@ -110,7 +110,7 @@ class Board:
         notes.print(f"     measured {name}: {said}", highlight=False, soft_wrap=True)
 
     def _confirming(self, record: TrialRecord, epochs: int) -> None:
-        self._training.relabel(f"again, {epochs} epochs: {record.name or record.architecture.encoder}")
+        self._training.relabel(f"again: {record.name or record.architecture.encoder}", epochs)
 
     def _confirmed(self, record: TrialRecord, result: Confirmation) -> None:
         reached = f"si-RMSE {result.si_rmse:.4f}" if result.si_rmse is not None else "diverged"

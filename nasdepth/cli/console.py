@@ -189,8 +189,9 @@ class EpochBar:
             description=f"{self._label}, epoch {report.epoch + 1}/{self._epochs}, loss {report.loss:.3f}",
         )
 
-    def relabel(self, label: str) -> None:
-        self._label = label
+    def relabel(self, label: str, epochs: int | None = None) -> None:
+        """Begin anew for another training, of as many epochs as the last where none are given."""
+        self._label, self._epochs = label, epochs or self._epochs
         self._bar.reset(self._task, description=label, total=None)
 
     def close(self) -> None:
