@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from operator import attrgetter
-from typing import Any
+from typing import Any, Literal
 
 CONVOLUTIONS = ("conv2d", "depthwise_conv2d", "transpose_conv2d", "fully_connected")
 BINARY = ("add", "mul", "sub", "div", "maximum", "minimum")
@@ -345,6 +345,12 @@ def hwc(shape: Sequence[int]) -> tuple[int, int, int]:
 def unusual(shape: Sequence[int]) -> tuple[int, ...]:
     """The shape where it is not (1, H, W, C), otherwise ()."""
     return () if len(shape) == 4 and shape[0] == 1 else tuple(shape)
+
+
+def window_places(kernel: Kernel, side: Literal["height", "width"]) -> int:
+    """At how many places of a side a window may stand at stride 1; below 1 where it does not fit."""
+    size, window, dilation = (getattr(kernel, f"{name}_{side}") for name in ("in", "kernel", "dilation"))
+    return size if kernel.padding == "same" else size - dilation * (window - 1)
 
 
 def same_padding(size: int, kernel: int, stride: int, dilation: int = 1) -> tuple[int, int]:

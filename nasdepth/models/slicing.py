@@ -197,53 +197,34 @@ def _(source: _Stem, target: nn.Module, into: Kept, out: Kept) -> None:
 
 
 @_keeps_channels.register
-def _(block: BasicBlock) -> bool:
+def _(block: BasicBlock | BottleneckBlock) -> bool:
     return block.downsample is None
 
 
 @_output_importance.register
-def _(block: BasicBlock) -> torch.Tensor:
-    importance = _importance(block.conv2, block.bn2)
+def _(block: BasicBlock | BottleneckBlock) -> torch.Tensor:
+    importance = _importance(*_convolutions(block)[-1])
     return importance if block.downsample is None else importance + _importance(*block.downsample)
 
 
 @_slice.register
-def _(source: BasicBlock, target: nn.Module, into: Kept, out: Kept) -> None:
-    inside = Kept.strongest(_importance(source.conv1, source.bn1), target.conv1.out_channels)
-    _copy(source.conv1, target.conv1, inside, into)
-    _copy_norm(source.bn1, target.bn1, inside)
-    _copy(source.conv2, target.conv2, out, inside)
-    _copy_norm(source.bn2, target.bn2, out)
-    if source.downsample is not None:
-        _copy(source.downsample[0], target.downsample[0], out, into)
-        _copy_norm(source.downsample[1], target.downsample[1], out)
-
-
-@_keeps_channels.register
-def _(block: BottleneckBlock) -> bool:
-    return block.downsample is None
-
-
-@_output_importance.register
-def _(block: BottleneckBlock) -> torch.Tensor:
-    importance = _importance(block.conv3, block.bn3)
-    return importance if block.downsample is None else importance + _importance(*block.downsample)
-
-
-@_slice.register
-def _(source: BottleneckBlock, target: nn.Module, into: Kept, out: Kept) -> None:
-    kept = into
-    for number in (1, 2, 3):
-        conv, norm, narrow, narrow_norm = (
-            getattr(block, f"{name}{number}") for block in (source, target) for name in ("conv", "bn")
-        )
-        chosen = out if number == 3 else Kept.strongest(_importance(conv, norm), narrow.out_channels)
+def _(source: BasicBlock | BottleneckBlock, target: nn.Module, into: Kept, out: Kept) -> None:
+    kept, layers = into, _convolutions(source)
+    for (conv, norm), (narrow, narrow_norm) in zip(layers, _convolutions(target), strict=True):
+        last = conv is layers[-1][0]
+        chosen = out if last else Kept.strongest(_importance(conv, norm), narrow.out_channels)
         _copy(conv, narrow, chosen, kept)
         _copy_norm(norm, narrow_norm, chosen)
         kept = chosen
     if source.downsample is not None:
         _copy(source.downsample[0], target.downsample[0], out, into)
         _copy_norm(source.downsample[1], target.downsample[1], out)
+
+
+def _convolutions(block: nn.Module) -> list[tuple[nn.Module, nn.Module]]:
+    """A ResNet block's convolutions, each with its batch normalisation, in the order that the input takes."""
+    numbers = (number for number in (1, 2, 3) if hasattr(block, f"conv{number}"))
+    return [(getattr(block, f"conv{number}"), getattr(block, f"bn{number}")) for number in numbers]
 
 
 @_keeps_channels.register

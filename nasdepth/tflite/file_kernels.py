@@ -6,12 +6,13 @@ import math
 import struct
 from copy import copy
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from nasdepth.errors import ModelFileError, UnknownKernelError
 from nasdepth.kernels.graph import Node, canonical, fuse
-from nasdepth.kernels.kernel import BINARY, CONVOLUTIONS, Kernel, hwc, operand_of, unusual
+from nasdepth.kernels.kernel import BINARY, CONVOLUTIONS, Kernel, hwc, operand_of, unusual, window_places
 from nasdepth.kernels.precision import Precision, int8_kernels
 from nasdepth.kernels.rules import load_rules
 from nasdepth.tflite.flatbuffer import operator_name, read_model
@@ -354,14 +355,15 @@ def _impossible(kernel: Kernel) -> str:
     """Why no convolution or pool can have these shapes; empty for all else."""
     if kernel.padding not in ("same", "valid") or kernel.op == "transpose_conv2d":
         return ""
-    for side in ("height", "width"):
-        size, out, window, stride, dilation = (
-            getattr(kernel, f"{name}_{side}") for name in ("in", "out", "kernel", "stride", "dilation")
+    sides: tuple[Literal["height", "width"], ...] = ("height", "width")
+    for side in sides:
+        size, out, window, stride = (
+            getattr(kernel, f"{name}_{side}") for name in ("in", "out", "kernel", "stride")
         )
-        reach = 1 if kernel.padding == "same" else dilation * (window - 1) + 1
+        places = window_places(kernel, side)
         # a kernel with one row of outputs says stride 1, whatever its file says
-        one_row = out == 1 and size >= reach
-        if stride < 1 or not (one_row or out == -(-(size - reach + 1) // stride)):
+        one_row = out == 1 and places > 0
+        if stride < 1 or not (one_row or out == -(-places // stride)):
             return f"makes {out} of {size} by a window of {window} at stride {stride}"
     return ""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from nasdepth.kernels.kernel import Kernel
+from nasdepth.kernels.kernel import Kernel, window_places
 from nasdepth.tflite.schema_codes import ACTIVATION_CODES, PADDING_CODES, schema
 
 # Where version 2 is not the first that takes int8
@@ -122,10 +122,7 @@ def operator_options(kernel: Kernel) -> object | None:
 
 def _stride(kernel: Kernel, side: Literal["height", "width"]) -> int:
     """A kernel with one row of outputs says stride 1; the file's has to be one that makes no second row."""
-    size, out, window, stride, dilation = (
-        getattr(kernel, f"{name}_{side}") for name in ("in", "out", "kernel", "stride", "dilation")
-    )
+    out, stride = (getattr(kernel, f"{name}_{side}") for name in ("out", "stride"))
     if out != 1 or stride != 1 or kernel.op == "transpose_conv2d":
         return stride
-    reach = 1 if kernel.padding == "same" else dilation * (window - 1) + 1
-    return max(size - reach + 1, 1)
+    return max(window_places(kernel, side), 1)

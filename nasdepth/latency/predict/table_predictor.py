@@ -82,6 +82,7 @@ class TablePredictor(Predictor):
         # a build asks of a hundred thousand kernels at a time whether they are known
         self._operations = {(kernel.op, kernel.precision) for kernel in self._timings}
         self._models: dict[str, KindModel] = {}
+        self._instead: dict[str, list[Kernel]] = {}
         self._sd_of_others: dict[tuple[str, str], float] = {}
         self._rules = load_rules(self.runtime)
         self._parts: dict[Kernel, _Part] = {}
@@ -157,7 +158,9 @@ class TablePredictor(Predictor):
         """
         if kernel.kind in self._by_kind:
             return self._by_kind[kernel.kind]
-        return self._instead_of(kernel, self._sisters(kernel))
+        if kernel.kind not in self._instead:
+            self._instead[kernel.kind] = self._instead_of(kernel, self._sisters(kernel))
+        return self._instead[kernel.kind]
 
     def _sisters(self, kernel: Kernel) -> dict[str, list[Kernel]]:
         """Measured kernels of the same operation and precision, by kind."""

@@ -12,6 +12,15 @@ from nasdepth.models.encoder_blocks._layers import convolution, norm_layer, same
 from nasdepth.models.encoder_blocks._registry import register_encoder_block
 
 
+def _shortcut(family: Family, in_channels: int, out_channels: int, stride: int) -> nn.Sequential | None:
+    """What a ResNet block's input passes on its way to the sum; None where it is added as it is."""
+    if stride == 1 and in_channels == out_channels:
+        return None
+    # SAME padding gives a 1x1 convolution the first pixel of a window, not the middle of conv1's
+    shortcut = convolution(in_channels, out_channels, 1, stride=stride)
+    return nn.Sequential(shortcut, norm_layer(family)(out_channels))
+
+
 @register_encoder_block("basic")
 class BasicBlock(nn.Module):
     """ResNet's block of two 3x3 convolutions (arXiv:1512.03385), behind a max pool where it has `pool`."""
@@ -28,11 +37,7 @@ class BasicBlock(nn.Module):
         self.conv2 = convolution(out_channels, out_channels, 3)
         self.bn2 = norm(out_channels)
         self.act2 = act(inplace=True)
-        self.downsample = None
-        if stride > 1 or in_channels != out_channels:
-            # SAME padding gives a 1x1 convolution the first pixel of a window, not the middle of conv1's
-            shortcut = convolution(in_channels, out_channels, 1, stride=stride)
-            self.downsample = nn.Sequential(shortcut, norm(out_channels))
+        self.downsample = _shortcut(family, in_channels, out_channels, stride)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.pool:
@@ -63,10 +68,7 @@ class BottleneckBlock(nn.Module):
         self.conv3 = convolution(inside, out_channels, 1)
         self.bn3 = norm(out_channels)
         self.act3 = act(inplace=True)
-        self.downsample = None
-        if stride > 1 or in_channels != out_channels:
-            shortcut = convolution(in_channels, out_channels, 1, stride=stride)
-            self.downsample = nn.Sequential(shortcut, norm(out_channels))
+        self.downsample = _shortcut(family, in_channels, out_channels, stride)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.pool:
